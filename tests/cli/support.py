@@ -1,0 +1,193 @@
+"""``xsock`` as a child process, and raw peers that keep no promise."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import IO, Any, Self
+
+from trio_xsock._cli._transfer import Header, Reply, UntrustedReplyParser
+
+PATIENCE = 15.0
+"""Seconds after which a test fails instead of waiting on; nothing ever takes so long."""
+
+
+class Lines:
+    """The lines of a stream, read as they come."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.seen: list[str] = []
+        self._ended = False
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with stream:
+            for line in stream:
+                self._queue.put(line.decode().removesuffix("\n"))
+        self._queue.put(None)
+
+    def next(self) -> str | None:
+        """The next line, or ``None`` at the end."""
+        if self._ended:
+            return None
+        line = self._queue.get(timeout=PATIENCE)
+        if line is None:
+            self._ended = True
+        else:
+            self.seen.append(line)
+        return line
+
+    def until(self, pattern: str) -> re.Match[str]:
+        """Read up to the first line that matches."""
+        while (line := self.next()) is not None:
+            if match := re.search(pattern, line):
+                return match
+        raise AssertionError(f"no line matches {pattern!r} in {self.seen}")
+
+    def rest(self) -> list[str]:
+        """All lines there are, after the stream has ended."""
+        while self.next() is not None:
+            pass
+        self._thread.join(PATIENCE)
+        return self.seen
+
+
+class Program:
+    """A running ``xsock``; a context manager that leaves no process behind."""
+
+    def __init__(self, *arguments: object, code: str | None = None, **options: Any) -> None:
+        command = [sys.executable, "-m", "trio_xsock._cli"]
+        if code is not None:
+            command = [sys.executable, "-c", code]
+        with default_sigint():
+            self.process = subprocess.Popen(
+                [*command, *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                **options,
+            )
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self.out = Lines(self.process.stdout)
+        self.err = Lines(self.process.stderr)
+
+    def port(self) -> int:
+        """The port, from the first line of ``receive``."""
+        first = self.out.next()
+        assert first is not None, self.err.rest()
+        match = re.fullmatch(r"listening on port (\d+)", first)
+        return int(match[1]) if match else int(json.loads(first)["port"])
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def end(self) -> int:
+        """The exit code; all output has been read then."""
+        self.out.rest()
+        self.err.rest()
+        return self.process.wait(PATIENCE)
+
+    @property
+    def trouble(self) -> str:
+        """The last line on standard error."""
+        return self.err.seen[-1]
+
+    def facts(self) -> list[dict[str, Any]]:
+        """The lines on standard output as JSON."""
+        return [json.loads(line) for line in self.out.seen]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.end()
+
+
+@contextlib.contextmanager
+def default_sigint() -> Iterator[None]:
+    """Children start with Ctrl-C at work, even where we were started in the background."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def connect(port: int) -> socket.socket:
+    """A raw connection to a receiver."""
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def receive_exactly(sock: socket.socket, count: int) -> bytes:
+    """That many bytes, or fewer at the end."""
+    data = bytearray()
+    while len(data) < count and (piece := sock.recv(count - len(data))):
+        data += piece
+    return bytes(data)
+
+
+def receive_reply(sock: socket.socket) -> Reply:
+    """The next reply of a receiver."""
+    parser = UntrustedReplyParser()
+    while True:
+        data = sock.recv(parser.wanted)
+        assert data, "the receiver left without a reply"
+        reply = parser.feed(data)
+        if reply is not None:
+            return reply
+
+
+def receive_header(sock: socket.socket) -> Header:
+    """The header that a sender begins with."""
+    fixed = receive_exactly(sock, 20)
+    name = receive_exactly(sock, int.from_bytes(fixed[10:12], "big"))
+    return Header(name.decode(), int.from_bytes(fixed[12:20], "big"))
+
+
+@contextlib.contextmanager
+def raw_receiver(answer: Callable[[socket.socket], object]) -> Iterator[str]:
+    """A server for one connection, answered in a thread; the place is ``HOST:PORT``."""
+    failures: list[BaseException] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+
+        def serve() -> None:
+            try:
+                sock, _ = listener.accept()
+                with sock:
+                    sock.settimeout(PATIENCE)
+                    answer(sock)
+            except BaseException as exc:  # raised again in the test
+                failures.append(exc)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    if failures:
+        raise failures[0]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Our own environment with changes."""
+    return {**os.environ, **changes}

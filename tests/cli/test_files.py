@@ -1,0 +1,300 @@
+"""Files on both ends, without a network."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from trio_xsock._cli import _files
+from trio_xsock._cli._errors import CommandError, RefusedError, UsageError
+from trio_xsock._cli._files import (
+    PIECE,
+    FileShrankError,
+    Folder,
+    IfExists,
+    IncomingFile,
+    Source,
+    shown_path,
+)
+
+
+def read_all(source: Source) -> bytes:
+    pieces: list[bytes] = []
+    while piece := source.read_piece():
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def receive(folder: Folder, name: str, data: bytes) -> str:
+    file = folder.create()
+    try:
+        file.write(data)
+        file.sync()
+        return file.publish(name)
+    finally:
+        file.discard()
+
+
+def broken(number: int) -> object:
+    def fail(*args: object, **options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE, PIECE + 1])
+def test_source_gives_the_whole_file(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "f").write_bytes(data)
+    with Source(str(tmp_path / "f")) as source:
+        assert source.size == size
+        assert read_all(source) == data
+        assert source.digest() == hashlib.sha256(data).digest()
+        assert source.growth() == 0
+    source.close()
+
+
+def test_source_that_shrinks(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(bytes(3 * PIECE))
+    with Source(str(path)) as source:
+        source.read_piece()
+        os.truncate(path, PIECE + 5)
+        assert len(source.read_piece()) == 5
+        with pytest.raises(
+            FileShrankError, match=f"had {3 * PIECE} bytes .* after {PIECE + 5} now"
+        ):
+            source.read_piece()
+
+
+def test_source_that_grows_is_sent_as_announced(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"abc")
+    with Source(str(path)) as source:
+        with path.open("ab") as file:
+            file.write(b"defg")
+        assert read_all(source) == b"abc"
+        assert source.growth() == 4
+
+
+def test_sources_that_cannot_be_sent(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, reason in [
+        (tmp_path / "missing\x1b", "No such file"),
+        (tmp_path, "not a regular file"),
+        (tmp_path / "pipe", "not a regular file"),
+        (Path("/dev/null"), "not a regular file"),
+        ("a\0b", "not a valid path"),
+    ]:
+        with pytest.raises(UsageError, match=reason) as caught:
+            Source(str(path))
+        assert str(caught.value).isprintable()
+
+
+def test_disk_error_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "f").write_bytes(b"abc")
+    with Source(str(tmp_path / "f")) as source:
+        monkeypatch.setattr(os, "read", broken(errno.EIO))
+        with pytest.raises(CommandError, match=r"reading .* failed: Input/output error"):
+            source.read_piece()
+
+
+def test_received_file_appears_at_the_end_only(tmp_path: Path) -> None:
+    with Folder(str(tmp_path)) as folder:
+        file = folder.create()
+        file.write(b"half")
+        (temporary,) = tmp_path.iterdir()
+        assert temporary.name.startswith(".xsock-")
+        assert temporary.name.endswith(".part")
+        file.sync()
+        assert file.publish("name") == "name"
+        file.discard()
+        file.discard()
+        assert [path.name for path in tmp_path.iterdir()] == ["name"]
+        assert (tmp_path / "name").read_bytes() == b"half"
+        assert file.digest() == hashlib.sha256(b"half").digest()
+
+
+def test_discarded_file_leaves_nothing(tmp_path: Path) -> None:
+    with Folder(str(tmp_path)) as folder:
+        file = folder.create()
+        file.write(b"half")
+        file.discard()
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link", "link", "folder"])
+def test_existing_names_are_refused(tmp_path: Path, kind: str) -> None:
+    taken = tmp_path / "in" / "name"
+    taken.parent.mkdir()
+    outside = tmp_path / "outside"
+    if kind == "file":
+        taken.write_bytes(b"old")
+    elif kind == "folder":
+        taken.mkdir()
+    else:
+        taken.symlink_to(outside)
+        if kind == "link":
+            outside.write_bytes(b"old")
+    with Folder(str(taken.parent)) as folder:
+        with pytest.raises(RefusedError, match="'name' exists already"):
+            folder.check_room("name", 1)
+        with pytest.raises(RefusedError, match="'name' exists already"):
+            receive(folder, "name", b"new")
+    assert [path.name for path in taken.parent.iterdir()] == ["name"]
+    assert outside.exists() == (kind == "link")
+    if kind in ("file", "link"):
+        assert taken.read_bytes() == b"old"
+
+
+def test_overwrite_replaces_a_link_and_not_what_it_points_to(tmp_path: Path) -> None:
+    inside = tmp_path / "in"
+    inside.mkdir()
+    (tmp_path / "outside").write_bytes(b"old")
+    (inside / "name").symlink_to(tmp_path / "outside")
+    with Folder(str(inside), IfExists.OVERWRITE) as folder:
+        folder.check_room("name", 1)
+        assert receive(folder, "name", b"new") == "name"
+    assert (tmp_path / "outside").read_bytes() == b"old"
+    assert (inside / "name").read_bytes() == b"new"
+    assert not (inside / "name").is_symlink()
+
+
+def test_overwrite_does_not_replace_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "name").mkdir()
+    with Folder(str(tmp_path), IfExists.OVERWRITE) as folder:
+        with pytest.raises(RefusedError, match="is a folder"):
+            folder.check_room("name", 1)
+        with pytest.raises(RefusedError, match="naming the file failed"):
+            receive(folder, "name", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["name"]
+
+
+def test_rename_takes_the_next_free_name(tmp_path: Path) -> None:
+    with Folder(str(tmp_path), IfExists.RENAME) as folder:
+        folder.check_room("a.txt", 1)
+        assert [receive(folder, "a.txt", b"%d" % n) for n in range(3)] == [
+            "a.txt",
+            "a (1).txt",
+            "a (2).txt",
+        ]
+    assert (tmp_path / "a (2).txt").read_bytes() == b"2"
+
+
+def test_rename_gives_up_at_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").touch()
+    monkeypatch.setattr(_files, "numbered", lambda name: iter([name]))
+    with Folder(str(tmp_path), IfExists.RENAME) as folder:
+        with pytest.raises(RefusedError, match="exists already"):
+            receive(folder, "a", b"x")
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_without_links_nothing_is_overwritten_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    monkeypatch.setattr(os, "link", broken(errno.EPERM))
+    if taken:
+        (tmp_path / "name").write_bytes(b"old")
+    with Folder(str(tmp_path)) as folder:
+        if taken:
+            with pytest.raises(RefusedError, match="exists already"):
+                receive(folder, "name", b"new")
+        else:
+            assert receive(folder, "name", b"new") == "name"
+    assert [path.name for path in tmp_path.iterdir()] == ["name"]
+    assert (tmp_path / "name").read_bytes() == (b"old" if taken else b"new")
+
+
+def test_without_links_a_failed_replacement_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", broken(errno.EPERM))
+    monkeypatch.setattr(os, "replace", broken(errno.EIO))
+    with Folder(str(tmp_path)) as folder:
+        with pytest.raises(RefusedError, match="naming the file failed"):
+            receive(folder, "name", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    with Folder(str(tmp_path)) as folder:
+        file = folder.create()
+        monkeypatch.setattr(os, "write", broken(number))
+        with pytest.raises(RefusedError, match="disk is full: writing the file failed"):
+            file.write(b"x")
+        file.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data)[:3]))
+    with Folder(str(tmp_path)) as folder:
+        receive(folder, "name", b"0123456789")
+    assert (tmp_path / "name").read_bytes() == b"0123456789"
+
+
+def test_too_large_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Folder(str(tmp_path)) as folder:
+        with pytest.raises(RefusedError, match=r"has \d+ bytes, but .* only \d+ left"):
+            folder.check_room("name", 2**62)
+        unknown = SimpleNamespace(f_blocks=0, f_bavail=0, f_frsize=0)
+        monkeypatch.setattr(os, "fstatvfs", lambda fd: unknown)
+        folder.check_room("name", 2**62)
+
+
+def test_name_that_the_file_system_refuses(tmp_path: Path) -> None:
+    with Folder(str(tmp_path)) as folder:
+        with pytest.raises(RefusedError, match="File name too long"):
+            folder.check_room("x" * 256, 1)
+
+
+def test_folders_that_cannot_be_received_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for path, reason in [
+        (tmp_path / "missing", "No such file"),
+        (tmp_path / "file", "Not a directory"),
+        ("a\0b", "not a valid path"),
+    ]:
+        with pytest.raises(UsageError, match=reason):
+            Folder(str(path))
+    monkeypatch.setattr(os, "access", lambda *args, **options: False)
+    with pytest.raises(UsageError, match="not writable"):
+        Folder(str(tmp_path))
+
+
+def test_folder_that_is_moved_away_still_receives(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with Folder(str(tmp_path / "in")) as folder:
+        file = folder.create()
+        (tmp_path / "in").rename(tmp_path / "moved")
+        (tmp_path / "in").symlink_to("/")
+        assert isinstance(file, IncomingFile)
+        file.write(b"x")
+        file.publish("name")
+        file.discard()
+    assert [path.name for path in (tmp_path / "moved").iterdir()] == ["name"]
+
+
+def test_temporary_name_is_never_an_existing_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_files.secrets, "token_hex", lambda count: "0")
+    (tmp_path / ".xsock-0.part").symlink_to(tmp_path / "outside")
+    with Folder(str(tmp_path)) as folder:
+        with pytest.raises(RefusedError, match="creating the file failed"):
+            folder.create()
+    assert not (tmp_path / "outside").exists()
+
+
+def test_shown_path() -> None:
+    assert shown_path("a", "b\x1b") == "a/b\\x1b"

@@ -1,0 +1,125 @@
+"""The command line as a whole: usage, exit codes, and a missing extra."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from trio_xsock._cli import main
+from trio_xsock._cli._registry import COMMANDS
+
+from .support import Program
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "COMMAND"),
+        (["listen", "7000"], "invalid choice"),
+        (["send", "FILE"], "HOST:PORT"),
+        (["send", "FILE", "localhost"], "not of the form HOST:PORT"),
+        (["send", "FILE", "localhost:0"], "port 0 cannot be connected to"),
+        (["send", "FILE", "localhost:70000"], "'70000' is not a port"),
+        (["send", "FILE", "::1:7000"], "in brackets"),
+        (["receive"], "PORT"),
+        (["receive", "-1"], "PORT"),
+        (["receive", "65536"], "'65536' is not a port"),
+        (["receive", "7000", "--max-size", "big"], "'big' is not a size"),
+        (["receive", "7000", "--timeout", "-1"], "number of seconds"),
+        (["receive", "7000", "--overwrite", "--rename"], "not allowed with"),
+        (["receive", "7000", "--keep"], "unrecognized"),
+        (["demo", "--size", "1M"], "at least 33554432 bytes"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert says in err
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["send", "missing", "127.0.0.1:7"], "cannot read 'missing': No such file"),
+        (["send", ".", "127.0.0.1:7"], "cannot send '.': it is not a regular file"),
+        (["send", "f", "127.0.0.1:7", "--name", ""], "a name has 1 to 255 bytes"),
+        (["send", "f", "127.0.0.1:7", "--name", "x" * 256], "has 256"),
+        (["send", "f\udcff", "127.0.0.1:7"], "'f\\udcff' is not valid Unicode"),
+        (["receive", "0", "missing"], "cannot receive into 'missing': No such file"),
+        (["receive", "0", "f"], "cannot receive into 'f': Not a directory"),
+    ],
+)
+def test_files_that_are_not_there(
+    arguments: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f").touch()
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("xsock: ")
+    assert says in err
+    assert out == ""
+
+
+def test_usage_errors_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["send", "--json", "/missing", "127.0.0.1:7"]) == 2
+    out, err = capsys.readouterr()
+    assert '"event": "failed"' in out
+    assert err == ""
+
+
+@pytest.mark.parametrize("command", [None, *(command.name for command in COMMANDS)])
+def test_help(command: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"] if command is None else [command, "--help"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "130 interrupted" in out
+    for other in COMMANDS:
+        if command in (None, other.name):
+            assert other.name in out
+
+
+def test_network_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "f").touch()
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    assert main(["send", str(tmp_path / "f"), f"127.0.0.1:{port}"]) == 1
+    assert f"127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_without_rich() -> None:
+    """The package and its parser can be imported all the same."""
+    code = (
+        "import sys; sys.modules['rich'] = None;"
+        "from trio_xsock._cli import main; sys.exit(main(['--help']))"
+    )
+    with Program(code=code) as program:
+        assert program.end() == 2
+    assert program.err.seen[0] == "xsock: the command line needs 'rich', which is not installed."
+    assert program.trouble == "    python -m pip install 'trio-xsock[cli]'"
+
+
+def test_output_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:
+    """As in ``xsock receive 7000 | head -1``."""
+    (tmp_path / "f").write_bytes(b"data")
+    (tmp_path / "in").mkdir()
+    code = (
+        "import os, sys; from trio_xsock._cli import main\n"
+        "from trio_xsock._cli import _report; real = _report.write_line\n"
+        "def write_line(stream, line):\n"
+        "    real(stream, line)\n"
+        "    if line.startswith('listening'):\n"
+        "        read, write = os.pipe(); os.close(read); os.dup2(write, 1)\n"
+        "_report.write_line = write_line; sys.exit(main())"
+    )
+    with Program("receive", 0, tmp_path / "in", code=code) as receiver:
+        with Program("send", tmp_path / "f", f"127.0.0.1:{receiver.port()}") as sender:
+            assert (sender.end(), receiver.end()) == (0, 0)
+    assert (tmp_path / "in" / "f").read_bytes() == b"data"
+    assert receiver.err.seen == []

@@ -1,0 +1,103 @@
+"""Everything that must hold before a change goes in, in one command.
+
+Run with the environment's Python: ``.venv/bin/python tests/run.py``. Every check runs, also
+after one failed; what failed is listed before the tests begin, and pytest has the last line.
+``lint``, ``types`` or ``tests`` as the first argument runs that part alone; what follows is
+given to pytest: ``tests/run.py tests -k progress``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+PYTHON = sys.executable
+# Pyright looks for the environment of the first ``python`` on the path.
+ENVIRONMENT = {**os.environ, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}"}
+
+Check = tuple[str, list[str]]
+
+
+def python_files(*folders: str) -> list[str]:
+    """All Python files below these folders of the project, those that exist."""
+    return sorted(
+        str(path.relative_to(ROOT)) for name in folders for path in (ROOT / name).rglob("*.py")
+    )
+
+
+def lint() -> Iterator[Check]:
+    """Style, order of imports, Trio's rules, and the layers of DESIGN."""
+    yield "ruff check", [PYTHON, "-m", "ruff", "check", "--output-format=concise", "."]
+    yield "ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."]
+    trio_rules = [str(SCRIPTS / "flake8-async"), "--startable-in-context-manager=run,serve"]
+    # The library promises checkpoints to its callers; tests and examples promise none.
+    promises = "--enable=ASYNC,ASYNC900,ASYNC910,ASYNC911"
+    yield "flake8-async, library", [*trio_rules, promises, *python_files("trio_xsock")]
+    around = python_files("tests", "examples", "benchmarks")
+    yield "flake8-async, the rest", [*trio_rules, "--disable=ASYNC114,ASYNC124,ASYNC9", *around]
+    yield "lint-imports", [str(SCRIPTS / "lint-imports")]
+
+
+def types() -> Iterator[Check]:
+    """Both type checkers, strict, and the completeness of the public types."""
+    yield "no trio-stubs", [PYTHON, "tests/typing/tripwire.py"]
+    yield "mypy", [PYTHON, "-m", "mypy"]
+    pyright = [PYTHON, "-m", "pyright"]
+    yield "pyright", pyright
+    yield "pyright --verifytypes", [*pyright, "--verifytypes", "trio_xsock", "--ignoreexternal"]
+
+
+def run_check(name: str, command: list[str]) -> bool:
+    """Run one check, show its output only if it failed, and tell whether it passed."""
+    began = time.perf_counter()
+    result = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    passed = result.returncode == 0
+    verdict = "ok" if passed else "FAILED"
+    print(f"{name:24} {verdict:8} {time.perf_counter() - began:5.1f} s", flush=True)
+    if not passed:
+        print(result.stdout, flush=True)
+    return passed
+
+
+def run_tests(options: list[str]) -> bool:
+    """Run the tests under coverage, showing everything as it comes."""
+    command = [PYTHON, "-m", "pytest", "-q", "--cov", "--cov-report=term", *options]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
+def main() -> int:
+    """Run the parts that were asked for and return the exit code."""
+    parser = argparse.ArgumentParser(description="Run the project's checks and tests.")
+    parser.add_argument("part", nargs="?", choices=("all", "lint", "types", "tests"), default="all")
+    arguments, options = parser.parse_known_args()
+    checks: list[Check] = []
+    if arguments.part in {"all", "lint"}:
+        checks += lint()
+    if arguments.part in {"all", "types"}:
+        checks += types()
+    failed = [name for name, command in checks if not run_check(name, command)]
+    if failed:
+        print("failed:", ", ".join(failed), flush=True)
+    if arguments.part in {"all", "tests"} and not run_tests(options):
+        failed.append("tests")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

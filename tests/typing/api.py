@@ -1,0 +1,212 @@
+"""A program that uses the public types as a caller would; mypy and pyright, both strict, accept it.
+
+It is never run. ``assert_type`` holds the checkers to the very types that the reference promises.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never, assert_type
+
+import trio
+
+from trio_xsock import (
+    AddressInUseError,
+    Connected,
+    ConnectError,
+    DataAvailable,
+    DelimiterNotFoundError,
+    ErrorCode,
+    ErrorOccurred,
+    Event,
+    EventChannel,
+    IncompleteReadError,
+    InvalidPortError,
+    InvalidStateError,
+    LossReason,
+    LostConnectionError,
+    NameResolutionError,
+    OpenDriverError,
+    OutOfMemoryError,
+    SendComplete,
+    SendProgress,
+    ServerSocket,
+    SocketClosedError,
+    SocketCore,
+    SocketError,
+    SocketHandler,
+    SocketState,
+    SocketStatistics,
+    TCPSocket,
+    TLSError,
+)
+
+
+def every_event_is_covered(event: Event) -> str:
+    """``match`` over the events is exhaustive, and fields can be taken apart by position."""
+    assert_type(event.socket, Any)
+    match event:
+        case Connected() | DataAvailable():
+            return type(event).__name__
+        case SendProgress(_, bytes_sent, bytes_left, total_sent):
+            assert_type(bytes_sent, int)
+            assert_type(bytes_left, int)
+            assert_type(total_sent, int)
+            return f"{total_sent} sent, {bytes_left} left"
+        case SendComplete(user_aborted=user_aborted, bytes_sent=sent, bytes_unsent=unsent):
+            assert_type(user_aborted, bool)
+            assert_type(sent, int)
+            assert_type(unsent, int)
+            return f"{sent} sent, {unsent} not"
+        case ErrorOccurred(error=error):
+            assert_type(error, SocketError)
+            return str(error)
+        case _:
+            assert_never(event)
+
+
+def errors_carry_both_numbers(error: SocketError) -> None:
+    """Xojo's number and the operating system's are told apart by type."""
+    assert_type(error.error_number, ErrorCode | None)
+    assert_type(error.errno, int | None)
+    match error:
+        case LostConnectionError():
+            assert_type(error.reason, LossReason)
+        case TLSError():
+            assert_type(error.reason, str)
+        case ConnectError():
+            assert_type(error.errors, tuple[OSError, ...])
+        case IncompleteReadError():
+            assert_type(error.partial, bytes)
+            assert_type(error.expected, int | None)
+        case DelimiterNotFoundError():
+            assert_type(error.max_bytes, int)
+        case _:
+            pass
+
+
+def errors_are_also_what_their_bases_say(
+    lost: LostConnectionError,
+    closed: SocketClosedError,
+    in_use: AddressInUseError,
+    port: InvalidPortError,
+    name: NameResolutionError,
+    partial: IncompleteReadError,
+) -> None:
+    """Code written against Trio's and Python's own exceptions goes on working."""
+    broken: trio.BrokenResourceError = lost
+    shut: trio.ClosedResourceError = closed
+    state: InvalidStateError = closed
+    address: OSError = in_use
+    lookup: OSError = name
+    value: ValueError = port
+    end: EOFError = partial
+    print(broken, shut, state, address, lookup, value, end)
+
+
+def one_root_catches_all() -> type[SocketError]:
+    """Each class of the tree is a ``SocketError``."""
+    tree: tuple[type[SocketError], ...] = (OpenDriverError, OutOfMemoryError, ConnectError)
+    return tree[0]
+
+
+class Handler(SocketHandler):
+    """Overrides what it needs, with narrower types where they are known."""
+
+    def on_send_progress(self, socket: TCPSocket, bytes_sent: int, bytes_left: int) -> bool:
+        """True aborts."""
+        return bytes_left > 2**20
+
+    def on_error(self, socket: TCPSocket, error: SocketError) -> None:
+        """Ends."""
+        socket.close()
+
+
+class Duck:
+    """Any object is a handler; what it lacks is not called."""
+
+    def on_connected(self, socket: TCPSocket) -> None:
+        """Writes at once."""
+        socket.write("hello")
+
+
+async def a_socket_as_a_stream(stream: trio.abc.HalfCloseableStream) -> bytes | bytearray:
+    """What takes Trio's streams takes a ``TCPSocket``."""
+    await stream.send_all(b"request")
+    await stream.send_eof()
+    return await stream.receive_some()
+
+
+async def a_socket_in_its_block() -> None:
+    """The calls of a client and what they give."""
+    async with TCPSocket("example.org", 7, handler=Handler()) as sock:
+        assert_type(sock, TCPSocket)
+        core: SocketCore = sock
+        await core.connect()
+        assert_type(sock.state, SocketState)
+        assert_type(sock.is_connected, bool)
+        assert_type(sock.port, int)
+        assert_type(sock.local_address, str)
+        assert_type(sock.last_error, SocketError | None)
+        assert_type(sock.statistics(), SocketStatistics)
+        sock.write("text")
+        sock.write(memoryview(b"bytes"))
+        await sock.send_all(bytearray(b"more"))
+        await sock.flush()
+        assert_type(sock.bytes_left_to_send, int)
+        assert_type(await sock.receive_some(), bytes)
+        assert_type(await sock.receive_exactly(4), bytes)
+        assert_type(await sock.receive_until(b"\r\n"), bytes)
+        assert_type(sock.read(4), bytes)
+        assert_type(sock.read(4, "ascii"), str)
+        assert_type(sock.read_all(), bytes)
+        assert_type(sock.read_all("utf-8"), str)
+        assert_type(sock.lookahead(), bytes)
+        assert_type(await sock.poll(), bool)
+        async for chunk in sock:
+            assert_type(chunk, bytes)
+        print(await a_socket_as_a_stream(sock))
+        await sock.aclose(grace=1)
+
+
+async def events_through_a_channel() -> None:
+    """The three ways to a channel give the same kind of values."""
+    shared = EventChannel()
+    async with TCPSocket("example.org", 7, handler=Duck(), events=shared) as sock:
+        assert_type(sock.events, EventChannel)
+        with sock.subscribe() as channel:
+            events: trio.abc.ReceiveChannel[Event] = channel
+            assert_type(await events.receive(), Event)
+            async for event in channel:
+                print(every_event_is_covered(event))
+        assert_type(shared.receive_nowait(), Event)
+
+
+class Chat(TCPSocket):
+    """A socket of the program's own."""
+
+    name = ""
+
+
+async def a_server_hands_out_what_it_was_told_to_make() -> None:
+    """The class of the connections is that of the factory, ``TCPSocket`` without one."""
+
+    async def serve_chat(chat: Chat) -> None:
+        await chat.send_all(chat.name.encode())
+
+    async with ServerSocket(0, add_socket=Chat) as server, trio.open_nursery() as nursery:
+        await server.listen()
+        assert_type(await server.accept(), Chat)
+        assert_type(server.active_connections(), list[Chat])
+        port: int = await nursery.start(server.serve, serve_chat)
+        print(port)
+        server.stop_listening()
+    async with ServerSocket() as plain:
+        assert_type(await plain.accept(), TCPSocket)
+
+
+async def a_socket_in_a_nursery() -> None:
+    """``run`` reports the socket itself."""
+    async with trio.open_nursery() as nursery:
+        sock: TCPSocket = await nursery.start(TCPSocket("example.org", 7).run)
+        await sock.connect()
+        sock.start_soon(trio.sleep, 1)

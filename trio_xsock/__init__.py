@@ -1,0 +1,54 @@
+"""trio_xsock: the Xojo socket family as structured concurrency, on Trio.
+
+A map of the package, bottom to top; a module imports only from rows above its own:
+
+======================  =====================================================================
+values                  ``_errors`` ``_events`` ``_typing`` ``_endpoint`` ``_options``
+machines without I/O    ``_state`` ``_buffer`` ``_ledger`` ``_coalesce``
+Trio plumbing           ``_guard`` ``_keeper`` ``_block`` ``_channel`` ``_hub`` ``_readiness``
+network plumbing        ``_interface`` ``_resolve`` ``_dial`` ``_listen`` ``_kernel``
+the base                ``_core``
+a connection, by parts  ``_link`` ``_intake`` ``_outlet`` ``_ending`` ``_connection``
+its calls               ``_receiving`` ``_sending``
+sockets                 ``_tcp`` ``_server``
+outside                 ``_cli``
+======================  =====================================================================
+
+This file only re-exports.
+"""
+
+from ._channel import EventChannel as EventChannel
+from ._channel import EventChannelStatistics as EventChannelStatistics
+from ._core import SocketCore as SocketCore
+from ._errors import AddressInUseError as AddressInUseError
+from ._errors import ConnectError as ConnectError
+from ._errors import DelimiterNotFoundError as DelimiterNotFoundError
+from ._errors import ErrorCode as ErrorCode
+from ._errors import IncompleteReadError as IncompleteReadError
+from ._errors import InvalidPortError as InvalidPortError
+from ._errors import InvalidStateError as InvalidStateError
+from ._errors import LossReason as LossReason
+from ._errors import LostConnectionError as LostConnectionError
+from ._errors import NameResolutionError as NameResolutionError
+from ._errors import OpenDriverError as OpenDriverError
+from ._errors import OutOfMemoryError as OutOfMemoryError
+from ._errors import SocketClosedError as SocketClosedError
+from ._errors import SocketError as SocketError
+from ._errors import TLSError as TLSError
+from ._events import Connected as Connected
+from ._events import DataAvailable as DataAvailable
+from ._events import ErrorOccurred as ErrorOccurred
+from ._events import Event as Event
+from ._events import SendComplete as SendComplete
+from ._events import SendProgress as SendProgress
+from ._hub import SocketHandler as SocketHandler
+from ._interface import NetworkInterface as NetworkInterface
+from ._interface import network_interface as network_interface
+from ._interface import network_interfaces as network_interfaces
+from ._server import ServerSocket as ServerSocket
+from ._server_statistics import ServerStatistics as ServerStatistics
+from ._state import SocketState as SocketState
+from ._statistics import SocketStatistics as SocketStatistics
+from ._tcp import TCPSocket as TCPSocket
+
+__version__ = "0.1.0"

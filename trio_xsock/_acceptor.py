@@ -1,0 +1,164 @@
+"""Accepting: what listens, and what the OS says when a connection is taken from it.
+
+The acceptor knows nothing of pools and ceilings: it asks ``may_accept`` before each
+connection, and hands each one to ``welcome``.
+"""
+
+from __future__ import annotations
+
+import errno as errnos
+import math
+import socket as stdlib_socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import trio
+
+from ._errors import OpenDriverError, SocketError, translate_os_error
+from ._guard import protect_from_ki
+from ._keeper import Keeper
+from ._readiness import Watch, watch_socket
+
+_AT_ONCE = 64
+"""Connections accepted per wake-up, before the connections there are get their turn."""
+
+_OUT_OF_RESOURCES = frozenset({errnos.EMFILE, errnos.ENFILE, errnos.ENOBUFS, errnos.ENOMEM})
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+
+# accept(2): errors of the connection, not of the listener; Linux hands pending network errors
+# of the new connection over as errors of accept.
+_CONNECTION_ERRORS = frozenset(
+    {
+        errnos.ECONNABORTED,
+        errnos.ECONNRESET,
+        errnos.EPERM,
+        errnos.EPROTO,
+        errnos.ENETDOWN,
+        errnos.ENOPROTOOPT,
+        errnos.EHOSTDOWN,
+        errnos.EHOSTUNREACH,
+        errnos.EOPNOTSUPP,
+        errnos.ENETUNREACH,
+        errnos.ETIMEDOUT,
+    }
+)
+
+
+@protect_from_ki
+class Acceptor:
+    """Takes connections from listening sockets while somebody wants them.
+
+    Args:
+        keeper: the server's.
+        listeners: listening, non-blocking; owned from now on.
+        may_accept: whether there is a place for one more.
+        welcome: takes a connected descriptor and its peer's address over.
+        failed: told of the errors that concern the listener: once per outage when there are
+            no descriptors or no memory, and finally if it can accept no more.
+
+    Attributes:
+        listeners: the listening sockets.
+        retry_at: when a pause ends, on Trio's clock; ``math.inf`` when there is none.
+    """
+
+    __slots__ = (
+        "_failed",
+        "_may_accept",
+        "_pause",
+        "_wanted",
+        "_watches",
+        "_welcome",
+        "listeners",
+        "retry_at",
+    )
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        listeners: Sequence[stdlib_socket.socket],
+        *,
+        may_accept: Callable[[], bool],
+        welcome: Callable[[stdlib_socket.socket, tuple[Any, ...]], None],
+        failed: Callable[[SocketError, bool], None],
+    ) -> None:
+        self.listeners = list(listeners)
+        self.retry_at = math.inf
+        self._may_accept = may_accept
+        self._welcome = welcome
+        self._failed = failed
+        self._wanted = False
+        self._pause = 0.0
+        self._watches: list[Watch] = []
+        for listener in self.listeners:
+
+            def step(listener: stdlib_socket.socket = listener) -> None:
+                self._accept_step(listener)
+
+            self._watches.append(watch_socket(keeper, listener, step, step))
+
+    def update(self) -> None:
+        """Somebody came or went: accept if, and only if, there is a place."""
+        self._want(self.retry_at == math.inf and self._may_accept())
+
+    def _want(self, wanted: bool) -> None:
+        if wanted is not self._wanted:
+            self._wanted = wanted
+            for watch in self._watches:
+                watch.reading(wanted)
+
+    def retry(self) -> None:
+        """The pause is over: try again."""
+        self.retry_at = math.inf
+        self.update()
+
+    def _accept_step(self, listener: stdlib_socket.socket) -> None:
+        for _ in range(_AT_ONCE):
+            if not (self._wanted and self._may_accept()):
+                break
+            try:
+                sock, peer = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as exc:
+                if not self._accept_failed(exc):
+                    return
+            else:
+                self._pause = 0.0
+                sock.setblocking(False)
+                self._welcome(sock, peer)
+        self.update()
+
+    def _accept_failed(self, exc: OSError) -> bool:
+        """Whether to go on accepting after ``exc``."""
+        if exc.errno in _CONNECTION_ERRORS:
+            return True
+        if exc.errno in _OUT_OF_RESOURCES:
+            first = not self._pause
+            self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+            self.retry_at = trio.current_time() + self._pause
+            self._want(False)
+            if first:
+                self._failed(_outage(exc), False)
+        else:
+            self._failed(translate_os_error(exc, "cannot accept connections"), True)
+        return False
+
+    def close(self) -> None:
+        """Stop listening and give the descriptors back. Idempotent."""
+        watches, self._watches = self._watches, []
+        for watch in watches:
+            watch.close()
+        for listener in self.listeners:
+            listener.close()
+        self.retry_at = math.inf
+
+
+def _outage(exc: OSError) -> OpenDriverError:
+    error = OpenDriverError(
+        "cannot accept connections for want of descriptors or memory; it is tried again by "
+        f"itself: {exc.strerror}",
+        errno=exc.errno,
+    )
+    error.__cause__ = exc
+    return error

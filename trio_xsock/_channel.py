@@ -1,0 +1,264 @@
+"""The channel through which a consumer takes events: ``async for event in sock.events``.
+
+A channel keeps one ``EventQueue`` for each socket that posts into it and takes from them in
+turn, so that a noisy socket starves nobody. Posting never waits; the queues stay short because
+events merge.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, final
+
+import trio
+
+from ._coalesce import EventQueue
+from ._events import Event
+from ._guard import Parking, protect_from_ki
+
+
+@dataclass(frozen=True, slots=True)
+class EventChannelStatistics:
+    """What ``EventChannel.statistics()`` returns; the fields of a memory channel's."""
+
+    current_buffer_used: int
+    """Events that wait."""
+    max_buffer_size: int
+    """The most that can wait: ten for each socket."""
+    open_send_channels: int
+    """Sockets that post here."""
+    open_receive_channels: int
+    """1, or 0 once the channel was closed."""
+    tasks_waiting_send: int
+    """0: posting never waits."""
+    tasks_waiting_receive: int
+    """Tasks parked in ``receive()``."""
+
+
+class Poster(Protocol):
+    """The other end of a channel, as far as the channel needs it."""
+
+    def detach(self, channel: EventChannel, /) -> None:
+        """Post no more into ``channel``."""
+
+
+@protect_from_ki
+class Source:
+    """One socket's side of one channel: its queue, and whether its connection has ended."""
+
+    __slots__ = ("_channel", "ended", "observed_end", "poster", "queue", "ready")
+
+    def __init__(self, channel: EventChannel, poster: Poster) -> None:
+        self._channel = channel
+        self.poster = poster
+        self.queue = EventQueue()
+        self.ready = False  # it stands in the channel's turn
+        self.ended = False
+        self.observed_end = False
+
+    def post(self, event: Event) -> None:
+        """Queue ``event`` and let a waiting consumer have it."""
+        if not self.observed_end:
+            self.queue.post(event)
+            self._channel.source_changed(self)
+
+    def begin(self) -> None:
+        """A new connection is attempted: iteration may go on."""
+        self.queue.begin_connection()
+        self.ended = self.observed_end = False
+
+    def end(self) -> None:
+        """The connection is over; iteration ends when what waits was taken."""
+        self.ended = True
+        self._channel.source_changed(self)
+
+
+@final
+@protect_from_ki
+class EventChannel(trio.abc.ReceiveChannel[Event]):
+    """Events of one socket, or of many.
+
+    A socket makes its own channel when ``events`` or ``subscribe()`` is first used; iteration
+    then ends with the connection. A channel you make yourself can be given to any number of
+    sockets, ``TCPSocket(events=channel)``; iteration then ends when you close it, and
+    ``event.socket`` tells whose event it is.
+
+    What waits is bounded: events merge as the page on event order says, at most ten of one
+    socket wait, and a consumer that never reads stalls nobody.
+    """
+
+    __slots__ = ("_bound", "_closed", "_turn", "_waiting", "sources")
+
+    def __init__(self) -> None:
+        self.sources: dict[Poster, Source] = {}
+        self._bound: Source | None = None
+        self._turn: deque[Source] = deque()
+        self._waiting: deque[Parking[Event]] = deque()
+        self._closed = False
+
+    @classmethod
+    def bound_to(cls, poster: Poster) -> EventChannel:
+        """A channel of one socket's own, which ends with its connection."""
+        channel = cls()
+        channel._bound = channel.attach(poster)
+        return channel
+
+    def attach(self, poster: Poster) -> Source:
+        """Let a socket post here; used by the sockets themselves."""
+        return self.sources.setdefault(poster, Source(self, poster))
+
+    def forget(self, poster: Poster) -> None:
+        """The socket's block was left: what waits stays, nothing will follow."""
+        source = self.sources.pop(poster, None)
+        if source is not None:
+            source.end()
+
+    @property
+    def closed(self) -> bool:
+        """``close()`` was called."""
+        return self._closed
+
+    def source_changed(self, source: Source) -> None:
+        """Events were queued, or the source ended; used by the sources."""
+        if source.queue and not source.ready:
+            source.ready = True
+            self._turn.append(source)
+        while self._waiting and (self._turn or self._at_end()):
+            parking = self._waiting.popleft()
+            if self._turn:
+                parking.unpark(self._take())
+            else:
+                parking.fail(trio.EndOfChannel())
+
+    def _at_end(self) -> bool:
+        bound = self._bound
+        if bound is None or not bound.ended or bound.queue:
+            return False
+        bound.observed_end = True
+        return True
+
+    def _take(self) -> Event:
+        source = self._turn.popleft()
+        event = source.queue.pop()
+        if source.queue:
+            self._turn.append(source)
+        else:
+            source.ready = False
+        return event
+
+    def withdraw_data(self, source: Source) -> None:
+        """Take back a waiting ``DataAvailable``; used by the sockets themselves."""
+        source.queue.withdraw_data()
+        if source.ready and not source.queue:
+            source.ready = False
+            self._turn.remove(source)
+            self.source_changed(source)
+
+    def receive_nowait(self) -> Event:
+        """Take an event without waiting.
+
+        Returns:
+            The oldest event of the socket whose turn it is.
+
+        Raises:
+            trio.WouldBlock: there is none now.
+            trio.EndOfChannel: the connection has ended and everything was taken.
+            trio.ClosedResourceError: the channel was closed.
+        """
+        if self._closed:
+            raise trio.ClosedResourceError("this event channel was closed")
+        if self._turn:
+            return self._take()
+        if self._at_end():
+            raise trio.EndOfChannel
+        raise trio.WouldBlock
+
+    async def receive(self) -> Event:
+        """Take an event, waiting for one if need be.
+
+        Returns:
+            The oldest event of the socket whose turn it is.
+
+        Raises:
+            trio.EndOfChannel: the connection has ended and everything was taken.
+            trio.ClosedResourceError: the channel was closed, before or while waiting.
+
+        Cancellation: no event is lost.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            event = self.receive_nowait()
+        except trio.WouldBlock:
+            return await self._wait()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return event
+
+    async def _wait(self) -> Event:
+        parking: Parking[Event] = Parking()
+
+        def forget() -> None:
+            self._waiting.remove(parking)
+
+        self._waiting.append(parking)
+        event = await parking.park(forget)
+        assert event is not None
+        return event
+
+    async def __anext__(self) -> Event:
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+        except trio.ClosedResourceError:
+            raise StopAsyncIteration from None
+
+    def close(self) -> None:
+        """Detach from the sockets, which go on; what waits is dropped. Idempotent.
+
+        Tasks waiting in ``receive()`` get ``trio.ClosedResourceError``; iteration ends.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        for poster in list(self.sources):
+            poster.detach(self)
+        self.sources.clear()
+        self._turn.clear()
+        self._bound = None
+        while self._waiting:
+            error = trio.ClosedResourceError("this event channel was closed")
+            self._waiting.popleft().fail(error)
+
+    async def aclose(self) -> None:
+        """``close()``, and a checkpoint."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def __enter__(self) -> EventChannel:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def statistics(self) -> EventChannelStatistics:
+        """How much waits, and who."""
+        return EventChannelStatistics(
+            current_buffer_used=sum(len(source.queue) for source in self._turn),
+            max_buffer_size=10 * max(1, len(self.sources)),
+            open_send_channels=len(self.sources),
+            open_receive_channels=0 if self._closed else 1,
+            tasks_waiting_send=0,
+            tasks_waiting_receive=len(self._waiting),
+        )
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self.sources)} sockets"
+        waiting = sum(len(source.queue) for source in self._turn)
+        return f"<EventChannel {state}, {waiting} events waiting>"

@@ -1,0 +1,20 @@
+"""The command ``xsock``: files and bytes over TCP from the shell.
+
+Layers, a module imports only from those above it::
+
+    _text _arguments _beside           escaping, the words of the command line, two tasks
+    _errors _transfer                  exit codes and failures, the wire format (no I/O)
+    _names _files _report _exchange    safe names, files, output, frames over a socket
+    _progress _interrupt _command      bars, Ctrl-C, what a command is
+    _outgoing _incoming                one transfer, either end, without a word
+    _send _receive _demo               the commands
+    _registry _main                    their list, the parser, the exit code
+
+It uses the library's public names only, and needs the extra ``cli``.
+"""
+
+from __future__ import annotations
+
+from ._main import main as main
+
+__all__ = ["main"]

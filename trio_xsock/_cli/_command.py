@@ -1,0 +1,47 @@
+"""What a command of ``xsock`` consists of, and the options that several of them share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from . import _arguments
+from ._errors import ExitCode
+from ._report import Report
+
+_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. A new one is a module that defines one, and a line in ``_registry``."""
+
+    name: str
+    summary: str
+    """One line for the list of commands."""
+    description: str
+    """What ``--help`` says first."""
+    configure: Callable[[argparse.ArgumentParser], None]
+    """Adds the command's own arguments to its parser."""
+    run: Callable[[argparse.Namespace, Report], Awaitable[ExitCode]]
+    """Does it, within ``trio.run``; may raise ``CommandError`` and ``SocketError``."""
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``; the dispatcher makes the ``Report`` from it."""
+    parser.add_argument(
+        "--json", action="store_true", help="write one JSON object per line, and no progress"
+    )
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """``--timeout SECONDS``, the longest silence of the other side."""
+    parser.add_argument(
+        "--timeout",
+        type=_arguments.seconds,
+        default=_TIMEOUT,
+        metavar="SECONDS",
+        help="give up when the other side is silent for so long; 0 waits for ever "
+        f"(default: {_TIMEOUT:g})",
+    )

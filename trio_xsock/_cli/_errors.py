@@ -1,0 +1,65 @@
+"""What makes a command end early, each with the exit code it stands for.
+
+The texts are whole sentences for a person, without the program's name. They may quote
+what came from the network, because whoever raises them escapes it first (``_text``).
+"""
+
+from __future__ import annotations
+
+import enum
+
+from ._text import escape
+
+
+class ExitCode(enum.IntEnum):
+    """What ``xsock`` tells the shell."""
+
+    DONE = 0
+    """Everything that was asked for was done."""
+    FAILED = 1
+    """The network, the peer or the disk failed, or one side refused."""
+    USAGE = 2
+    """The command line was wrong; nothing was tried."""
+    INTERRUPTED = 130
+    """Ctrl-C, or a request to terminate, ended it."""
+
+
+class CommandError(Exception):
+    """The command cannot go on; the text says why."""
+
+    exit_code = ExitCode.FAILED
+
+
+class UsageError(CommandError):
+    """The command line asks for something impossible, such as a file that is not there."""
+
+    exit_code = ExitCode.USAGE
+
+
+class TransferFormatError(CommandError):
+    """The peer's bytes are not what the wire format of a transfer allows."""
+
+
+class RefusedError(CommandError):
+    """We do not take this transfer; the text is told to the sender too."""
+
+
+class RefusedByPeerError(CommandError):
+    """The receiver did not take the transfer; the text gives its reason."""
+
+
+class PeerSilentError(CommandError):
+    """The peer neither sent nor took a byte for too long."""
+
+
+class IncompleteTransferError(CommandError):
+    """The connection ended before the whole file and its checksum had come."""
+
+
+class NothingReceivedError(CommandError):
+    """The peer connected and left without a byte: a probe, not a transfer."""
+
+
+def escape_error(exc: Exception) -> str:
+    """The text of ``exc``, fit to be shown, whoever raised it."""
+    return str(exc) if isinstance(exc, CommandError) else escape(str(exc))

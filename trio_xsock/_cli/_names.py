@@ -1,0 +1,79 @@
+"""Which file names from the network are taken, and what a name becomes when it is in use.
+
+A name is one path component and nothing else. What is refused is refused on every system
+alike, so that a folder can be copied to any other afterwards, and so that the answer to a
+sender does not depend on who receives.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from ._errors import RefusedError
+from ._text import quote
+
+_NAME_BYTES = 255
+_DEVICES = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3]) *(?:\..*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_LAST_NUMBER = 9999
+
+
+def check_untrusted_name(name: str) -> str:
+    """``name`` if it may become a file in the folder.
+
+    Raises:
+        RefusedError: it is empty, hidden or too long, would lead elsewhere, names a
+            device, or holds characters that deceive whoever reads it.
+    """
+    reason = _objection(name)
+    if reason is not None:
+        raise RefusedError(f"the file name {quote(name)} is refused: {reason}")
+    return name
+
+
+def _objection(name: str) -> str | None:
+    if not name:
+        return "it is empty"
+    if name in (".", ".."):
+        return "it means a folder"
+    if "/" in name or "\\" in name:
+        return "it holds a path separator"
+    if any(_deceives(character) for character in name):
+        return "it holds control characters"
+    if name.startswith("."):
+        return "hidden files are not taken (send it under another name with --name)"
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        return "it is not valid Unicode"
+    if length > _NAME_BYTES:
+        return f"it has {length} bytes, {_NAME_BYTES} are allowed"
+    if _DEVICES.fullmatch(name):
+        return "it names a device on some systems (send it under another name with --name)"
+    return None
+
+
+def _deceives(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _DIRECTION
+
+
+def numbered(name: str) -> Iterator[str]:
+    """``name``, then ``name (1)``, ``name (2)`` and so on, the number before the suffix.
+
+    The stem is cut where the result would be too long for a file name.
+    """
+    yield name
+    stem, suffix = os.path.splitext(name)
+    for number in range(1, _LAST_NUMBER + 1):
+        tail = f" ({number}){suffix}"
+        room = _NAME_BYTES - len(tail.encode())
+        if room < 1:  # nearly all of the name is suffix
+            tail, room = f" ({number})", _NAME_BYTES - len(f" ({number})")
+            stem = name
+        yield stem.encode()[:room].decode(errors="ignore") + tail

@@ -1,0 +1,148 @@
+"""The progress of transfers on standard error: a bar on a terminal, else a line now and then.
+
+A bar shows the rate and the time left. Without a terminal a line is written at most every
+few seconds, so that logs stay readable. With ``--json`` there is nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Generator
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from ._report import Report, write_line
+from ._text import amount, speed
+
+_LINE_EVERY = 2.0
+"""Seconds between two plain lines of one transfer."""
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether ``stream`` can show a bar that moves."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def use_colours(report: Report) -> None:
+    """Let ``report`` paint, if it writes to a person's terminal that may show colours."""
+    if report.as_json or os.environ.get("NO_COLOR") or not is_terminal(report.out):
+        return
+    console = Console(file=report.out, highlight=False, soft_wrap=True)
+    report.paint = lambda sentence, style: console.print(Text(sentence, style=style))
+
+
+class Meter:
+    """The progress of one transfer; feed it the number of bytes done so far."""
+
+    def __init__(self, bars: Bars, label: str, total: int) -> None:
+        self._bars = bars
+        self._label = label
+        self._total = total
+        self._started = time.monotonic()
+        self._next_line = self._started + _LINE_EVERY
+        self._task = None if bars.live is None else bars.live.add_task(label, total=total)
+
+    def update(self, done: int) -> None:
+        """``done`` bytes were moved so far."""
+        live = self._bars.live
+        if live is not None and self._task is not None:
+            live.update(self._task, completed=done)
+        elif self._bars.lines is not None:
+            self._maybe_line(self._bars.lines, done)
+
+    def close(self) -> float:
+        """Take the bar away; the seconds since the transfer began."""
+        live = self._bars.live
+        if live is not None and self._task is not None:
+            live.remove_task(self._task)
+            self._task = None
+        return time.monotonic() - self._started
+
+    def _maybe_line(self, stream: TextIO, done: int) -> None:
+        now = time.monotonic()
+        if now < self._next_line or done >= self._total:
+            return
+        self._next_line = now + _LINE_EVERY
+        elapsed = now - self._started
+        left = (self._total - done) * elapsed / done if done else None
+        remaining = "" if left is None else f", {left:.0f} s left"
+        write_line(
+            stream,
+            f"{self._label}: {100 * done // self._total} %, {amount(done)} of "
+            f"{amount(self._total)}, {speed(done, elapsed)}{remaining}",
+        )
+
+
+class Bars:
+    """All progress of one command; a context manager.
+
+    Attributes:
+        live: rich's display, if standard error is a terminal.
+        lines: where plain lines go, if there is neither a terminal nor ``--json``.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.live: Progress | None = None
+        self.lines: TextIO | None = None
+        if report.as_json:
+            return
+        if is_terminal(report.err):
+            self.live = _display(report.err)
+        else:
+            self.lines = report.err
+
+    def meter(self, label: str, total: int) -> Meter:
+        """Begin to show one transfer of ``total`` bytes; ``label`` must be escaped."""
+        return Meter(self, label, total)
+
+    @contextlib.contextmanager
+    def _aside(self) -> Generator[None]:
+        """Take the bars off the screen while a line is written."""
+        live = self.live
+        if live is None or not live.live.is_started:
+            yield
+            return
+        live.stop()
+        try:
+            yield
+        finally:
+            live.start()
+
+    def __enter__(self) -> Self:
+        if self.live is not None:
+            self._report.around = self._aside
+            self.live.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self.live is not None:
+            self._report.around = contextlib.nullcontext
+            self.live.stop()
+
+
+def _display(stream: TextIO) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(file=stream, highlight=False),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        refresh_per_second=8,
+    )

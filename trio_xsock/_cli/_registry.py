@@ -1,0 +1,8 @@
+"""The commands of ``xsock``, in the order of ``--help``. A new one is one more line here."""
+
+from __future__ import annotations
+
+from . import _demo, _receive, _send
+from ._command import Command
+
+COMMANDS: tuple[Command, ...] = (_send.COMMAND, _receive.COMMAND, _demo.COMMAND)

@@ -1,0 +1,162 @@
+"""What waits for a slow consumer: the events of one socket, merged so that few say it all.
+
+At most ten events of a socket wait, however much happens:
+
+* of the present connection ``Connected``, ``DataAvailable``, ``ErrorOccurred``, the
+  ``SendProgress`` of the running batch, and for batches that ended a ``SendProgress`` and a
+  ``SendComplete`` for each value of ``user_aborted``;
+* of earlier connections the ``Connected`` and the ``ErrorOccurred`` of the last one.
+
+Counts add up when events merge, so a consumer that sums them gets the same numbers, however
+late it looks; and a ``SendProgress`` always comes before the ``SendComplete`` of its batch.
+"""
+
+from __future__ import annotations
+
+from ._events import (
+    Connected,
+    DataAvailable,
+    ErrorOccurred,
+    Event,
+    SendComplete,
+    SendProgress,
+)
+
+_ERRORS_KEPT = 2
+"""Errors of one life that wait; a connection has one, a server may post any number."""
+
+
+class EventQueue:
+    """The waiting events of one socket for one consumer.
+
+    Attributes:
+        merged: how many events were merged into others or made superfluous by them.
+    """
+
+    __slots__ = ("_connection", "_events", "merged")
+
+    def __init__(self) -> None:
+        self._events: list[tuple[int, Event]] = []
+        self._connection = 0
+        self.merged = 0
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def pop(self) -> Event:
+        """Remove and return the oldest."""
+        return self._events.pop(0)[1]
+
+    def begin_connection(self) -> None:
+        """What is posted from now on belongs to a new connection."""
+        self._connection += 1
+
+    def withdraw_data(self) -> None:
+        """Remove a waiting ``DataAvailable``: the data has been read."""
+        for index, (_, event) in enumerate(self._events):
+            if isinstance(event, DataAvailable):
+                del self._events[index]
+                return
+
+    def post(self, event: Event) -> None:
+        """Append ``event``, or merge it into those that wait."""
+        if isinstance(event, DataAvailable) and self._data_waits():
+            self.merged += 1
+        elif isinstance(event, SendProgress):
+            self._post_progress(event)
+        elif isinstance(event, SendComplete):
+            self._post_complete(event)
+        else:
+            self._append(event)
+            self._forget_earlier()
+
+    def _append(self, event: Event) -> None:
+        self._events.append((self._connection, event))
+
+    def _data_waits(self) -> bool:
+        return any(isinstance(event, DataAvailable) for _, event in self._events)
+
+    def _post_progress(self, event: SendProgress) -> None:
+        index = self._progress_of_running_batch()
+        if index is None:
+            self._append(event)
+            return
+        connection, waiting = self._events[index]
+        assert isinstance(waiting, SendProgress)
+        merged = SendProgress(
+            event.socket,
+            waiting.bytes_sent + event.bytes_sent,
+            event.bytes_left,
+            event.total_sent,
+        )
+        self._events[index] = connection, merged
+        self.merged += 1
+
+    def _progress_of_running_batch(self) -> int | None:
+        for index in reversed(range(len(self._events))):
+            event = self._events[index][1]
+            if isinstance(event, SendProgress):
+                return index
+            if isinstance(event, SendComplete):
+                return None
+        return None
+
+    def _post_complete(self, event: SendComplete) -> None:
+        into = self._find_complete(event.user_aborted)
+        if into is None:
+            self._append(event)
+            return
+        connection, waiting = self._events[into]
+        assert isinstance(waiting, SendComplete)
+        merged = SendComplete(
+            event.socket,
+            event.user_aborted,
+            waiting.bytes_sent + event.bytes_sent,
+            waiting.bytes_unsent + event.bytes_unsent,
+        )
+        self._events[into] = connection, merged
+        self.merged += 1
+        progress = self._progress_of_running_batch()
+        if progress is not None:
+            self._move_progress(progress, into, waiting.bytes_sent)
+
+    def _find_complete(self, user_aborted: bool) -> int | None:
+        for index, (_, event) in enumerate(self._events):
+            if isinstance(event, SendComplete) and event.user_aborted == user_aborted:
+                return index
+        return None
+
+    def _move_progress(self, index: int, complete: int, sent_before: int) -> None:
+        """Let a batch's progress join that of the batches its completion was merged into."""
+        connection, event = self._events.pop(index)
+        assert isinstance(event, SendProgress)
+        bytes_sent = event.bytes_sent
+        before = complete - 1
+        while before >= 0 and not isinstance(self._events[before][1], SendComplete):
+            earlier = self._events[before][1]
+            if isinstance(earlier, SendProgress):
+                connection, bytes_sent = self._events[before][0], bytes_sent + earlier.bytes_sent
+                del self._events[before]
+                complete -= 1
+                self.merged += 1
+                break
+            before -= 1
+        total = sent_before + event.total_sent
+        merged = SendProgress(event.socket, bytes_sent, event.bytes_left, total)
+        self._events.insert(complete, (connection, merged))
+
+    def _forget_earlier(self) -> None:
+        """Of earlier connections keep the last, and of any connection only its last errors."""
+        marks = [n for n, event in self._events if isinstance(event, Connected | ErrorOccurred)]
+        earlier = [n for n in marks if n != self._connection]
+        keep = {self._connection, max(earlier, default=0)}
+        errors = 0
+        for index in reversed(range(len(self._events))):
+            number, event = self._events[index]
+            if isinstance(event, ErrorOccurred) and number == self._connection:
+                errors += 1
+            superfluous = errors > _ERRORS_KEPT and isinstance(event, ErrorOccurred)
+            stale = number not in keep and isinstance(event, Connected | ErrorOccurred)
+            if superfluous or stale:
+                del self._events[index]
+                self.merged += 1

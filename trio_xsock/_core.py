@@ -1,0 +1,159 @@
+"""``SocketCore``: what every socket of the family has, whatever it moves."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+from ._channel import EventChannel
+from ._endpoint import check_port
+from ._errors import InvalidStateError, SocketError
+from ._guard import protect_from_ki
+from ._interface import NetworkInterface, local_address_of
+from ._scoped import Scoped
+from ._state import Move, SocketState, next_state
+from ._statistics import SocketStatistics
+
+
+@protect_from_ki
+class SocketCore(Scoped):
+    """The base of all sockets; abstract. Xojo: ``SocketCore``.
+
+    A socket lives in ``async with sock:``. Entering opens its nursery; connecting, listening
+    and binding need it, and nothing of the socket outlives it. The block is entered once; in
+    it the socket may connect again after it closed.
+
+    Leaving the block normally is ``await aclose()``; leaving it by an exception or by
+    cancellation is ``close()``. The body's exception leaves as the same object, never in a
+    group; a failing handler or ``start_soon`` task closes the socket, cancels the body, and
+    its exception leaves the block as itself.
+    """
+
+    __slots__ = ("_last_error", "_network_interface", "_port", "_state")
+
+    def __init__(
+        self,
+        port: int,
+        handler: object,
+        events: EventChannel | None,
+        network_interface: NetworkInterface | None,
+    ) -> None:
+        super().__init__(handler, events)
+        self._port = check_port(port, allow_zero=True)
+        self._state = SocketState.CLOSED
+        self._last_error: SocketError | None = None
+        self._network_interface = check_interface(network_interface)
+
+    @property
+    def network_interface(self) -> NetworkInterface | None:
+        """The interface to bind to, or ``None`` for the OS's choice.
+
+        An assignment takes effect at the next connect, listen or bind. Xojo:
+        ``NetworkInterface``.
+        """
+        return self._network_interface
+
+    @network_interface.setter
+    def network_interface(self, interface: NetworkInterface | None) -> None:
+        self._network_interface = check_interface(interface)
+
+    @property
+    def state(self) -> SocketState:
+        """Where in its life the socket is."""
+        return self._state
+
+    @property
+    def last_error(self) -> SocketError | None:
+        """The error posted last; cleared by ``connect``, ``listen`` and ``bind``.
+
+        Xojo: ``LastErrorCode``.
+        """
+        return self._last_error
+
+    @property
+    @abc.abstractmethod
+    def is_connected(self) -> bool:
+        """TCP: connected, and our direction is open. UDP: bound. Xojo: ``IsConnected``."""
+
+    @property
+    @abc.abstractmethod
+    def handle(self) -> int:
+        """The OS's descriptor, -1 when there is none. Xojo: ``Handle``."""
+
+    @property
+    def port(self) -> int:
+        """The port to reach or to bind; while the socket is open the local port.
+
+        While open the OS is asked on every read, so that a change shows. Closed again it is
+        what was set. Xojo: ``Port``.
+
+        Raises (assignment):
+            InvalidStateError: the socket is not closed.
+            InvalidPortError: outside 0..65535.
+            TypeError: not an int.
+        """
+        return self.local_port if self.handle >= 0 else self._port
+
+    @port.setter
+    def port(self, port: int) -> None:
+        self._check_closed("port")
+        self._port = check_port(port, allow_zero=True)
+
+    @property
+    def local_port(self) -> int:
+        """The local port, 0 when there is none."""
+        address = self._local_endpoint()
+        return address[1] if address else 0
+
+    @property
+    def local_address(self) -> str:
+        """The local IP address; never raises. Xojo: ``LocalAddress``.
+
+        Where the socket is bound to none, or to all: the chosen interface's address, else the
+        default route's, else loopback.
+        """
+        address = self._local_endpoint()
+        if address and address[0] not in ("0.0.0.0", "::"):
+            return str(address[0])
+        return local_address_of(self._network_interface)
+
+    @abc.abstractmethod
+    def _local_endpoint(self) -> tuple[Any, ...] | None:
+        """What the OS says the socket is bound to; ``None`` when there is no descriptor."""
+
+    @abc.abstractmethod
+    def statistics(self) -> SocketStatistics:
+        """Counters since the socket was made; see ``SocketStatistics``."""
+
+    def _check_closed(self, what: str) -> None:
+        if self._state is not SocketState.CLOSED:
+            raise InvalidStateError(
+                f"{what} can be set only while the socket is closed; it is {self._state.value}"
+            )
+
+    def _begin(self, move: Move) -> None:
+        """Start a new life: ``connect``, ``listen`` or ``bind``; raises if it is illegal."""
+        self._require_block(move.value)
+        self._state = next_state(self._state, move)
+        self._last_error = None
+        self._hub.begin()
+
+    def _set_closed(self) -> None:
+        self._state = SocketState.CLOSED
+        if self._closed_event is not None:
+            self._closed_event.set()
+
+    @abc.abstractmethod
+    async def connect(self) -> None:
+        """TCP: connect to ``address`` and ``port``. UDP: the same as ``bind``."""
+
+    @abc.abstractmethod
+    def purge(self) -> None:
+        """Empty the receive buffer."""
+
+
+def check_interface(interface: object) -> NetworkInterface | None:
+    """A ``NetworkInterface`` or ``None``; anything else is a ``TypeError``."""
+    if interface is None or isinstance(interface, NetworkInterface):
+        return interface
+    raise TypeError(f"network_interface must be a NetworkInterface or None, not {interface!r}")

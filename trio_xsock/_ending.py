@@ -1,0 +1,263 @@
+"""The ends of a connection: ours, the peer's, the network's; see SPEC 3.3 and 3.4."""
+
+from __future__ import annotations
+
+import math
+import socket as stdlib_socket
+
+import trio
+
+from ._errors import LossReason, LostConnectionError, SocketError, forget_frames, translate_loss
+from ._events import ErrorOccurred
+from ._guard import Parking, protect_from_ki
+from ._kernel import has_unread_input, unacknowledged_bytes
+from ._link import SMALLEST_READ
+from ._options import check_seconds
+from ._outlet import Outlet
+from ._state import Move, SocketState, next_state
+
+_GRACE = 5.0
+_FIRST_ACK_POLL = 0.001
+_LAST_ACK_POLL = 0.05
+
+
+@protect_from_ki
+class Ending(Outlet):
+    """How a connection ends."""
+
+    __slots__ = ()
+
+    def _end_input(self) -> None:
+        """The OS says that nothing more will come."""
+        if self._loss is not None:
+            self._lose(self._loss)
+            return
+        self._input_ended = True
+        self._stop_reading()
+        if self._state is SocketState.CLOSING:
+            self._release()
+            return
+        error = LostConnectionError(
+            f"{self._endpoint()}: the peer closed the connection", reason=LossReason.REMOTE_CLOSED
+        )
+        both_ended = self._output_ended and not self._ledger.left
+        half_close = self._may_half_close() or self._output_ended
+        if not half_close:
+            self._sender_refusal = error
+        if self._receiver is not None:
+            self._serve_end()
+        self._announce_unread()
+        self._announce_loss(error)
+        if both_ended:
+            self._release()
+        elif not half_close:
+            self._begin_closing(_GRACE)
+        self._end_channels()
+
+    def _may_half_close(self) -> bool:
+        if self._allow_half_close is None:
+            return self._handler is None
+        return self._allow_half_close
+
+    def _announce_loss(self, error: SocketError) -> None:
+        if not self._loss_announced:
+            self._loss_announced = True
+            self._last_error = error
+            self._post_if_active(ErrorOccurred, error)
+
+    def _lose(self, error: SocketError) -> None:
+        """The connection is gone; what is buffered stays readable."""
+        self._loss = error
+        self._drop_queue()
+        if self._state is not SocketState.CLOSING:
+            self._announce_unread()
+            self._announce_loss(error)
+        self._release()
+
+    def _release(self) -> None:
+        """Give the descriptor back; the socket is closed."""
+        transport, watch = self._transport, self._watch
+        self._transport = self._watch = None
+        self._reading = self._blocked = False
+        if watch is not None:
+            watch.close()
+        if transport is not None:
+            transport.close()
+        self._state = next_state(self._state, Move.CLOSE)
+        self._drop_queue()
+        if self._announce_local_end:
+            self._announce_local_end = False
+            text = f"{self._endpoint()}: we disconnected"
+            self._announce_loss(LostConnectionError(text, reason=LossReason.LOCAL))
+        self._serve_end()
+        self._set_closed()
+        if self._owner is not None:
+            self._owner.connection_closed(self)
+            if self._keeper is not None and not self._keeper.ended:
+                self._keeper.retire()
+        for parking in self._closings:
+            parking.unpark()
+        self._closings.clear()
+        self._hub.end()
+
+    def _after_queue(self) -> None:
+        """The send queue has run empty: go on with what waited for that."""
+        if self._loss is None and self._transport is not None:
+            if self._state is SocketState.CLOSING:
+                self._advance_closing()
+            elif self._output_ended:
+                self._send_fin()
+        self._end_channels()
+
+    def _end_channels(self) -> None:
+        """Iteration over events ends once the peer's end is announced and all is sent."""
+        if self._loss_announced and not self._ledger.left:
+            self._hub.end()
+
+    def close(self) -> None:
+        """End the connection, or the attempt at one, at once. Always legal, idempotent.
+
+        What was queued is dropped. Xojo: ``Close``.
+
+        Events: ``SendComplete(user_aborted=True)`` if something was queued; nothing more.
+        """
+        self._closed_by_us = True
+        scope, self._connect_scope = self._connect_scope, None
+        self._announce_local_end = self._announce_local_end and self._transport is not None
+        self._release()
+        if scope is not None:
+            scope.cancel("the socket was closed")
+
+    async def aclose(self, grace: float = _GRACE) -> None:
+        """End the connection in good order. Always legal, idempotent.
+
+        What was queued is sent first, then our direction is ended. If input was unread, what
+        the OS holds of it and what still arrives is discarded until the peer has ended too or
+        has acknowledged all: closing with unread input would make the kernel send a reset,
+        which destroys what was sent (RFC 2525, 2.17).
+
+        Args:
+            grace: how many seconds this may take; then as ``close()``.
+
+        Cancellation: the socket is closed at once.
+        Events: those of the sends; nothing more.
+        """
+        check_seconds("grace", grace)
+        self._closed_by_us = True
+        self._serve_end()
+        if self._state is SocketState.CONNECTED:
+            self._begin_closing(math.inf)
+        if self._state is not SocketState.CLOSING:
+            self.close()
+            await trio.lowlevel.checkpoint()
+        else:
+            try:
+                with trio.move_on_after(grace):
+                    await self._wait_until_closed()
+            finally:
+                self.close()
+                self._pump()
+        await self._delivered()
+
+    async def _wait_until_closed(self) -> None:
+        parking: Parking[None] = Parking()
+        self._closings.append(parking)
+        await parking.park()
+
+    async def disconnect(self, grace: float = _GRACE) -> None:
+        """``aclose``, and tell our own consumers. Xojo: ``Disconnect``.
+
+        Args:
+            grace: how many seconds this may take; then as ``close()``.
+
+        Cancellation: the socket is closed at once.
+        Events: those of the sends, then one ``ErrorOccurred`` with a ``LostConnectionError``
+        whose ``reason`` is ``LOCAL``; none if the socket was not connected.
+        """
+        check_seconds("grace", grace)
+        self._announce_local_end = self._state is SocketState.CONNECTED
+        await self.aclose(grace)
+
+    # Closing in good order
+
+    def _start_closing(self, grace: float) -> None:
+        """``aclose`` without waiting for it."""
+        self._closed_by_us = True
+        self._serve_end()
+        if self._state is SocketState.CONNECTED:
+            self._begin_closing(grace)
+
+    def _begin_closing(self, grace: float) -> None:
+        self._state = next_state(self._state, Move.DRAIN)
+        self._output_ended = True
+        if self._owner is not None:
+            self._owner.connection_ending(self)
+        if grace != math.inf:
+            self._closing_deadline = trio.current_time() + grace
+            self._wake_keeper()
+        self._discarded = self._buffer.size > 0
+        self._reading = True
+        if self._watch is not None and not self._input_ended:
+            self._watch.reading(True)
+        self._advance_closing()
+
+    def _advance_closing(self) -> None:
+        """The queue is empty, or may be: end our direction, then ourselves."""
+        if self._ledger.left:
+            return
+        self._send_fin()
+        transport = self._transport
+        if transport is None:
+            return
+        if self._input_ended or not (self._discarded or has_unread_input(transport)):
+            self._release()
+        elif not self._ack_poll:
+            self._ack_poll = _FIRST_ACK_POLL
+            self._wake_keeper()
+
+    def _send_fin(self) -> None:
+        """Our direction ends; the peer reads to the end of what was sent."""
+        if self._eof_sent or self._transport is None:
+            return
+        self._eof_sent = True
+        try:
+            self._transport.shutdown(stdlib_socket.SHUT_WR)
+        except OSError as exc:  # ENOTCONN: the peer has reset the connection
+            self._output_failed(exc)
+            return
+        if self._input_ended:
+            self._release()
+
+    def _discard_step(self, transport: stdlib_socket.socket) -> bool:
+        """While closing: keep unread input from turning our FIN into a reset."""
+        try:
+            data = transport.recv(SMALLEST_READ)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as exc:
+            self._lose(translate_loss(exc, f"{self._endpoint()}: connection lost"))
+            return True
+        if data:
+            self._discarded = True
+        else:
+            self._end_input()
+        return True
+
+    def _next_deadline(self) -> float:
+        if self._state is not SocketState.CLOSING or self._transport is None:
+            return math.inf
+        now = trio.current_time()
+        acknowledged = self._ack_poll and unacknowledged_bytes(self._transport) == 0
+        if acknowledged or now >= self._closing_deadline:
+            self._release()
+            self._pump()
+            return math.inf
+        if not self._ack_poll:
+            return self._closing_deadline
+        self._ack_poll = min(self._ack_poll * 2, _LAST_ACK_POLL)
+        return min(self._closing_deadline, now + self._ack_poll)
+
+    async def _end_scope(self) -> None:
+        await super()._end_scope()
+        if self._loss is not None:
+            forget_frames(self._loss)

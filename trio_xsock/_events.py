@@ -1,0 +1,77 @@
+"""The events: frozen values that say what happened to a socket, in the order it happened.
+
+They act on nothing and are made only when somebody listens. ``socket`` is typed ``Any``
+because one channel may carry the events of sockets of different classes (fan-in); narrow
+it with ``isinstance`` where that matters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ._errors import SocketError
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """TCP: the connection is up, after TLS where there is TLS. UDP: the socket is bound.
+
+    Xojo: the event ``Connected``.
+    """
+
+    socket: Any
+    """The socket it happened to."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataAvailable:
+    """Bytes (UDP: datagrams) arrived since the last such event was taken.
+
+    What a consumer leaves unread is not announced again. Xojo: ``DataAvailable``.
+    """
+
+    socket: Any
+    """The socket it happened to."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendProgress:
+    """The operating system took a chunk of the send queue. Xojo: ``SendProgress``."""
+
+    socket: Any
+    """The socket it happened to."""
+    bytes_sent: int
+    """Bytes that went out since the previous ``SendProgress``."""
+    bytes_left: int
+    """Bytes still queued."""
+    total_sent: int
+    """Bytes of this batch that went out so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendComplete:
+    """A batch of sends ended: the queue is empty. Xojo: ``SendComplete``."""
+
+    socket: Any
+    """The socket it happened to."""
+    user_aborted: bool
+    """True if anything of the batch was removed unsent."""
+    bytes_sent: int
+    """Bytes of the batch that the operating system took."""
+    bytes_unsent: int
+    """Bytes of the batch that were removed unsent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorOccurred:
+    """The connection was lost, or could not be made. Xojo: ``Error``."""
+
+    socket: Any
+    """The socket it happened to."""
+    error: SocketError
+    """What happened; the same object that the next call raises."""
+
+
+Event: TypeAlias = Connected | DataAvailable | SendProgress | SendComplete | ErrorOccurred
+"""Everything that an event channel can deliver."""

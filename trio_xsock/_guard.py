@@ -1,0 +1,123 @@
+"""Small guards that the sockets compose: exclusivity, parking, protection from Ctrl-C."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import trio
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+
+class ConflictDetector:
+    """A ``with`` block that one task at a time may be in.
+
+    Args:
+        message: the text of the ``trio.BusyResourceError`` that a second task gets.
+    """
+
+    __slots__ = ("_held", "_message")
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+        self._held = False
+
+    def __enter__(self) -> None:
+        if self._held:
+            raise trio.BusyResourceError(self._message)
+        self._held = True
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._held = False
+
+
+class Parking(Generic[T]):
+    """One task that waits for one value; one use per object.
+
+    The value is kept here rather than passed through Trio, so that it may also be handed over
+    before the task has parked.
+    """
+
+    __slots__ = ("_done", "_error", "_task", "_value")
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._done = False
+
+    async def park(self, on_cancel: Callable[[], None] | None = None) -> T | None:
+        """Wait until ``unpark`` or ``fail``; a checkpoint in any case.
+
+        Args:
+            on_cancel: called at the moment of cancellation, to withdraw from where the value
+                would have come from.
+
+        Returns:
+            The value given to ``unpark``.
+
+        Cancellation: nothing was handed over.
+        """
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._task = None
+            self._done = True
+            if on_cancel is not None:
+                on_cancel()
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        if self._done:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error.with_traceback(None)
+        return self._value
+
+    def unpark(self, value: T | None = None) -> None:
+        """Hand ``value`` over, once; later calls do nothing."""
+        if self._done:
+            return
+        self._done = True
+        self._value = value
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    def fail(self, error: BaseException) -> None:
+        """Let the task raise ``error``; does nothing after a value was handed over."""
+        if not self._done:
+            self._error = error
+            self.unpark()
+
+
+@trio.lowlevel.disable_ki_protection
+def call_unprotected(function: Callable[..., T], *args: object) -> T:
+    """Call a user's function so that Ctrl-C can interrupt it, whoever calls us."""
+    return function(*args)
+
+
+def protect_from_ki(cls: C) -> C:
+    """Class decorator: Ctrl-C waits until a method of the class has returned or parks.
+
+    A ``KeyboardInterrupt`` between two statements of ours would leave books that do not add
+    up. Trio notes protection per code object, so this costs nothing at the call.
+    """
+    members: dict[str, Any] = dict(vars(cls))
+    for member in members.values():
+        functions = (member.fget, member.fset) if isinstance(member, property) else (member,)
+        for function in functions:
+            if inspect.isfunction(function):
+                trio.lowlevel.enable_ki_protection(function)
+    return cls

@@ -1,0 +1,262 @@
+"""The event hub: every event of a socket passes here, on its way to channels and handler.
+
+Channels get events merged, through their queues. A handler object gets every event, one call
+at a time and never re-entered: ``post`` only notes the call, and the socket runs what is noted
+when no handler is running. A socket that nobody listens to makes no event objects at all.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+from ._channel import EventChannel, Source
+from ._errors import SocketError
+from ._events import (
+    Connected,
+    DataAvailable,
+    ErrorOccurred,
+    Event,
+    SendComplete,
+    SendProgress,
+)
+from ._guard import protect_from_ki
+
+
+class SocketHandler:
+    """Base class for handler objects: has every method, each doing nothing.
+
+    Deriving from it is optional; of any object, the methods it has are called. All are plain
+    functions; to do async work call ``socket.start_soon(async_fn, ...)`` in them. One call at
+    a time per socket. A method that raises closes the socket, and its exception leaves the
+    socket's ``async with`` block. Xojo: the events of ``TCPSocket``.
+    """
+
+    def on_connected(self, socket: Any) -> None:
+        """The connection is up (UDP: the socket is bound)."""
+
+    def on_data_available(self, socket: Any) -> None:
+        """Something arrived; take it with ``socket.read_all()`` or leave it for later."""
+
+    def on_send_progress(self, socket: Any, bytes_sent: int, bytes_left: int) -> bool | None:
+        """The OS took ``bytes_sent`` more bytes; ``bytes_left`` are queued.
+
+        Returns:
+            True to drop what is queued, like ``abort_send()``.
+        """
+
+    def on_send_complete(self, socket: Any, user_aborted: bool) -> None:
+        """The send queue is empty; ``user_aborted`` says if anything was dropped."""
+
+    def on_error(self, socket: Any, error: SocketError) -> None:
+        """The connection was lost, or could not be made."""
+
+
+METHODS: Final = (
+    "on_connected",
+    "on_data_available",
+    "on_send_progress",
+    "on_send_complete",
+    "on_error",
+)
+"""The methods that a handler object may have."""
+
+_IGNORED = {getattr(SocketHandler, name) for name in METHODS}
+
+
+def handler_methods(handler: object, names: Iterable[str]) -> dict[str, Callable[..., object]]:
+    """The methods of ``handler`` that are worth calling.
+
+    Args:
+        handler: any object.
+        names: the methods to look for.
+
+    Returns:
+        The bound methods by name, without those inherited from ``SocketHandler``.
+
+    Raises:
+        TypeError: one of them is an ``async def``, or not callable.
+    """
+    methods: dict[str, Callable[..., object]] = {}
+    for name in names:
+        method = getattr(handler, name, None)
+        if method is None or getattr(method, "__func__", None) in _IGNORED:
+            continue
+        if not callable(method):
+            raise TypeError(f"handler.{name} is not callable: {method!r}")
+        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+            raise TypeError(
+                f"handler.{name} is an async function; handlers are plain functions: "
+                "use socket.start_soon(async_fn, ...) inside it"
+            )
+        methods[name] = method
+    return methods
+
+
+class Call(NamedTuple):
+    """A handler call that is due."""
+
+    method: Callable[..., object]
+    arguments: tuple[object, ...]
+    may_abort: bool
+    """It is ``on_send_progress``, and may answer True."""
+
+
+_NO_CALLS: Final[deque[Call]] = deque(maxlen=0)
+"""Stands for the queue of a socket without a handler; an empty deque takes 760 bytes."""
+
+
+@protect_from_ki
+class EventHub:
+    """Posts one socket's events to whoever listens.
+
+    Attributes:
+        active: somebody listens; checked before an event is worked out.
+        watches_progress: the handler may abort a send from ``on_send_progress``.
+        calls: handler calls that are due.
+        called: handler calls that were made.
+        over: the connection is over and nothing is queued; channels end.
+        posted: events posted so far; counted only while somebody listens.
+    """
+
+    __slots__ = (
+        "_merged_before",
+        "_methods",
+        "_own",
+        "_sources",
+        "active",
+        "called",
+        "calls",
+        "over",
+        "posted",
+        "watches_progress",
+    )
+
+    def __init__(self) -> None:
+        self.active = False
+        self.watches_progress = False
+        self.calls: deque[Call] = _NO_CALLS
+        self.called = 0
+        self.over = False
+        self.posted = 0
+        self._methods: dict[str, Callable[..., object]] = {}
+        self._sources: dict[EventChannel, Source] | None = None
+        self._own: EventChannel | None = None
+        self._merged_before = 0
+
+    # Who listens
+
+    def set_handler(self, methods: dict[str, Callable[..., object]]) -> None:
+        """Let a handler's methods be called from now on."""
+        self._methods = methods
+        self.watches_progress = "on_send_progress" in methods
+        if methods and self.calls is _NO_CALLS:
+            self.calls = deque()
+        self._update()
+
+    def attach(self, channel: EventChannel, source: Source) -> None:
+        """Post into ``channel`` from now on."""
+        if self._sources is None:
+            self._sources = {}
+        self._sources[channel] = source
+        self._update()
+
+    def detach(self, channel: EventChannel, /) -> None:
+        """Post no more into ``channel``."""
+        source = self._sources.pop(channel, None) if self._sources else None
+        if source is not None:
+            self._merged_before += source.queue.merged
+        if self._own is channel:
+            self._own = None
+        self._update()
+
+    def own_channel(self, now: Callable[[], list[Event]]) -> EventChannel:
+        """The channel behind ``socket.events``, made if there is none."""
+        if self._own is None:
+            self._own = self.subscribe(now)
+        return self._own
+
+    def adopt_channel(self, channel: EventChannel) -> None:
+        """Make a user's channel the one behind ``socket.events``."""
+        self.attach(channel, channel.attach(self))
+        self._own = channel
+
+    def subscribe(self, now: Callable[[], list[Event]]) -> EventChannel:
+        """A new channel that begins with what is so ``now``."""
+        channel = EventChannel.bound_to(self)
+        source = channel.sources[self]
+        for event in now():
+            source.post(event)
+        if self.over:
+            source.end()
+        self.attach(channel, source)
+        return channel
+
+    def _update(self) -> None:
+        self.active = bool(self._methods or self._sources)
+
+    @property
+    def merged(self) -> int:
+        """How many events were merged into others, over all channels."""
+        sources = self._sources.values() if self._sources else ()
+        return self._merged_before + sum(source.queue.merged for source in sources)
+
+    def next_call(self) -> Call | None:
+        """The handler call that is due next, if there is one."""
+        if not self.calls:
+            return None
+        self.called += 1
+        return self.calls.popleft()
+
+    # What happens
+
+    def begin(self) -> None:
+        """A new connection is attempted."""
+        self.over = False
+        for source in self._sources.values() if self._sources else ():
+            source.begin()
+
+    def end(self) -> None:
+        """The connection is over and nothing is queued to be sent."""
+        self.over = True
+        for source in list(self._sources.values()) if self._sources else ():
+            if not source.ended:
+                source.end()
+
+    def release(self) -> None:
+        """The socket's block was left: channels of many sockets need not remember it."""
+        for channel in list(self._sources or ()):
+            channel.forget(self)
+
+    def withdraw_data(self) -> None:
+        """The received data has been read: take back what announces it."""
+        for channel, source in self._sources.items() if self._sources else ():
+            channel.withdraw_data(source)
+
+    def post(self, event: Event) -> None:
+        """Post one event, in the order in which things happen."""
+        self.posted += 1
+        for source in list(self._sources.values()) if self._sources else ():
+            source.post(event)
+        if self._methods:
+            self._note_call(event)
+
+    def _note_call(self, event: Event) -> None:
+        name, arguments = _CALLS[type(event)]
+        method = self._methods.get(name)
+        if method is not None:
+            self.calls.append(Call(method, arguments(event), isinstance(event, SendProgress)))
+
+
+_CALLS: dict[type[Event], tuple[str, Callable[[Any], tuple[object, ...]]]] = {
+    Connected: ("on_connected", lambda event: (event.socket,)),
+    DataAvailable: ("on_data_available", lambda event: (event.socket,)),
+    SendProgress: (
+        "on_send_progress",
+        lambda event: (event.socket, event.bytes_sent, event.bytes_left),
+    ),
+    SendComplete: ("on_send_complete", lambda event: (event.socket, event.user_aborted)),
+    ErrorOccurred: ("on_error", lambda event: (event.socket, event.error)),
+}

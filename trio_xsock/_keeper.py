@@ -1,0 +1,225 @@
+"""The tasks and the failures of one socket.
+
+Every socket has a keeper. It hosts three kinds of tasks in one nursery, its own or its
+server's:
+
+* the *keeper task*, made when first needed: runs handlers that became due in a plain call,
+  timers, and whatever else cannot happen in the caller;
+* *service tasks* of the library, which wait for the descriptor;
+* the user's tasks, from ``start_soon``.
+
+The library's own tasks are shielded: they outlive a cancelled body, so that a graceful close
+in its ``finally`` still has somebody to send what is queued. The user's tasks are not.
+
+No exception of theirs ever enters the nursery: Trio would wrap it in a group, cancel all at
+once, and a body's own exception would travel in that group as well. ``fail`` notes it
+instead, and the socket raises it as itself when its block is left.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeVarTuple, Unpack
+
+import trio
+
+from ._guard import call_unprotected, protect_from_ki
+
+Ts = TypeVarTuple("Ts")
+
+
+def _never() -> float:
+    return math.inf
+
+
+def _ignore() -> None:
+    """Failures after the end have nowhere to go: there is nobody left to fail."""
+
+
+@protect_from_ki
+class Keeper:
+    """Runs a socket's tasks and collects what fails in them.
+
+    Args:
+        nursery: where the tasks live; it outlives the keeper.
+        work: what the keeper task does each time it is woken, and when the time it returned
+            has come. Returns when it wants to be called again: a deadline on Trio's clock, or
+            ``math.inf``. Never raises.
+        on_failure: called at the first failure, to close the socket and cancel its body.
+
+    Attributes:
+        context: the context variables that handlers run in.
+        failures: the exceptions that will leave the block, the first one first.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_finished",
+        "_nursery",
+        "_on_failure",
+        "_parked",
+        "_retired",
+        "_running",
+        "_tasks",
+        "_user_scopes",
+        "_woken",
+        "_work",
+        "context",
+        "failures",
+    )
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        work: Callable[[], float],
+        on_failure: Callable[[], None],
+    ) -> None:
+        self.context = contextvars.copy_context()
+        self.failures: list[BaseException] = []
+        self._nursery = nursery
+        self._work = work
+        self._on_failure = on_failure
+        self._tasks = 0
+        self._user_scopes: set[trio.CancelScope] = set()
+        self._parked: trio.lowlevel.Task | None = None
+        self._running = False
+        self._woken = False
+        self._retired = False
+        self._ended = False
+        self._finished: trio.Event | None = None
+
+    @property
+    def ended(self) -> bool:
+        """No more tasks can be started."""
+        return self._ended
+
+    def call(self, function: Callable[..., object], args: tuple[object, ...]) -> object:
+        """Call a handler's method in the handlers' context, open to Ctrl-C."""
+        return self.context.run(call_unprotected, function, *args)
+
+    def start_soon(
+        self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: Unpack[Ts]
+    ) -> None:
+        """Start a user's task; it is cancelled when the socket's block is left."""
+        self._tasks += 1
+        self._nursery.start_soon(self._run_user_task, async_fn, args)
+
+    def serve(self, async_fn: Callable[[], Awaitable[None]], name: str) -> None:
+        """Start a service task of the library; it ends by itself when the socket closes."""
+        self._tasks += 1
+        self._nursery.start_soon(self._run_service, async_fn, name=name)
+
+    def wake(self) -> None:
+        """Let the keeper task call ``work`` soon."""
+        self._woken = True
+        if self._parked is not None:
+            task, self._parked = self._parked, None
+            trio.lowlevel.reschedule(task)
+        elif not self._running and not self._ended:
+            self._running = True
+            self.serve(self._run_keeper, "trio_xsock keeper")
+
+    def retire(self) -> None:
+        """The connection of an accepted socket is over: keep no task parked for it."""
+        self._retired = True
+        self.wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Note a failure of a handler or a task of the user's."""
+        self.failures.append(error)
+        if len(self.failures) == 1:
+            self._on_failure()
+            self.cancel_user_tasks("a handler or task of the socket failed")
+
+    def cancel_user_tasks(self, reason: str) -> None:
+        """Cancel what ``start_soon`` started."""
+        for scope in self._user_scopes:
+            scope.cancel(reason)
+
+    async def finish(self) -> None:
+        """Cancel the user's tasks, end the keeper task, and wait until all tasks are gone.
+
+        Cancellation: is not seen; nothing may outlive the block.
+        """
+        self._ended = True
+        self.cancel_user_tasks("the socket's block was left")
+        self.wake()
+        if self._tasks:
+            self._finished = trio.Event()
+            with trio.CancelScope(shield=True):
+                await self._finished.wait()
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        # Both are bound methods of the socket: let go of it without the help of the
+        # garbage collector.
+        self._work, self._on_failure = _never, _ignore
+
+    async def _run_user_task(
+        self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], args: tuple[Unpack[Ts]]
+    ) -> None:
+        scope = trio.CancelScope()
+        if self._ended or self.failures:
+            scope.cancel("the socket's block was left")
+        self._user_scopes.add(scope)
+        try:
+            with scope:
+                await call_unprotected(async_fn, *args)
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:
+            self._note(exc)
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        finally:
+            self._user_scopes.discard(scope)
+            self._task_ended()
+
+    def _note(self, exc: BaseException) -> None:
+        """Fail with ``exc``, less the cancellations in it, which are not ours to keep."""
+        if isinstance(exc, BaseExceptionGroup):
+            _, rest = exc.split(trio.Cancelled)
+            if rest is None:
+                raise exc
+            exc = rest if len(rest.exceptions) != len(exc.exceptions) else exc
+        self.fail(exc)
+
+    async def _run_service(self, async_fn: Callable[[], Awaitable[None]]) -> None:
+        try:
+            with trio.CancelScope(shield=True):
+                await async_fn()
+        finally:
+            self._task_ended()
+
+    def _task_ended(self) -> None:
+        self._tasks -= 1
+        if not self._tasks and self._finished is not None:
+            self._finished.set()
+
+    async def _run_keeper(self) -> None:
+        while not self._ended:
+            self._woken = False
+            deadline = self._work()
+            if self._woken:  # there is more to do; let the others run first
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            elif self._retired and deadline == math.inf:
+                break
+            else:
+                await self._sleep_until(deadline)
+        self._running = False
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _sleep_until(self, deadline: float) -> None:
+        if deadline == math.inf:
+            await self._park()
+            return
+        with trio.CancelScope(deadline=deadline):
+            await self._park()
+
+    async def _park(self) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._parked = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._parked = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)

@@ -1,0 +1,145 @@
+"""Writing: the ledger goes into the OS, chunk by chunk, and every byte is accounted for."""
+
+from __future__ import annotations
+
+import socket as stdlib_socket
+
+from ._errors import SocketClosedError, SocketError, translate_loss
+from ._events import SendComplete, SendProgress
+from ._guard import protect_from_ki
+from ._intake import Intake
+from ._ledger import Chunk, FileRange
+from ._state import SocketState
+
+_CHUNKS_PER_STEP = 16
+_UNWATCHED_CHUNK = 2**18
+
+
+@protect_from_ki
+class Outlet(Intake):
+    """The writing half of a connection."""
+
+    __slots__ = ()
+
+    def _check_sending(self) -> None:
+        """Raise what stands in the way of sending."""
+        if self._state is not SocketState.CONNECTED or self._output_ended or self._loss is not None:
+            raise self._why_not_sending()
+
+    def _why_not_sending(self) -> SocketError:
+        if self._closed_by_us:
+            return self._closed_error()
+        loss = self._loss or self._sender_refusal
+        if loss is not None:
+            return loss.with_traceback(None)
+        if self._output_ended:
+            return SocketClosedError(f"{self!r}: our direction was ended by send_eof()")
+        return self._not_connected()
+
+    def _on_writable(self) -> None:
+        self._write_step()
+        if self._hub.calls:
+            self._pump()
+
+    def _send_some(self) -> bool:
+        if self._blocked or not self._ledger.left or self._transport is None:
+            return False
+        before = self._bytes_out
+        self._write_step()
+        return self._bytes_out != before
+
+    def _send_now(self) -> None:
+        """After something was queued in a plain call: try the OS, unless a handler runs."""
+        if not self._blocked and not self._pumping:
+            self._write_step()
+            if self._hub.watches_progress and self._ledger.left and self._keeper is not None:
+                self._keeper.wake()  # the rest goes when the handler has seen this chunk
+            self._schedule_pump()
+
+    def _write_step(self) -> None:
+        """Give the OS what it takes; ask to be called again if it does not take all."""
+        ledger = self._ledger
+        for _ in range(_CHUNKS_PER_STEP):
+            transport = self._transport
+            if transport is None:
+                return
+            chunk = ledger.chunk(self._chunk_size())
+            if chunk is None:
+                self._set_blocked(False)
+                return
+            try:
+                sent = self._send_chunk(transport, chunk)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as exc:
+                self._output_failed(exc)
+                return
+            self._account(sent)
+            if self._hub.watches_progress and ledger.left and not self._blocked:
+                return
+        if ledger.left:
+            self._set_blocked(True)
+
+    def _chunk_size(self) -> int:
+        if self._hub.active:
+            return self._progress_interval
+        return max(self._progress_interval, _UNWATCHED_CHUNK)
+
+    def _send_chunk(self, transport: stdlib_socket.socket, chunk: Chunk) -> int:
+        if isinstance(chunk, FileRange):
+            raise AssertionError("files are sent by TCPSocket")  # pragma: no cover
+        # MSG_NOSIGNAL: a program may have restored the default action of SIGPIPE.
+        return transport.send(chunk, stdlib_socket.MSG_NOSIGNAL)
+
+    def _set_blocked(self, blocked: bool) -> None:
+        if blocked is not self._blocked and self._watch is not None:
+            self._blocked = blocked
+            self._watch.writing(blocked)
+
+    def _account(self, sent: int) -> None:
+        """The OS took ``sent`` bytes of the queue."""
+        ledger = self._ledger
+        ledger.account(sent)
+        self._bytes_sent += sent
+        self._bytes_out += sent
+        self._post_if_active(SendProgress, sent, ledger.left, ledger.batch_sent)
+        self._sent_some()
+        if not ledger.left:
+            self._queue_ran_empty()
+
+    def _sent_some(self) -> None:
+        """For those who wait for their own bytes."""
+
+    def _queue_ran_empty(self) -> None:
+        batch = self._ledger.end_batch()
+        if batch is None:
+            return
+        self._set_blocked(False)
+        self._post_if_active(SendComplete, batch.unsent > 0, batch.sent, batch.unsent)
+        alive = self._transport is not None and self._loss is None
+        for parking in self._flushers:
+            parking.unpark(alive)
+        self._flushers.clear()
+        self._after_queue()
+
+    def _drop_queue(self) -> None:
+        """Take all that is queued out of the queue; the batch ends."""
+        self._ledger.abort()
+        self._sent_some()
+        self._queue_ran_empty()
+
+    def _abort_from_handler(self) -> None:
+        self._drop_queue()
+
+    def _output_failed(self, exc: OSError) -> None:
+        """Sending found the connection dead.
+
+        That ate the OS's error, and the reader would now see a clean end: remember the cause,
+        and let the reader take what arrived before.
+        """
+        self._loss = self._loss or translate_loss(exc, f"{self._endpoint()}: connection lost")
+        self._drop_queue()
+        while self._read_step():
+            pass
+        if self._reading:  # nothing is left to be read: it is over
+            self._lose(self._loss)

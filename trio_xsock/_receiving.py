@@ -1,0 +1,378 @@
+"""The receive calls of a stream: plain reads from the buffer, and reads that wait.
+
+A read that waits is an ``attempt`` on the buffer: it is tried at once, and again whenever
+something arrived, by whoever brought it in. So bytes leave the buffer in the very moment in
+which they are handed over, and a cancelled reader has taken nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, Self, TypeVar, overload
+
+import trio
+
+from ._connection import Connection
+from ._errors import DelimiterNotFoundError, IncompleteReadError, SocketError
+from ._guard import ConflictDetector, Parking, protect_from_ki
+from ._intake import CLEAN_END
+from ._link import Receiver
+from ._options import check_count
+from ._state import SocketState
+from ._typing import Buffer
+
+T = TypeVar("T")
+
+Attempt = Callable[[SocketError | None], T | None]
+"""Take what is wanted from the buffer, or ``None``; is told why nothing more will come."""
+
+_BUSY = "another task is receiving from this socket"
+
+
+@protect_from_ki
+class Reading(Receiver, Generic[T]):
+    """A parked task and what it wants."""
+
+    __slots__ = ("_attempt", "parking")
+
+    def __init__(self, attempt: Attempt[T], limit: int) -> None:
+        self.limit = limit
+        self.parking: Parking[T] = Parking()
+        self._attempt = attempt
+
+    def serve(self, ended: SocketError | None) -> bool:
+        """See ``Receiver.serve``."""
+        try:
+            value = self._attempt(ended)
+        except Exception as error:
+            self.parking.fail(error)
+            return True
+        if value is None:
+            return False
+        self.parking.unpark(value)
+        return True
+
+
+@protect_from_ki
+class ReceiveCalls(Connection):
+    """What a ``TCPSocket`` can do with the bytes that arrive."""
+
+    __slots__ = ("_receive_conflict",)
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._receive_conflict = ConflictDetector(_BUSY)
+
+    # From the buffer only
+
+    @property
+    def bytes_available(self) -> int:
+        """Bytes in the receive buffer. Xojo: ``BytesAvailable``."""
+        return self._buffer.size
+
+    @property
+    def end_of_file(self) -> bool:
+        """The receive buffer is empty now; more may come. Xojo: ``EndOfFile``."""
+        return not self._buffer.size
+
+    @property
+    def at_eof(self) -> bool:
+        """The receive buffer is empty and nothing more can come."""
+        return not self._buffer.size and not self._more_can_come()
+
+    def _more_can_come(self) -> bool:
+        state = self._state
+        if state is SocketState.CONNECTED:
+            return not self._input_ended
+        return state in (SocketState.CONNECTING, SocketState.LISTENING)
+
+    @overload
+    def read(self, n: int, encoding: None = None) -> bytes: ...
+    @overload
+    def read(self, n: int, encoding: str) -> str: ...
+    def read(self, n: int, encoding: str | None = None) -> bytes | str:
+        """Take up to ``n`` bytes from the buffer; never waits. Xojo: ``Read``.
+
+        Args:
+            n: how many bytes at the most, whatever the encoding.
+            encoding: give text; a character is never split, an incomplete one at the end
+                stays in the buffer.
+
+        Returns:
+            Less than ``n`` bytes, or nothing, when there is less.
+
+        Raises:
+            ValueError, TypeError: ``n`` is negative, or not an int.
+            UnicodeDecodeError: undecodable bytes, or the stream ended inside a character;
+                nothing was taken, so ``read`` without an encoding still gets at them.
+            LookupError: no such encoding.
+        """
+        check_count("n", n)
+        if encoding is None:
+            data: bytes | str = self._buffer.take(n)
+        else:
+            data, used = self._decode(n, encoding)
+            self._buffer.skip(used)
+        self._resume_reading()
+        return data
+
+    @overload
+    def read_all(self, encoding: None = None) -> bytes: ...
+    @overload
+    def read_all(self, encoding: str) -> str: ...
+    def read_all(self, encoding: str | None = None) -> bytes | str:
+        """Take everything from the buffer; never waits. Xojo: ``ReadAll``.
+
+        Takes back a ``DataAvailable`` that still waits in a channel.
+
+        Args:
+            encoding: as for ``read``.
+
+        Raises:
+            UnicodeDecodeError, LookupError: as for ``read``.
+        """
+        data = self.read(self._buffer.size, encoding)
+        self._unannounced = False
+        self._hub.withdraw_data()
+        return data
+
+    @overload
+    def lookahead(self, encoding: None = None) -> bytes: ...
+    @overload
+    def lookahead(self, encoding: str) -> str: ...
+    def lookahead(self, encoding: str | None = None) -> bytes | str:
+        """Everything in the buffer, which stays there. Xojo: ``Lookahead``.
+
+        Args:
+            encoding: as for ``read``.
+
+        Raises:
+            UnicodeDecodeError, LookupError: as for ``read``.
+        """
+        if encoding is None:
+            return self._buffer.peek_all()
+        return self._decode(self._buffer.size, encoding)[0]
+
+    def _decode(self, count: int, encoding: str) -> tuple[str, int]:
+        return self._buffer.decode(count, encoding, final=not self._more_can_come())
+
+    # Waiting
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Wait for bytes; the contract of ``trio.abc.ReceiveStream``.
+
+        Args:
+            max_bytes: how many at the most, at least 1; ``None`` takes what is there.
+
+        Returns:
+            At least one byte, or ``b""`` at the end of the stream.
+
+        Raises:
+            LostConnectionError: the connection was reset or timed out, once the buffer is empty.
+            SocketClosedError: we closed the socket, before or meanwhile.
+            InvalidStateError: never connected.
+            trio.BusyResourceError: another task is receiving.
+            ValueError, TypeError: ``max_bytes`` is less than 1, or not an int.
+
+        Cancellation: nothing was taken.
+        """
+        if max_bytes is not None and check_count("max_bytes", max_bytes) < 1:
+            raise ValueError("max_bytes must be at least 1")
+        buffer = self._buffer
+
+        def attempt(ended: SocketError | None) -> bytes | None:
+            if buffer.size:
+                return buffer.take(buffer.size if max_bytes is None else max_bytes)
+            if ended is None:
+                return None
+            return _end(ended)
+
+        return await self._receive(attempt, 1)
+
+    async def receive_exactly(self, n: int) -> bytes:
+        """Wait for ``n`` bytes.
+
+        The receive buffer's limit is lifted to ``n`` meanwhile.
+
+        Args:
+            n: how many bytes; 0 gives ``b""``.
+
+        Raises:
+            IncompleteReadError: the stream ended before; the bytes stay in the buffer.
+            ValueError: ``n`` is negative.
+            LostConnectionError, SocketClosedError, InvalidStateError, trio.BusyResourceError,
+            TypeError: as for ``receive_some``.
+
+        Cancellation: nothing was taken.
+        """
+        check_count("n", n)
+        buffer = self._buffer
+
+        def attempt(ended: SocketError | None) -> bytes | None:
+            if buffer.size >= n:
+                return buffer.take(n)
+            if ended is None:
+                return None
+            if not buffer.size:
+                _end(ended)
+            text = f"{self!r}: the stream ended after {buffer.size} of {n} bytes"
+            raise IncompleteReadError(text, partial=buffer.peek_all(), expected=n) from _cause(
+                ended
+            )
+
+        return await self._receive(attempt, n)
+
+    async def receive_until(self, separator: Buffer, max_bytes: int = 65536) -> bytes:
+        """Wait for a separator.
+
+        Args:
+            separator: the bytes that end the piece; they are consumed and not returned.
+            max_bytes: how many bytes may come before it.
+
+        Returns:
+            The bytes before the separator.
+
+        Raises:
+            DelimiterNotFoundError: it is not among the first ``max_bytes``; nothing is lost.
+            IncompleteReadError: the stream ended before; the bytes stay in the buffer.
+            ValueError: an empty separator, or a negative ``max_bytes``.
+            LostConnectionError, SocketClosedError, InvalidStateError, trio.BusyResourceError,
+            TypeError: as for ``receive_some``.
+
+        Cancellation: nothing was taken.
+        """
+        wanted = bytes(memoryview(separator))
+        if not wanted:
+            raise ValueError("separator must not be empty")
+        check_count("max_bytes", max_bytes)
+        buffer = self._buffer
+
+        def attempt(ended: SocketError | None) -> bytes | None:
+            found = buffer.find(wanted)
+            if 0 <= found <= max_bytes:
+                data = buffer.take(found)
+                buffer.skip(len(wanted))
+                return data
+            if found >= 0 or buffer.size >= max_bytes + len(wanted):
+                raise _not_found(self, wanted, max_bytes)
+            if ended is None:
+                return None
+            if not buffer.size:
+                _end(ended)
+            text = f"{self!r}: the stream ended before {wanted!r} came"
+            raise IncompleteReadError(text, partial=buffer.peek_all()) from _cause(ended)
+
+        return await self._receive(attempt, max_bytes + len(wanted))
+
+    async def _receive(self, attempt: Attempt[T], limit: int) -> T:
+        """Try at once, else park until somebody brings in enough."""
+        with self._receive_conflict:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            if self._closed_by_us:
+                raise self._closed_error()
+            ended = self._input_verdict()
+            value = attempt(ended)
+            if value is None:
+                assert ended is None
+                value = await self._wait_for_input(attempt, limit)
+            else:
+                self._resume_reading()
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            return value
+
+    async def _wait_for_input(self, attempt: Attempt[T], limit: int) -> T:
+        reading = Reading(attempt, limit)
+
+        def leave() -> None:
+            self._receiver = None
+            self._announce_unread()
+
+        self._receiver = reading
+        self._resume_reading()
+        value = await reading.parking.park(leave)
+        self._resume_reading()
+        assert value is not None
+        return value
+
+    def lines(self, encoding: str | None = "utf-8", max_bytes: int = 65536) -> Lines:
+        """Iterate over lines: ``async for line in sock.lines():``.
+
+        Lines end with LF or CRLF, which is not part of them; the last one may have none.
+
+        Args:
+            encoding: of the text, one in which LF is the byte 10; ``None`` gives bytes.
+            max_bytes: how long a line may be.
+
+        Raises (while iterating):
+            DelimiterNotFoundError: a longer line; nothing is lost.
+            UnicodeDecodeError: undecodable bytes; the line stays in the buffer.
+            LostConnectionError, SocketClosedError, InvalidStateError, trio.BusyResourceError:
+            as for ``receive_some``.
+
+        Cancellation: nothing was taken.
+        """
+        check_count("max_bytes", max_bytes)
+        return Lines(self, encoding, max_bytes)
+
+    async def _receive_line(self, encoding: str | None, max_bytes: int) -> bytes | str:
+        buffer = self._buffer
+
+        def attempt(ended: SocketError | None) -> bytes | str | None:
+            end = buffer.find(b"\n")
+            size = end if end >= 0 else buffer.size
+            if end < 0 and ended is None and size <= max_bytes + 1:
+                return None
+            if end < 0 and not size:
+                _end(ended)
+                raise StopAsyncIteration
+            line = buffer.peek(size).removesuffix(b"\r") if end >= 0 else buffer.peek(size)
+            if len(line) > max_bytes:
+                raise _not_found(self, b"\n", max_bytes)
+            text = line if encoding is None else line.decode(encoding)
+            buffer.skip(size + (end >= 0))
+            return text
+
+        return await self._receive(attempt, max_bytes + 2)
+
+    def __aiter__(self) -> Self:
+        """Iterate over chunks of bytes until the stream ends."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self.receive_some()
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+
+class Lines:
+    """The iterator that ``lines()`` returns."""
+
+    __slots__ = ("_encoding", "_max_bytes", "_socket")
+
+    def __init__(self, socket: ReceiveCalls, encoding: str | None, max_bytes: int) -> None:
+        self._socket = socket
+        self._encoding = encoding
+        self._max_bytes = max_bytes
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes | str:
+        return await self._socket._receive_line(self._encoding, self._max_bytes)
+
+
+def _end(ended: SocketError | None) -> bytes:
+    """The end of the stream, seen with an empty buffer."""
+    if ended is None or ended is CLEAN_END:
+        return b""
+    raise ended.with_traceback(None)
+
+
+def _cause(ended: SocketError) -> SocketError | None:
+    return None if ended is CLEAN_END else ended
+
+
+def _not_found(socket: object, separator: bytes, max_bytes: int) -> DelimiterNotFoundError:
+    text = f"{socket!r}: no {separator!r} within max_bytes={max_bytes}; the bytes stay buffered"
+    return DelimiterNotFoundError(text, max_bytes=max_bytes)

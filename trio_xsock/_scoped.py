@@ -1,0 +1,264 @@
+"""What lives in an ``async with`` block: the scope, the events, and how handlers are run."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self, TypeVarTuple, Unpack
+
+import trio
+
+from ._block import Block
+from ._channel import EventChannel
+from ._errors import InvalidStateError
+from ._events import Event
+from ._guard import protect_from_ki
+from ._hub import METHODS, EventHub, handler_methods
+from ._keeper import Keeper
+
+Ts = TypeVarTuple("Ts")
+
+_ROUNDS = 64
+"""Handler calls and sends in one go, before other tasks get their turn."""
+
+
+@protect_from_ki
+class Scoped(abc.ABC):
+    """The base of sockets and servers: a block, its tasks, its events."""
+
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_block",
+        "_closed_event",
+        "_handler",
+        "_hub",
+        "_keeper",
+        "_pumping",
+    )
+
+    _HANDLER_METHODS: tuple[str, ...] = METHODS
+
+    def __init__(self, handler: object, events: EventChannel | None) -> None:
+        self._block: Block | None = None
+        self._keeper: Keeper | None = None
+        self._pumping = False
+        self._closed_event: trio.Event | None = None
+        self._hub = EventHub()
+        self._handler: object = None
+        self.handler = handler
+        if events is not None:
+            if not isinstance(events, EventChannel):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"events must be an EventChannel, not {type(events).__name__}")
+            self._hub.adopt_channel(events)
+
+    # Events
+
+    @property
+    def handler(self) -> Any:
+        """The callback object, or ``None``; see ``SocketHandler`` for its methods.
+
+        Raises (assignment):
+            TypeError: one of the methods is an ``async def``.
+        """
+        return self._handler
+
+    @handler.setter
+    def handler(self, handler: object) -> None:
+        self._hub.set_handler(handler_methods(handler, self._HANDLER_METHODS))
+        self._handler = handler
+
+    @property
+    def events(self) -> EventChannel:
+        """The socket's event channel, made when first asked for.
+
+        Who asks late gets ``Connected``, ``DataAvailable`` or the ending ``ErrorOccurred``,
+        as they apply now. Iteration ends when the connection has ended, nothing is queued to
+        be sent and all events were taken.
+        """
+        return self._hub.own_channel(self._events_now)
+
+    def subscribe(self) -> EventChannel:
+        """A further channel of its own; each channel sees every event."""
+        return self._hub.subscribe(self._events_now)
+
+    @abc.abstractmethod
+    def _events_now(self) -> list[Event]:
+        """The events that tell the present state to a new consumer."""
+
+    # The block
+
+    async def __aenter__(self) -> Self:
+        """Open the socket's block; a checkpoint.
+
+        Raises:
+            InvalidStateError: it was entered before.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._block is not None:
+            raise InvalidStateError(f"{self!r}: its `async with` block can be entered only once")
+        self._block = block = Block()
+        if self._keeper is None:
+            nursery = await block.open_nursery()
+            self._keeper = Keeper(nursery, self._work, self._handle_failure)
+        block.open_body()
+        if self._keeper.failures:
+            block.cancel_body()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close, end all tasks, and let out what failed.
+
+        Cancellation: the socket is closed at once.
+        """
+        block, keeper = self._block, self._keeper
+        assert block is not None
+        assert keeper is not None
+        error = block.close_body(exc)
+        if error is None and not keeper.failures:
+            try:
+                await self.aclose()
+            except BaseException as cancelled:  # re-raised below, once everything has ended
+                error = cancelled
+        await self._end_scope()
+        leftover = await block.close_nursery()
+        block.raise_errors(exc, error, keeper.failures, leftover)
+
+    async def _end_scope(self) -> None:
+        """Close, run the handlers that are due, and end all tasks of the socket."""
+        assert self._keeper is not None
+        self.close()
+        while self._hub.calls:
+            self._pump()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        await self._keeper.finish()
+        self._hub.release()
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """The socket's block in a task of its own: ``await nursery.start(sock.run)``.
+
+        Reports ``started(self)`` and returns when the socket is closed: by ``close`` and its
+        kin, or because the connection ended.
+
+        Cancellation: closes the socket at once.
+        """
+        async with self:
+            self._closed_event = trio.Event()
+            task_status.started(self)
+            await self._closed_event.wait()
+
+    def start_soon(
+        self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: Unpack[Ts]
+    ) -> None:
+        """Start a task in the socket's nursery; how a handler does async work.
+
+        The task is cancelled when the block is left. If it raises, the socket is closed, the
+        body cancelled, and the exception leaves the block.
+
+        Raises:
+            InvalidStateError: outside the block.
+        """
+        self._require_block("start_soon()").start_soon(async_fn, *args)
+
+    def _require_block(self, call: str) -> Keeper:
+        keeper = self._keeper
+        if keeper is None:
+            raise InvalidStateError(
+                f"{call} needs the socket's block: use `async with {type(self).__name__}(...) as "
+                "sock:` or `await nursery.start(sock.run)`"
+            )
+        if keeper.ended:
+            raise InvalidStateError(f"{call} is not possible any more: the block has been left")
+        return keeper
+
+    def _handle_failure(self) -> None:
+        """A handler or a task of the user's failed: no handler is called any more."""
+        self._hub.set_handler({})
+        self._hub.calls.clear()
+        self.close()
+        if self._block is not None:
+            self._block.cancel_body()
+
+    # Handlers
+
+    def _pump(self) -> None:
+        """Run the handlers that are due and send what they wrote, for a bounded while.
+
+        Never re-entered: what a handler causes is run after it has returned.
+        """
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            for _ in range(_ROUNDS):
+                if not self._run_next_call() and not self._send_some():
+                    return
+        finally:
+            self._pumping = False
+        if self._keeper is not None:
+            self._keeper.wake()
+
+    def _run_next_call(self) -> bool:
+        call = self._hub.next_call()
+        keeper = self._keeper
+        if call is None or keeper is None:
+            return False
+        try:
+            answer = keeper.call(call.method, call.arguments)
+        except trio.Cancelled:  # a plain function has no business with it
+            raise
+        except BaseException as exc:
+            keeper.fail(exc)
+        else:
+            if answer is True and call.may_abort:
+                self._abort_from_handler()
+        return True
+
+    @abc.abstractmethod
+    def _send_some(self) -> bool:
+        """Send some of what is queued, if the OS would take it; whether anything happened."""
+
+    @abc.abstractmethod
+    def _abort_from_handler(self) -> None:
+        """``on_send_progress`` answered True."""
+
+    def _schedule_pump(self) -> None:
+        """After a plain call: have handlers run soon, not now."""
+        if self._hub.calls and not self._pumping and self._keeper is not None:
+            self._keeper.wake()
+
+    async def _delivered(self) -> None:
+        """At the end of an awaited call: the handlers of what it caused have run."""
+        hub = self._hub
+        due = hub.called + len(hub.calls)
+        self._pump()
+        while hub.calls and hub.called < due:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self._pump()
+
+    def _work(self) -> float:
+        """What the keeper task does when woken; returns when it wants to be woken next."""
+        self._pump()
+        return self._next_deadline()
+
+    @abc.abstractmethod
+    def _next_deadline(self) -> float:
+        """Do what has become due by now; when to look again, on Trio's clock."""
+
+    # The end
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """End everything at once; see SPEC 3.3."""
+
+    @abc.abstractmethod
+    async def aclose(self, grace: float = 5.0) -> None:
+        """End in good order."""

@@ -1,0 +1,273 @@
+"""The send calls of a stream: plain writes into the queue, and sends that wait.
+
+``write`` and ``send_all`` try the OS at once when nothing is queued; only what is left waits.
+"""
+
+from __future__ import annotations
+
+import math
+
+import trio
+
+from ._errors import OutOfMemoryError, SocketError
+from ._guard import ConflictDetector, Parking, protect_from_ki
+from ._ledger import Ticket
+from ._receiving import ReceiveCalls
+from ._typing import Buffer
+
+_BUSY = "another task is sending through this socket"
+
+
+@protect_from_ki
+class SendCalls(ReceiveCalls):
+    """What a ``TCPSocket`` can do to send bytes."""
+
+    __slots__ = ("_send_conflict", "_sender", "_ticket", "_writable")
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._send_conflict = ConflictDetector(_BUSY)
+        self._ticket: Ticket | None = None  # of the running send_all or send_file
+        self._sender: Parking[None] | None = None  # the task that waits for it
+        self._writable: Parking[None] | None = None
+
+    # Facts
+
+    @property
+    def bytes_left_to_send(self) -> int:
+        """Bytes queued and not yet taken by the OS. Xojo: ``BytesLeftToSend``."""
+        return self._ledger.left
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that the OS took on this connection."""
+        return self._bytes_sent
+
+    # Plain calls
+
+    def write(self, data: Buffer | str, encoding: str = "utf-8") -> None:
+        """Queue bytes to be sent, and return. Xojo: ``Write``.
+
+        When nothing is queued the OS is tried at once. Should that find the connection dead,
+        the call still returns: the loss is posted, and the next call raises it.
+
+        Args:
+            data: any buffer, of which a snapshot is taken, or text.
+            encoding: of text.
+
+        Raises:
+            OutOfMemoryError: more than ``send_buffer_limit`` bytes would be queued; nothing
+                of ``data`` was.
+            LostConnectionError: the connection is gone.
+            SocketClosedError: we closed the socket, or our direction of it.
+            InvalidStateError: not connected.
+            TypeError: neither a buffer nor text.
+
+        Events: ``SendProgress`` as it goes out, ``SendComplete`` when the queue is empty.
+        """
+        payload = data.encode(encoding) if isinstance(data, str) else _snapshot(data)
+        self._check_sending()
+        if not payload:
+            return
+        ledger = self._ledger
+        if ledger.counted + len(payload) > self._send_buffer_limit:
+            raise OutOfMemoryError(
+                f"{self!r}: {len(payload)} bytes more would exceed send_buffer_limit="
+                f"{self._send_buffer_limit}; await flush() first, or use send_all()"
+            )
+        ledger.queue(payload)
+        self._send_now()
+
+    def abort_send(self) -> None:
+        """Drop all that is queued; the connection stays. Always legal.
+
+        Xojo: returning True from ``SendProgress``.
+
+        A running ``send_all`` or ``send_file`` raises ``SocketError``, since not all went out.
+
+        Events: ``SendComplete(user_aborted=True)`` if something was queued.
+        """
+        self._drop_queue()
+        self._schedule_pump()
+
+    # Awaited calls
+
+    async def send_all(self, data: Buffer) -> None:
+        """Send bytes; the contract of ``trio.abc.SendStream``.
+
+        They keep their place among those of ``write``, are not copied, and do not count
+        against ``send_buffer_limit``.
+
+        Args:
+            data: any buffer; it may be changed again when the call has ended.
+
+        Raises:
+            LostConnectionError, SocketClosedError, InvalidStateError, TypeError: as for
+                ``write``; the first two also if that happens meanwhile.
+            SocketError: ``abort_send()`` dropped some of it, or the handler did.
+            trio.BusyResourceError: another task is sending.
+
+        Cancellation: what the OS has not taken yet is removed from the queue, exactly; the
+        connection stays usable. Raised if and only if something was removed.
+        Events: as for ``write``; ``SendComplete(user_aborted=True)`` after a cancellation.
+        """
+        with memoryview(data) as whole, _as_bytes(whole) as view, self._send_conflict:
+            self._check_sending()
+            if not len(view):
+                await trio.lowlevel.checkpoint()
+                return
+            cancelled = trio.current_effective_deadline() == -math.inf
+            if not cancelled:
+                await trio.lowlevel.checkpoint_if_cancelled()
+            ticket = self._ledger.reserve(view)
+            await self._see_through(ticket, cancelled)
+
+    async def _see_through(self, ticket: Ticket, cancelled: bool) -> None:
+        """Wait until a ticket's bytes are gone, one way or the other."""
+        self._ticket = ticket
+        try:
+            if not cancelled:
+                self._send_now()
+            await self._wait_for(ticket)
+        except BaseException:
+            self._pump()
+            raise
+        finally:
+            self._ticket = None
+        if ticket.removed:
+            raise self._why_removed(ticket)
+        await self._delivered()
+
+    async def _wait_for(self, ticket: Ticket) -> None:
+        """Park until the ticket has nothing to send at present, or was removed."""
+
+        def leave() -> None:
+            self._sender = None
+            self._remove(ticket)
+
+        if ticket.idle or ticket.removed:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        self._sender = parking = Parking[None]()
+        await parking.park(leave)
+
+    def _remove(self, ticket: Ticket) -> None:
+        """A caller was cancelled: its own bytes leave the queue, nobody else's."""
+        self._ledger.remove(ticket)
+        if not self._ledger.left:
+            self._queue_ran_empty()
+        self._schedule_pump()
+
+    def _why_removed(self, ticket: Ticket) -> SocketError:
+        if self.is_connected:
+            total = ticket.sent + ticket.left
+            return SocketError(f"{self!r}: send aborted after {ticket.sent} of {total} bytes")
+        return self._why_not_sending()
+
+    def _sent_some(self) -> None:
+        ticket = self._ticket
+        if ticket is not None and self._sender is not None and (ticket.idle or ticket.removed):
+            self._sender.unpark()
+            self._sender = None
+
+    async def flush(self) -> None:
+        """Wait until the queue is empty. Xojo: ``Flush``, which does not wait.
+
+        Raises:
+            LostConnectionError: the connection is gone, or is lost meanwhile.
+            SocketClosedError: we closed the socket, before or meanwhile.
+            InvalidStateError: not connected.
+
+        Cancellation: aborts nothing.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._transport is None or self._loss is not None:
+            raise self._why_not_sending()
+        if self._ledger.left:
+            await self._wait_until_flushed()
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        await self._delivered()
+
+    async def _wait_until_flushed(self) -> None:
+        """Park until the queue is empty; raises if that is because it was dropped at the end."""
+        parking: Parking[bool] = Parking()
+        self._flushers.append(parking)
+        if trio.current_effective_deadline() != -math.inf:
+            self._send_now()
+        if not await parking.park(lambda: self._flushers.remove(parking)):
+            raise self._why_not_sending()
+
+    async def send_eof(self) -> None:
+        """End our direction after what is queued; reading goes on.
+
+        The contract of ``trio.abc.HalfCloseableStream``; idempotent.
+
+        Raises:
+            LostConnectionError, SocketClosedError, InvalidStateError: as for ``flush``.
+            trio.BusyResourceError: another task is sending.
+
+        Cancellation: our direction still ends when the queue runs empty.
+        Events: ``SendComplete`` of what was queued.
+        """
+        with self._send_conflict:
+            if not self._output_ended:
+                self._check_sending()
+                self._output_ended = True
+                if not self._ledger.left:
+                    self._send_fin()
+            elif self._closed_by_us or self._loss is not None:
+                raise self._why_not_sending()
+            if self._ledger.left:
+                await self._wait_until_flushed()
+            else:
+                await trio.lowlevel.checkpoint()
+            await self._delivered()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until a ``send_all`` might not block; the contract of ``trio.abc.SendStream``.
+
+        Raises:
+            LostConnectionError, SocketClosedError, InvalidStateError: as for ``flush``.
+            trio.BusyResourceError: another task is sending.
+
+        Cancellation: changes nothing.
+        """
+        with self._send_conflict:
+            self._check_sending()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._writable = parking = Parking[None]()
+            assert self._watch is not None
+            self._set_blocked(True)
+            await parking.park(self._forget_writable)
+            self._check_sending()
+
+    def _forget_writable(self) -> None:
+        self._writable = None
+
+    def _on_writable(self) -> None:
+        super()._on_writable()
+        if not self._ledger.left:
+            self._set_blocked(False)
+            self._wake_writable()
+
+    def _wake_writable(self) -> None:
+        parking, self._writable = self._writable, None
+        if parking is not None:
+            parking.unpark()
+
+    def _release(self) -> None:
+        super()._release()
+        self._wake_writable()
+
+
+def _snapshot(data: Buffer) -> bytes:
+    if type(data) is bytes:
+        return data
+    with memoryview(data) as view:
+        return view.tobytes()
+
+
+def _as_bytes(view: memoryview) -> memoryview:
+    """The same memory as single bytes; what is not contiguous has to be copied."""
+    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())

@@ -1,0 +1,114 @@
+"""``TCPSocket``: the stream socket, put together and with its options."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import trio
+
+from ._channel import EventChannel
+from ._guard import protect_from_ki
+from ._interface import NetworkInterface
+from ._options import check_optional_bool, check_positive
+from ._sending import SendCalls
+
+
+@protect_from_ki
+class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
+    """One TCP connection: buffered reads, accounted sends, events. Xojo: ``TCPSocket``.
+
+    A ``trio.abc.HalfCloseableStream`` that lives in ``async with``::
+
+        async with TCPSocket("example.org", 80) as sock:
+            await sock.connect()
+            await sock.send_all(b"...")
+            async for chunk in sock:
+                ...
+
+    Args:
+        address: the host name or IP address to reach.
+        port: the port to reach, 1..65535.
+        handler: a callback object, see ``SocketHandler``.
+        events: a channel to post into, which other sockets may share.
+        network_interface: the interface to connect from.
+        receive_buffer_limit: bytes; when so many are unread the socket stops reading until
+            the reader catches up, and TCP holds the peer back.
+        send_buffer_limit: bytes that ``write`` queues at the most.
+        progress_interval: bytes that one ``SendProgress`` tells of at the most.
+        allow_half_close: what to do when the peer ends its direction: True, go on sending
+            until we close; False, close too, once the queue is sent; ``None``, False for a
+            socket with a handler and True for others.
+
+    All options are attributes too.
+
+    Raises:
+        InvalidPortError: ``port`` is outside 0..65535.
+        TypeError, ValueError: another option is of a wrong type, or out of its range.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        address: str = "",
+        port: int = 0,
+        *,
+        handler: object = None,
+        events: EventChannel | None = None,
+        network_interface: NetworkInterface | None = None,
+        receive_buffer_limit: int = 2**20,
+        send_buffer_limit: int = 2**26,
+        progress_interval: int = 65536,
+        allow_half_close: bool | None = None,
+    ) -> None:
+        super().__init__(
+            address,
+            port,
+            handler,
+            events,
+            network_interface,
+            receive_buffer_limit,
+            send_buffer_limit,
+            progress_interval,
+            check_optional_bool("allow_half_close", allow_half_close),
+        )
+
+    async def __aenter__(self) -> Self:
+        return await super().__aenter__()
+
+    @property
+    def receive_buffer_limit(self) -> int:
+        """Bytes that may be unread before reading stops; takes effect at once."""
+        return self._receive_buffer_limit
+
+    @receive_buffer_limit.setter
+    def receive_buffer_limit(self, limit: int) -> None:
+        self._receive_buffer_limit = check_positive("receive_buffer_limit", limit)
+        self._resume_reading()
+
+    @property
+    def send_buffer_limit(self) -> int:
+        """Bytes that ``write`` queues at the most; takes effect at the next ``write``."""
+        return self._send_buffer_limit
+
+    @send_buffer_limit.setter
+    def send_buffer_limit(self, limit: int) -> None:
+        self._send_buffer_limit = check_positive("send_buffer_limit", limit)
+
+    @property
+    def progress_interval(self) -> int:
+        """Bytes that one ``SendProgress`` tells of at the most; takes effect at once."""
+        return self._progress_interval
+
+    @progress_interval.setter
+    def progress_interval(self, interval: int) -> None:
+        self._progress_interval = check_positive("progress_interval", interval)
+
+    @property
+    def allow_half_close(self) -> bool | None:
+        """Whether our direction stays open when the peer ends its own; ``None``: see above."""
+        return self._allow_half_close
+
+    @allow_half_close.setter
+    def allow_half_close(self, allow: bool | None) -> None:
+        self._allow_half_close = check_optional_bool("allow_half_close", allow)
