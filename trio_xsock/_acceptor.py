@@ -14,7 +14,7 @@ from typing import Any
 
 import trio
 
-from ._errors import OpenDriverError, SocketError, translate_os_error
+from ._errors import SocketError, translate_os_error
 from ._guard import protect_from_ki
 from ._keeper import Keeper
 from ._readiness import Watch, watch_socket
@@ -50,9 +50,9 @@ class Acceptor:
     """Takes connections from listening sockets while somebody wants them.
 
     Args:
-        keeper: the server's.
+        keeper: the server's; woken when a pause begins.
         listeners: listening, non-blocking; owned from now on.
-        may_accept: whether there is a place for one more.
+        may_accept: whether there is a place for one more; no code of the user's.
         welcome: takes a connected descriptor and its peer's address over.
         failed: told of the errors that concern the listener: once per outage when there are
             no descriptors or no memory, and finally if it can accept no more.
@@ -63,7 +63,9 @@ class Acceptor:
     """
 
     __slots__ = (
+        "_closed",
         "_failed",
+        "_keeper",
         "_may_accept",
         "_pause",
         "_wanted",
@@ -84,10 +86,12 @@ class Acceptor:
     ) -> None:
         self.listeners = list(listeners)
         self.retry_at = math.inf
+        self._keeper = keeper
         self._may_accept = may_accept
         self._welcome = welcome
         self._failed = failed
         self._wanted = False
+        self._closed = False
         self._pause = 0.0
         self._watches: list[Watch] = []
         for listener in self.listeners:
@@ -99,7 +103,8 @@ class Acceptor:
 
     def update(self) -> None:
         """Somebody came or went: accept if, and only if, there is a place."""
-        self._want(self.retry_at == math.inf and self._may_accept())
+        if not self._closed:
+            self._want(self.retry_at == math.inf and self._may_accept())
 
     def _want(self, wanted: bool) -> None:
         if wanted is not self._wanted:
@@ -114,19 +119,20 @@ class Acceptor:
 
     def _accept_step(self, listener: stdlib_socket.socket) -> None:
         for _ in range(_AT_ONCE):
-            if not (self._wanted and self._may_accept()):
+            # Code of the user's runs in welcome, and may close us.
+            if self._closed or not (self._wanted and self._may_accept()):
                 break
             try:
                 sock, peer = listener.accept()
             except (BlockingIOError, InterruptedError):
-                return
+                self._pause = 0.0  # the OS looks for a free descriptor before it says so
+                break
             except OSError as exc:
                 if not self._accept_failed(exc):
                     return
             else:
                 self._pause = 0.0
-                sock.setblocking(False)
-                self._welcome(sock, peer)
+                self._welcome(_prepared(sock), peer)
         self.update()
 
     def _accept_failed(self, exc: OSError) -> bool:
@@ -134,18 +140,24 @@ class Acceptor:
         if exc.errno in _CONNECTION_ERRORS:
             return True
         if exc.errno in _OUT_OF_RESOURCES:
-            first = not self._pause
-            self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-            self.retry_at = trio.current_time() + self._pause
-            self._want(False)
-            if first:
-                self._failed(_outage(exc), False)
+            self._begin_pause(exc)
         else:
             self._failed(translate_os_error(exc, "cannot accept connections"), True)
         return False
 
+    def _begin_pause(self, exc: OSError) -> None:
+        first = not self._pause
+        self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+        self.retry_at = trio.current_time() + self._pause
+        self._want(False)
+        if first:
+            text = "cannot accept connections at present, it is tried again by itself"
+            self._failed(translate_os_error(exc, text), False)
+        self._keeper.wake()
+
     def close(self) -> None:
         """Stop listening and give the descriptors back. Idempotent."""
+        self._closed = True
         watches, self._watches = self._watches, []
         for watch in watches:
             watch.close()
@@ -154,11 +166,10 @@ class Acceptor:
         self.retry_at = math.inf
 
 
-def _outage(exc: OSError) -> OpenDriverError:
-    error = OpenDriverError(
-        "cannot accept connections for want of descriptors or memory; it is tried again by "
-        f"itself: {exc.strerror}",
-        errno=exc.errno,
-    )
-    error.__cause__ = exc
-    return error
+def _prepared(sock: stdlib_socket.socket) -> stdlib_socket.socket:
+    sock.setblocking(False)
+    try:
+        sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
+    except OSError:  # some systems refuse it once the peer has reset the connection
+        pass
+    return sock

@@ -21,7 +21,16 @@ class ReceiveBuffer:
         size: how many bytes there are.
     """
 
-    __slots__ = ("_chunks", "_head", "_offset", "_searched", "_separator", "_taken", "size")
+    __slots__ = (
+        "_chunks",
+        "_head",
+        "_memories",
+        "_offset",
+        "_searched",
+        "_separator",
+        "_taken",
+        "size",
+    )
 
     def __init__(self) -> None:
         self.size = 0
@@ -31,6 +40,8 @@ class ReceiveBuffer:
         self._taken = 0  # bytes ever taken: positions in the stream stay valid across takes
         self._separator = b""
         self._searched = 0  # stream position before which no separator begins
+        # State of a decoder at a stream position, where it is not that of a new one.
+        self._memories: dict[tuple[int, str], int] = {}
 
     def append(self, chunk: bytes) -> None:
         """Add what arrived; ``chunk`` is not empty."""
@@ -101,6 +112,7 @@ class ReceiveBuffer:
         count = self.size
         self._taken += count
         self.size = 0
+        self._memories = {}
         self._drop_chunks()
         return count
 
@@ -109,40 +121,62 @@ class ReceiveBuffer:
         self._head = self._offset = 0
 
     def find(self, separator: bytes) -> int:
-        """Where ``separator`` first begins, counted from the front, or -1.
+        """Where ``separator``, not empty, first begins, counted from the front, or -1.
 
         What was searched for the same separator before is not searched again.
         """
         start = 0
         if separator == self._separator:
             start = max(0, self._searched - self._taken)
-        # The unsearched rest lies in the last chunks: walk back to where it begins.
-        index, begin = len(self._chunks), self.size
-        while index > self._head and begin > start:
-            index -= 1
-            begin -= len(self._chunks[index])
-            if index == self._head:
-                begin += self._offset
-        found = self._find_from(index, start - begin, separator) if begin < self.size else -1
-        if found >= 0:
-            return found + begin
+        found = self._search(separator, start)
         self._separator = separator
-        self._searched = self._taken + max(start, self.size - len(separator) + 1)
+        # The last bytes may be the beginning of a separator.
+        none_before = found if found >= 0 else max(start, self.size - len(separator) + 1)
+        self._searched = self._taken + none_before
+        return found
+
+    def _search(self, separator: bytes, start: int) -> int:
+        """Search chunk by chunk; joining them first would cost their size for every find."""
+        overlap = len(separator) - 1
+        first, skip = self._locate(start)
+        position = start  # of byte ``skip`` of the chunk
+        tail = b""  # what was searched last, as much as a separator can begin in
+        for index in range(first, len(self._chunks)):
+            chunk = self._chunks[index]
+            if tail:
+                found = (tail + chunk[skip : skip + overlap]).find(separator)
+                if found >= 0:
+                    return position - len(tail) + found
+            found = chunk.find(separator, skip)
+            if found >= 0:
+                return position + found - skip
+            position += len(chunk) - skip
+            if overlap:
+                tail = (tail + chunk[max(skip, len(chunk) - overlap) :])[-overlap:]
+            skip = 0
         return -1
 
-    def _find_from(self, index: int, skip: int, separator: bytes) -> int:
-        """Search from ``skip`` bytes into chunk ``index``; the result counts from its front."""
-        front = self._offset if index == self._head else 0
-        chunk = self._chunks[index]
-        if index == len(self._chunks) - 1:
-            found = chunk.find(separator, front + skip)
-            return found - front if found >= 0 else -1
-        window = b"".join((chunk[front + skip :], *self._chunks[index + 1 :]))
-        found = window.find(separator)
-        return found + skip if found >= 0 else -1
+    def _locate(self, position: int) -> tuple[int, int]:
+        """The chunk that holds ``position``, counted from the front, and where in it."""
+        chunks, index = self._chunks, self._head
+        if position * 2 < self.size:
+            position += self._offset
+            while position >= len(chunks[index]):
+                position -= len(chunks[index])
+                index += 1
+            return index, position
+        # Mostly what is new stands at the end.
+        index, begin = len(chunks), self.size
+        while begin > position:
+            index -= 1
+            begin -= len(chunks[index])
+        return index, position - begin
 
     def decode(self, count: int, encoding: str, *, final: bool) -> tuple[str, int]:
         """The first ``count`` bytes as text that ends between two characters.
+
+        Encodings with a memory, such as UTF-16 with its byte order mark, go on where the text
+        before ended.
 
         Args:
             count: how many bytes at the most.
@@ -156,7 +190,17 @@ class ReceiveBuffer:
             UnicodeDecodeError: undecodable bytes, or an incomplete character at the very end.
             LookupError: no such encoding.
         """
+        "".encode(encoding)  # refuses the codecs that are none of text
         data = self.peek(count)
         decoder = codecs.getincrementaldecoder(encoding)()
+        initial = decoder.getstate()[1]
+        before = self._memories.get((self._taken, encoding), initial)
+        if before != initial:
+            decoder.setstate((b"", before))
         text = decoder.decode(data, final and count >= self.size)
-        return text, len(data) - len(decoder.getstate()[0])
+        pending, after = decoder.getstate()
+        used = len(data) - len(pending)
+        if before != initial or after != initial:
+            here, there = (self._taken, encoding), (self._taken + used, encoding)
+            self._memories = {here: before, there: after}
+        return text, used

@@ -22,8 +22,12 @@ from ._events import (
     SendProgress,
 )
 
-_ERRORS_KEPT = 2
-"""Errors of one life that wait; a connection has one, a server may post any number."""
+_MOST = 10
+"""Events that wait, at the most. A connection has one error; of a server, which may post any
+number of them, the newest are kept."""
+
+_MARKS = Connected | ErrorOccurred
+"""What is not merged: the beginning and the end of a connection."""
 
 
 class EventQueue:
@@ -50,6 +54,7 @@ class EventQueue:
     def begin_connection(self) -> None:
         """What is posted from now on belongs to a new connection."""
         self._connection += 1
+        self._forget_all_but_last()
 
     def withdraw_data(self) -> None:
         """Remove a waiting ``DataAvailable``: the data has been read."""
@@ -68,7 +73,8 @@ class EventQueue:
             self._post_complete(event)
         else:
             self._append(event)
-            self._forget_earlier()
+            if len(self._events) > _MOST:
+                self._forget_oldest_mark()
 
     def _append(self, event: Event) -> None:
         self._events.append((self._connection, event))
@@ -145,18 +151,16 @@ class EventQueue:
         merged = SendProgress(event.socket, bytes_sent, event.bytes_left, total)
         self._events.insert(complete, (connection, merged))
 
-    def _forget_earlier(self) -> None:
-        """Of earlier connections keep the last, and of any connection only its last errors."""
-        marks = [n for n, event in self._events if isinstance(event, Connected | ErrorOccurred)]
-        earlier = [n for n in marks if n != self._connection]
-        keep = {self._connection, max(earlier, default=0)}
-        errors = 0
-        for index in reversed(range(len(self._events))):
-            number, event = self._events[index]
-            if isinstance(event, ErrorOccurred) and number == self._connection:
-                errors += 1
-            superfluous = errors > _ERRORS_KEPT and isinstance(event, ErrorOccurred)
-            stale = number not in keep and isinstance(event, Connected | ErrorOccurred)
-            if superfluous or stale:
-                del self._events[index]
-                self.merged += 1
+    def _forget_all_but_last(self) -> None:
+        """Of earlier connections, only the last one that has something to tell tells it."""
+        last = max((n for n, event in self._events if isinstance(event, _MARKS)), default=0)
+        kept = [
+            (n, event) for n, event in self._events if n == last or not isinstance(event, _MARKS)
+        ]
+        self.merged += len(self._events) - len(kept)
+        self._events = kept
+
+    def _forget_oldest_mark(self) -> None:
+        index = next(i for i, (_, event) in enumerate(self._events) if isinstance(event, _MARKS))
+        del self._events[index]
+        self.merged += 1

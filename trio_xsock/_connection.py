@@ -16,11 +16,11 @@ from ._guard import protect_from_ki
 from ._keeper import Keeper
 from ._link import Owner
 from ._readiness import watch_socket
-from ._state import Move, SocketState, next_state
+from ._state import Move, next_state
 
 
 @protect_from_ki
-class Connection(Ending):
+class Connection(Ending, trio.abc.AsyncResource):
     """One TCP connection at a time; the base of ``TCPSocket`` and ``EasyTCPSocket``."""
 
     __slots__ = ()
@@ -33,7 +33,7 @@ class Connection(Ending):
 
         Raises:
             InvalidPortError: the port is 0.
-            InvalidStateError: not closed, or outside the block.
+            InvalidStateError: not closed, outside the block, or made by a server.
             NameResolutionError: the host has no address, or its name is empty or malformed.
             ConnectError: no address could be reached; ``errors`` has each attempt.
             SocketClosedError: ``close()`` was called meanwhile.
@@ -42,53 +42,60 @@ class Connection(Ending):
         Cancellation: nothing is left over; the socket is closed and may connect again.
         Events: ``Connected``, or ``ErrorOccurred`` for what is raised after the first two.
         """
-        next_state(self._state, Move.CONNECT)
-        check_port(self._port, allow_zero=False)
+        self._after(Move.CONNECT)
+        if self._owner is not None:
+            text = "a server accepted it, for one connection; make a new socket to connect"
+            raise InvalidStateError(f"{self!r}: {text}")
+        check_port(self._port, allow_zero=False, host=self._address)
         self._begin(Move.CONNECT)
         self._reset()
         self._closed_by_us = False
         scope = self._connect_scope = trio.CancelScope()
+        up = False
         try:
             with scope:
                 sock = await dial(self._address, self._port, interface=self._network_interface)
-                await self._establish(sock)
+                up = self._establish(sock, scope)
         except SocketError as error:
-            self._connect_failed(error)
-            await self._delivered()
-            raise
+            if self._connect_scope is scope:
+                self._connect_failed(error)
+                await self._delivered()
+                raise
         finally:
-            ended, self._connect_scope = self._connect_scope is not scope, None
-            if self._state is SocketState.CONNECTING:
+            if self._connect_scope is scope:  # cancelled
+                self._connect_scope = None
                 self._state = next_state(self._state, Move.FAIL)
-        if ended:
+        if not up:
             raise SocketClosedError(f"{self!r}: closed while it was connecting")
         await self._delivered()
 
-    async def _establish(self, sock: stdlib_socket.socket) -> None:
-        """Make a connected descriptor ours; the connection is up when this returns."""
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        if self._state is not SocketState.CONNECTING:  # close() was called
+    def _establish(self, sock: stdlib_socket.socket, scope: trio.CancelScope) -> bool:
+        """Make a connected descriptor ours; False if ``close()`` was called meanwhile."""
+        if self._connect_scope is not scope:
             sock.close()
-            return
+            return False
         try:
             peer = sock.getpeername()
         except OSError as exc:  # the peer has reset the connection already
             sock.close()
             where = format_endpoint(self._address, self._port)
-            raise ConnectError(f"{where}: reset at once", errors=(exc,)) from exc
+            text = f"cannot connect to {where}: the peer reset the connection at once"
+            raise ConnectError(text, errors=(exc.with_traceback(None),)) from exc
+        self._connect_scope = None
         self._adopt(sock, peer)
         self._announce_connected()
+        return True
 
     def _open_accepted(
         self,
         owner: Owner,
-        nursery: trio.Nursery,
+        keeper: Keeper,
         sock: stdlib_socket.socket,
         peer: tuple[Any, ...],
     ) -> None:
         """Take over a connection that a server accepted; its scope is in the server's."""
         self._owner = owner
-        self._keeper = Keeper(nursery, self._work, self._handle_failure)
+        self._keeper = keeper.child(self._work, self._handle_failure)
         self._begin(Move.LISTEN)
         self._adopt(sock, peer)
         self._announce_connected()
@@ -96,11 +103,10 @@ class Connection(Ending):
     def _handle_failure(self) -> None:
         super()._handle_failure()
         if self._owner is not None and self._block is None:
-            self._owner.connection_failed(self)
+            self._owner._connection_failed(self)
 
     def _connect_failed(self, error: SocketError) -> None:
-        if self._state is not SocketState.CONNECTING:
-            return
+        self._connect_scope = None
         self._state = next_state(self._state, Move.FAIL)
         self._last_error = error
         self._loss_announced = True

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
 
 from ._channel import EventChannel
-from ._endpoint import check_port
+from ._endpoint import address_text, check_port
 from ._errors import InvalidStateError, SocketError
 from ._guard import protect_from_ki
 from ._interface import NetworkInterface, local_address_of
 from ._scoped import Scoped
 from ._state import Move, SocketState, next_state
 from ._statistics import SocketStatistics
+from ._typing import Address
 
 
 @protect_from_ki
@@ -39,7 +39,7 @@ class SocketCore(Scoped):
         network_interface: NetworkInterface | None,
     ) -> None:
         super().__init__(handler, events)
-        self._port = check_port(port, allow_zero=True)
+        self._port = self._checked_port(port)
         self._state = SocketState.CLOSED
         self._last_error: SocketError | None = None
         self._network_interface = check_interface(network_interface)
@@ -97,7 +97,10 @@ class SocketCore(Scoped):
     @port.setter
     def port(self, port: int) -> None:
         self._check_closed("port")
-        self._port = check_port(port, allow_zero=True)
+        self._port = self._checked_port(port)
+
+    def _checked_port(self, port: int) -> int:
+        return check_port(port, allow_zero=True)
 
     @property
     def local_port(self) -> int:
@@ -114,11 +117,11 @@ class SocketCore(Scoped):
         """
         address = self._local_endpoint()
         if address and address[0] not in ("0.0.0.0", "::"):
-            return str(address[0])
+            return address_text(address)
         return local_address_of(self._network_interface)
 
     @abc.abstractmethod
-    def _local_endpoint(self) -> tuple[Any, ...] | None:
+    def _local_endpoint(self) -> Address | None:
         """What the OS says the socket is bound to; ``None`` when there is no descriptor."""
 
     @abc.abstractmethod
@@ -128,15 +131,23 @@ class SocketCore(Scoped):
     def _check_closed(self, what: str) -> None:
         if self._state is not SocketState.CLOSED:
             raise InvalidStateError(
-                f"{what} can be set only while the socket is closed; it is {self._state.value}"
+                f"{self!r}: {what} can be set only while the socket is closed; close() it first"
             )
 
     def _begin(self, move: Move) -> None:
         """Start a new life: ``connect``, ``listen`` or ``bind``; raises if it is illegal."""
+        state = self._after(move)
         self._require_block(move.value)
-        self._state = next_state(self._state, move)
+        self._state = state
         self._last_error = None
         self._hub.begin()
+
+    def _after(self, move: Move) -> SocketState:
+        """The state after ``move``; raises if that is illegal now."""
+        try:
+            return next_state(self._state, move)
+        except InvalidStateError as error:
+            raise InvalidStateError(f"{self!r}: {error}") from None
 
     def _set_closed(self) -> None:
         self._state = SocketState.CLOSED

@@ -35,7 +35,7 @@ class Ending(Outlet):
         self._input_ended = True
         self._stop_reading()
         if self._state is SocketState.CLOSING:
-            self._release()
+            self._advance_closing()  # what is queued is still sent
             return
         error = LostConnectionError(
             f"{self._endpoint()}: the peer closed the connection", reason=LossReason.REMOTE_CLOSED
@@ -44,8 +44,7 @@ class Ending(Outlet):
         half_close = self._may_half_close() or self._output_ended
         if not half_close:
             self._sender_refusal = error
-        if self._receiver is not None:
-            self._serve_end()
+        self._serve_end()
         self._announce_unread()
         self._announce_loss(error)
         if both_ended:
@@ -70,6 +69,7 @@ class Ending(Outlet):
         self._loss = error
         self._drop_queue()
         if self._state is not SocketState.CLOSING:
+            self._serve_end(error)
             self._announce_unread()
             self._announce_loss(error)
         self._release()
@@ -92,7 +92,7 @@ class Ending(Outlet):
         self._serve_end()
         self._set_closed()
         if self._owner is not None:
-            self._owner.connection_closed(self)
+            self._owner._connection_closed(self)
             if self._keeper is not None and not self._keeper.ended:
                 self._keeper.retire()
         for parking in self._closings:
@@ -122,6 +122,9 @@ class Ending(Outlet):
         Events: ``SendComplete(user_aborted=True)`` if something was queued; nothing more.
         """
         self._closed_by_us = True
+        self._close_at_once()
+
+    def _close_at_once(self) -> None:
         scope, self._connect_scope = self._connect_scope, None
         self._announce_local_end = self._announce_local_end and self._transport is not None
         self._release()
@@ -175,7 +178,8 @@ class Ending(Outlet):
         whose ``reason`` is ``LOCAL``; none if the socket was not connected.
         """
         check_seconds("grace", grace)
-        self._announce_local_end = self._state is SocketState.CONNECTED
+        if self._state is SocketState.CONNECTED:
+            self._announce_local_end = True
         await self.aclose(grace)
 
     # Closing in good order
@@ -191,7 +195,7 @@ class Ending(Outlet):
         self._state = next_state(self._state, Move.DRAIN)
         self._output_ended = True
         if self._owner is not None:
-            self._owner.connection_ending(self)
+            self._owner._connection_ending(self)
         if grace != math.inf:
             self._closing_deadline = trio.current_time() + grace
             self._wake_keeper()
@@ -259,5 +263,6 @@ class Ending(Outlet):
 
     async def _end_scope(self) -> None:
         await super()._end_scope()
-        if self._loss is not None:
-            forget_frames(self._loss)
+        for error in (self._loss, self._last_error):
+            if error is not None:
+                forget_frames(error)

@@ -24,12 +24,13 @@ class ResolvedAddress(NamedTuple):
     address: Address
 
 
-def check_port(port: object, *, allow_zero: bool) -> int:
+def check_port(port: object, *, allow_zero: bool, host: str = "") -> int:
     """Refuse what is not a port, before any I/O.
 
     Args:
         port: what the user gave.
         allow_zero: whether 0, "let the operating system pick one", makes sense here.
+        host: where the port is, for the text.
 
     Returns:
         The port.
@@ -42,7 +43,8 @@ def check_port(port: object, *, allow_zero: bool) -> int:
         raise TypeError(f"port must be an int, not {type(port).__name__}")
     lowest = 0 if allow_zero else 1
     if not lowest <= port <= MAXIMUM_PORT:
-        raise InvalidPortError(f"port must be in {lowest}..{MAXIMUM_PORT}, not {port}")
+        where = f" (of {shown(host)})" if host else ""
+        raise InvalidPortError(f"port must be in {lowest}..{MAXIMUM_PORT}, not {port}{where}")
     return port
 
 

@@ -233,7 +233,8 @@ def translate_loss(exc: OSError, message: str) -> LostConnectionError:
     """
     reason = LossReason.TIMED_OUT if exc.errno in _TIMED_OUT else LossReason.RESET
     error = LostConnectionError(f"{message}: {describe(exc)}", reason=reason, errno=exc.errno)
-    error.__cause__ = exc
+    # The frames in between are ours, and hold the socket and a caller's buffer.
+    error.__cause__ = exc.with_traceback(None)
     return error
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 C = TypeVar("C", bound=type)
 
 
@@ -106,6 +107,14 @@ class Parking(Generic[T]):
 def call_unprotected(function: Callable[..., T], *args: object) -> T:
     """Call a user's function so that Ctrl-C can interrupt it, whoever calls us."""
     return function(*args)
+
+
+@trio.lowlevel.disable_ki_protection
+async def await_unprotected(
+    async_fn: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts]
+) -> T:
+    """Await a user's async function so that Ctrl-C can interrupt it, whoever calls us."""
+    return await async_fn(*args)
 
 
 def protect_from_ki(cls: C) -> C:

@@ -98,11 +98,21 @@ class Intake(Link):
             self._unannounced = False
             self._post_if_active(DataAvailable)
 
-    def _serve_end(self) -> None:
-        """Nothing more will come: let the waiting reader have what there is."""
+    def _serve_end(self, loss: SocketError | None = None) -> None:
+        """Nothing more will come: let the waiting reader have what there is.
+
+        Args:
+            loss: why, where the state does not tell yet.
+        """
         receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            receiver.serve(self._input_verdict())
+        if receiver is None:
+            return
+        verdict = loss or self._input_verdict()
+        assert verdict is not None
+        if self._closed_by_us:  # the reader gets none of what came so far
+            receiver.fail(verdict)
+        else:
+            receiver.serve(verdict)
 
     def _input_verdict(self) -> SocketError | None:
         """Why nothing more will come, or ``None`` while something may."""
@@ -115,4 +125,4 @@ class Intake(Link):
         return self._loss or self._not_connected()
 
     def _closed_error(self) -> SocketClosedError:
-        return SocketClosedError(f"{self!r}: the socket was closed")
+        return SocketClosedError(f"{self!r}: the socket was closed; connect() opens it again")

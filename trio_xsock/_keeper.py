@@ -21,11 +21,14 @@ from __future__ import annotations
 import contextvars
 import math
 from collections.abc import Awaitable, Callable
-from typing import TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 
 import trio
 
 from ._guard import call_unprotected, protect_from_ki
+
+if TYPE_CHECKING:
+    from ._epoll import EpollHub
 
 Ts = TypeVarTuple("Ts")
 
@@ -48,10 +51,13 @@ class Keeper:
             has come. Returns when it wants to be called again: a deadline on Trio's clock, or
             ``math.inf``. Never raises.
         on_failure: called at the first failure, to close the socket and cancel its body.
+        parent: the server's keeper, for a socket that a server accepted.
 
     Attributes:
         context: the context variables that handlers run in.
         failures: the exceptions that will leave the block, the first one first.
+        root: the keeper whose block this is: the server's, or this one.
+        hub: the readiness hub that the block uses, if it does; see ``_readiness``.
     """
 
     __slots__ = (
@@ -68,6 +74,8 @@ class Keeper:
         "_work",
         "context",
         "failures",
+        "hub",
+        "root",
     )
 
     def __init__(
@@ -75,7 +83,10 @@ class Keeper:
         nursery: trio.Nursery,
         work: Callable[[], float],
         on_failure: Callable[[], None],
+        parent: Keeper | None = None,
     ) -> None:
+        self.root = parent.root if parent is not None else self
+        self.hub: EpollHub | None = None
         self.context = contextvars.copy_context()
         self.failures: list[BaseException] = []
         self._nursery = nursery
@@ -93,7 +104,11 @@ class Keeper:
     @property
     def ended(self) -> bool:
         """No more tasks can be started."""
-        return self._ended
+        return self._ended or self.root._ended
+
+    def child(self, work: Callable[[], float], on_failure: Callable[[], None]) -> Keeper:
+        """A keeper for a socket that a server accepted; its tasks live in the server's nursery."""
+        return Keeper(self._nursery, work, on_failure, self)
 
     def call(self, function: Callable[..., object], args: tuple[object, ...]) -> object:
         """Call a handler's method in the handlers' context, open to Ctrl-C."""

@@ -40,9 +40,10 @@ class Ticket:
         left: bytes of it that are neither sent nor removed.
         sent: bytes of it that went out.
         removed: it was taken out of the queue before all of it was sent.
+        held: more of it may be announced; it keeps its place even while nothing is left.
     """
 
-    __slots__ = ("_data", "_file", "_position", "counted", "left", "removed", "sent")
+    __slots__ = ("_data", "_file", "_position", "counted", "held", "left", "removed", "sent")
 
     def __init__(self, data: bytes | memoryview, left: int, *, counted: bool) -> None:
         self._data = data
@@ -52,6 +53,7 @@ class Ticket:
         self.left = left
         self.sent = 0
         self.removed = False
+        self.held = False
 
     @property
     def missing(self) -> int:
@@ -66,6 +68,11 @@ class Ticket:
     def feed(self, data: bytes) -> None:
         """Add the next of the bytes that were announced; what was there has gone out."""
         self._data, self._position = data, 0
+
+    def give_up_file(self) -> None:
+        """What is left of the piece of a file will be fed instead."""
+        self._file = None
+        self._data, self._position = b"", 0
 
     def _peek(self, limit: int) -> Chunk:
         if self._file is not None:
@@ -173,7 +180,7 @@ class SendLedger:
             if ticket.counted:
                 self.counted -= step
             count -= step
-            if ticket.left:
+            if ticket.left or ticket.held:
                 return
             queue.popleft()
 

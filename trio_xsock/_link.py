@@ -18,7 +18,7 @@ import trio
 from ._buffer import ReceiveBuffer
 from ._channel import EventChannel
 from ._core import SocketCore
-from ._endpoint import check_address, format_endpoint
+from ._endpoint import check_address, check_port, format_endpoint
 from ._errors import InvalidStateError, LostConnectionError, SocketError
 from ._events import Connected, DataAvailable, ErrorOccurred, Event
 from ._guard import Parking, protect_from_ki
@@ -28,6 +28,7 @@ from ._options import check_positive
 from ._readiness import Watch
 from ._state import SocketState
 from ._statistics import SocketStatistics
+from ._typing import Address
 
 SMALLEST_READ = 65536
 """Bytes asked for in one read, unless reads come back full; larger ones are dear to allocate."""
@@ -36,13 +37,13 @@ SMALLEST_READ = 65536
 class Owner(Protocol):
     """Whoever accepted a connection and counts it."""
 
-    def connection_ending(self, socket: Any, /) -> None:
+    def _connection_ending(self, socket: Any, /) -> None:
         """The connection gives its place back; it may still linger."""
 
-    def connection_closed(self, socket: Any, /) -> None:
+    def _connection_closed(self, socket: Any, /) -> None:
         """The connection has no descriptor any more."""
 
-    def connection_failed(self, socket: Any, /) -> None:
+    def _connection_failed(self, socket: Any, /) -> None:
         """The connection's handler object, or a task of its, raised."""
 
 
@@ -67,6 +68,10 @@ class Receiver(abc.ABC):
         Returns:
             True if the task was content, or failed, and waits no more.
         """
+
+    @abc.abstractmethod
+    def fail(self, error: SocketError) -> None:
+        """Let the task raise ``error``, whatever is buffered."""
 
 
 @protect_from_ki
@@ -123,8 +128,8 @@ class Link(SocketCore):
         progress_interval: int,
         allow_half_close: bool | None,
     ) -> None:
-        super().__init__(port, handler, events, network_interface)
         self._address = check_address(address)
+        super().__init__(port, handler, events, network_interface)
         self._receive_buffer_limit = check_positive("receive_buffer_limit", receive_buffer_limit)
         self._send_buffer_limit = check_positive("send_buffer_limit", send_buffer_limit)
         self._progress_interval = check_positive("progress_interval", progress_interval)
@@ -135,7 +140,7 @@ class Link(SocketCore):
         self._watch: Watch | None = None
         self._receiver: Receiver | None = None
         self._connect_scope: trio.CancelScope | None = None
-        self._flushers: list[Parking[bool]] = []
+        self._flushers: list[Parking[None]] = []
         self._closings: list[Parking[None]] = []
         self._remote_address = ""
         self._remote_port = 0
@@ -179,6 +184,9 @@ class Link(SocketCore):
         self._check_closed("address")
         self._address = check_address(address)
 
+    def _checked_port(self, port: int) -> int:
+        return check_port(port, allow_zero=True, host=self._address)
+
     @property
     def remote_address(self) -> str:
         """The peer's IP address, kept after the end; ``""`` before. Xojo: ``RemoteAddress``."""
@@ -201,10 +209,10 @@ class Link(SocketCore):
         """The OS's descriptor, -1 when there is none. Xojo: ``Handle``."""
         return self._transport.fileno() if self._transport is not None else -1
 
-    def _local_endpoint(self) -> tuple[Any, ...] | None:
+    def _local_endpoint(self) -> Address | None:
         if self._transport is None:
             return None
-        address: tuple[Any, ...] = self._transport.getsockname()
+        address: Address = self._transport.getsockname()
         return address
 
     def statistics(self) -> SocketStatistics:
@@ -223,7 +231,7 @@ class Link(SocketCore):
         events: list[Event] = []
         if self._state is SocketState.CONNECTED:
             events.append(Connected(self))
-        if self._buffer.size:
+        if self._buffer.size and not self._unannounced:  # else it is announced to all
             events.append(DataAvailable(self))
         if self._loss_announced and self._last_error is not None:
             events.append(ErrorOccurred(self, self._last_error))
@@ -252,8 +260,12 @@ class Link(SocketCore):
 
     def _not_connected(self) -> InvalidStateError:
         if self._keeper is None:
-            return InvalidStateError(f"{self!r}: never connected; use `async with`, then connect()")
-        return InvalidStateError(f"{self!r}: not connected; `await connect()` first")
+            text = "never connected; use `async with`, then connect()"
+        elif self._state is SocketState.CONNECTING:
+            text = "still connecting; wait for connect() to return"
+        else:
+            text = "not connected; `await connect()` first"
+        return InvalidStateError(f"{self!r}: {text}")
 
     def _wake_keeper(self) -> None:
         if self._keeper is not None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+_FOR_EVER = 1e300
+"""Seconds; a larger int may not fit a float."""
+
 
 def check_positive(name: str, value: Any) -> int:
     """A whole number of at least 1.
@@ -20,19 +23,20 @@ def check_positive(name: str, value: Any) -> int:
         TypeError: not an int.
         ValueError: less than 1.
     """
-    check_count(name, value)
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, not {value}")
-    return int(value)
+    return _check_int(name, value, 1)
 
 
 def check_count(name: str, value: Any) -> int:
     """A whole number of at least 0; as ``check_positive`` otherwise."""
+    return _check_int(name, value, 0)
+
+
+def _check_int(name: str, value: Any, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value < 0:
-        raise ValueError(f"{name} must be at least 0, not {value}")
-    return value
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+    return int(value)
 
 
 def check_seconds(name: str, value: Any, *, positive: bool = False) -> float:
@@ -52,10 +56,34 @@ def check_seconds(name: str, value: Any, *, positive: bool = False) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if math.isnan(value) or value < 0 or (positive and not value):
+    if not value >= 0 or (positive and not value):  # a NaN is not >= 0 either
         least = "more than" if positive else "at least"
         raise ValueError(f"{name} must be {least} 0 seconds, not {value!r}")
-    return float(value)
+    return float(value) if value < _FOR_EVER else math.inf
+
+
+def check_optional_seconds(name: str, value: Any) -> float | None:
+    """A number of seconds above 0, or ``None``; as ``check_seconds`` otherwise."""
+    return None if value is None else check_seconds(name, value, positive=True)
+
+
+def check_keepalive(value: Any) -> tuple[int, int, int] | None:
+    """Idle seconds, interval in seconds and count; or ``None``.
+
+    Raises:
+        TypeError: not three ints.
+        ValueError: one of them is less than 1.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, tuple | list) or len(value) != 3:
+        raise TypeError(f"keepalive must be (idle, interval, count) or None, not {value!r}")
+    idle, interval, count = value
+    return (
+        check_positive("keepalive's idle time", idle),
+        check_positive("keepalive's interval", interval),
+        check_positive("keepalive's count", count),
+    )
 
 
 def check_optional_bool(name: str, value: Any) -> bool | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket as stdlib_socket
+from typing import Final
 
 from ._errors import SocketClosedError, SocketError, translate_loss
 from ._events import SendComplete, SendProgress
@@ -13,6 +14,8 @@ from ._state import SocketState
 
 _CHUNKS_PER_STEP = 16
 _UNWATCHED_CHUNK = 2**18
+_NO_SIGNAL: Final[int] = getattr(stdlib_socket, "MSG_NOSIGNAL", 0)
+"""A program may have restored the default action of SIGPIPE; this flag keeps it from dying."""
 
 
 @protect_from_ki
@@ -74,8 +77,10 @@ class Outlet(Intake):
             except OSError as exc:
                 self._output_failed(exc)
                 return
-            self._account(sent)
-            if self._hub.watches_progress and ledger.left and not self._blocked:
+            if sent:  # 0: the chunk is of a file, which has to be read instead
+                self._account(sent)
+            if self._hub.watches_progress and ledger.left:
+                self._set_blocked(False)  # the next chunk goes when the handler has seen this one
                 return
         if ledger.left:
             self._set_blocked(True)
@@ -88,8 +93,7 @@ class Outlet(Intake):
     def _send_chunk(self, transport: stdlib_socket.socket, chunk: Chunk) -> int:
         if isinstance(chunk, FileRange):
             raise AssertionError("files are sent by TCPSocket")  # pragma: no cover
-        # MSG_NOSIGNAL: a program may have restored the default action of SIGPIPE.
-        return transport.send(chunk, stdlib_socket.MSG_NOSIGNAL)
+        return transport.send(chunk, _NO_SIGNAL)
 
     def _set_blocked(self, blocked: bool) -> None:
         if blocked is not self._blocked and self._watch is not None:
@@ -117,9 +121,12 @@ class Outlet(Intake):
         self._set_blocked(False)
         self._post_if_active(SendComplete, batch.unsent > 0, batch.sent, batch.unsent)
         alive = self._transport is not None and self._loss is None
-        for parking in self._flushers:
-            parking.unpark(alive)
-        self._flushers.clear()
+        while self._flushers:
+            parking = self._flushers.pop()
+            if alive:
+                parking.unpark()
+            else:
+                parking.fail(self._why_not_sending())
         self._after_queue()
 
     def _drop_queue(self) -> None:
@@ -141,5 +148,6 @@ class Outlet(Intake):
         self._drop_queue()
         while self._read_step():
             pass
-        if self._reading:  # nothing is left to be read: it is over
+        # Unless reading has paused nothing is left to be read: it is over.
+        if self._transport is not None and (self._reading or self._input_ended):
             self._lose(self._loss)

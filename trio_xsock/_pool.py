@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -19,7 +20,8 @@ class SocketPool(Generic[S]):
     """Sockets that wait for a connection.
 
     Args:
-        add_socket: makes a new, unconnected socket each time.
+        add_socket: makes a new, unconnected socket each time. ``KeyboardInterrupt`` and its
+            like come out of the calls below as they are.
     """
 
     __slots__ = ("_add_socket", "_sockets")
@@ -28,42 +30,64 @@ class SocketPool(Generic[S]):
         self._add_socket = add_socket
         self._sockets: deque[S] = deque()
 
-    def fill(self, count: int) -> None:
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    def fill(self, count: int, context: contextvars.Context) -> None:
         """Have at least ``count`` sockets ready.
+
+        Args:
+            count: how many.
+            context: the context variables for ``add_socket``, which cannot change them.
 
         Raises:
             InvalidStateError: ``add_socket`` raised, or returned no fresh socket.
         """
         while len(self._sockets) < count:
-            self._sockets.append(self._make())
+            socket = self._make(context)
+            if any(socket is waiting for waiting in self._sockets):
+                raise InvalidStateError(f"add_socket returned {socket!r} twice; make a new one")
+            self._sockets.append(socket)
 
-    def first(self) -> S:
-        """The socket that the next connection will get; made if there is none.
+    def take(self, context: contextvars.Context) -> S:
+        """Remove and return a socket for the next connection; made if there is none.
+
+        Args:
+            context: as for ``fill``.
 
         Raises:
-            InvalidStateError: as for ``fill``.
+            InvalidStateError: as for ``fill``; or somebody has used the socket meanwhile.
         """
-        self.fill(1)
-        return self._sockets[0]
+        self.fill(1, context)
+        return _fresh(self._sockets.popleft())
 
-    def take(self) -> S:
-        """Remove and return the first socket."""
-        return self._sockets.popleft()
+    def next_is_live(self) -> bool:
+        """Whether the next connection will not have to be accepted; False if unknown yet."""
+        return bool(self._sockets) and is_live(self._sockets[0])
 
     def clear(self) -> None:
         """Forget all sockets; they hold nothing."""
         self._sockets.clear()
 
-    def _make(self) -> S:
+    def _make(self, context: contextvars.Context) -> S:
         try:
-            socket = call_unprotected(self._add_socket)
+            # In a copy: a handler may cause this call, which runs in that context already.
+            socket = context.copy().run(call_unprotected, self._add_socket)
         except Exception as exc:
             raise InvalidStateError(f"add_socket raised {exc!r}") from exc
-        if not isinstance(socket, Connection):
-            raise InvalidStateError(
-                f"add_socket must return a new TCPSocket or a socket derived from it, not {socket!r}"
-            )
-        used = socket.state is not SocketState.CLOSED or socket._keeper is not None
-        if used or any(socket is waiting for waiting in self._sockets):
-            raise InvalidStateError(f"add_socket must return a new socket, not the used {socket!r}")
-        return socket
+        return _fresh(socket)
+
+
+def is_live(socket: Connection) -> bool:
+    """Whether the socket has consumers of its own, and is never accepted."""
+    return socket.handler is not None or socket._hub.active
+
+
+def _fresh(socket: S) -> S:
+    if not isinstance(socket, Connection):
+        raise InvalidStateError(
+            f"add_socket must return a new TCPSocket or a socket derived from it, not {socket!r}"
+        )
+    if socket.state is not SocketState.CLOSED or socket._keeper is not None:
+        raise InvalidStateError(f"add_socket must return a new socket, not the used {socket!r}")
+    return socket

@@ -1,19 +1,22 @@
 """Learning that a descriptor is ready, and calling the socket's step when it is.
 
 A *watch* is all that a socket knows of it: it says what it wants to hear of, and plain
-functions of its own, the steps, are called when it is so. The portable watch waits with
-Trio's own ``wait_readable`` and ``wait_writable``, in two tasks that start when they are
-first needed.
+functions of its own, the steps, are called when it is so. There are two kinds, chosen here
+and nowhere else: a watch in the readiness hub, and a portable one, which waits with Trio's
+own ``wait_readable`` and ``wait_writable`` in two tasks that start when first needed.
 """
 
 from __future__ import annotations
 
+import os
 import socket as stdlib_socket
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import trio
 
+from ._epoll import EpollHub
 from ._guard import protect_from_ki
 from ._keeper import Keeper
 
@@ -39,6 +42,10 @@ def watch_socket(
 ) -> Watch:
     """Watch a non-blocking socket; nothing is wanted at first.
 
+    On Linux this is the readiness hub's doing, see ``_epoll``; with any other clock than the
+    system's, elsewhere, or with ``TRIO_XSOCK_READINESS=portable`` in the environment, a
+    ``PortableWatch``.
+
     Args:
         keeper: where tasks are started.
         sock: the socket; the caller goes on owning it.
@@ -48,7 +55,31 @@ def watch_socket(
     Returns:
         The watch, to be closed before ``sock`` is.
     """
+    root = keeper.root
+    if root.hub is None and _hub_is_usable():
+        root.hub = EpollHub.join()
+    if root.hub is not None:
+        return root.hub.watch(sock, read_step, write_step)
     return PortableWatch(keeper, sock, read_step, write_step)
+
+
+async def release_readiness(keeper: Keeper) -> None:
+    """A block has been left: it needs no hub any more.
+
+    Cancellation: is not seen.
+    """
+    hub, keeper.hub = keeper.hub, None
+    if hub is not None:
+        await hub.leave()
+    else:
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+def _hub_is_usable() -> bool:
+    if sys.platform != "linux" or os.environ.get("TRIO_XSOCK_READINESS") == "portable":
+        return False
+    # A mock clock stands still while the kernel does not: let Trio see each socket itself.
+    return type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
 
 
 @protect_from_ki

@@ -1,27 +1,28 @@
-"""The receive calls of a stream: plain reads from the buffer, and reads that wait.
+"""The receive calls of a stream: reads that wait.
 
-A read that waits is an ``attempt`` on the buffer: it is tried at once, and again whenever
+Each is an ``attempt`` on the buffer: it is tried at once, and again whenever
 something arrived, by whoever brought it in. So bytes leave the buffer in the very moment in
 which they are handed over, and a cancelled reader has taken nothing.
 """
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
-from typing import Generic, Self, TypeVar, overload
+from typing import Generic, Self, TypeVar, cast, overload
 
 import trio
 
-from ._connection import Connection
 from ._errors import DelimiterNotFoundError, IncompleteReadError, SocketError
 from ._guard import ConflictDetector, Parking, protect_from_ki
 from ._intake import CLEAN_END
 from ._link import Receiver
 from ._options import check_count
-from ._state import SocketState
+from ._reading import ReadCalls
 from ._typing import Buffer
 
 T = TypeVar("T")
+Text = TypeVar("Text", bytes, str)
 
 Attempt = Callable[[SocketError | None], T | None]
 """Take what is wanted from the buffer, or ``None``; is told why nothing more will come."""
@@ -30,7 +31,7 @@ _BUSY = "another task is receiving from this socket"
 
 
 @protect_from_ki
-class Reading(Receiver, Generic[T]):
+class Reader(Receiver, Generic[T]):
     """A parked task and what it wants."""
 
     __slots__ = ("_attempt", "parking")
@@ -52,111 +53,20 @@ class Reading(Receiver, Generic[T]):
         self.parking.unpark(value)
         return True
 
+    def fail(self, error: SocketError) -> None:
+        """See ``Receiver.fail``."""
+        self.parking.fail(error)
+
 
 @protect_from_ki
-class ReceiveCalls(Connection):
-    """What a ``TCPSocket`` can do with the bytes that arrive."""
+class ReceiveCalls(ReadCalls):
+    """What a ``TCPSocket`` can do to wait for bytes."""
 
     __slots__ = ("_receive_conflict",)
 
     def _reset(self) -> None:
         super()._reset()
         self._receive_conflict = ConflictDetector(_BUSY)
-
-    # From the buffer only
-
-    @property
-    def bytes_available(self) -> int:
-        """Bytes in the receive buffer. Xojo: ``BytesAvailable``."""
-        return self._buffer.size
-
-    @property
-    def end_of_file(self) -> bool:
-        """The receive buffer is empty now; more may come. Xojo: ``EndOfFile``."""
-        return not self._buffer.size
-
-    @property
-    def at_eof(self) -> bool:
-        """The receive buffer is empty and nothing more can come."""
-        return not self._buffer.size and not self._more_can_come()
-
-    def _more_can_come(self) -> bool:
-        state = self._state
-        if state is SocketState.CONNECTED:
-            return not self._input_ended
-        return state in (SocketState.CONNECTING, SocketState.LISTENING)
-
-    @overload
-    def read(self, n: int, encoding: None = None) -> bytes: ...
-    @overload
-    def read(self, n: int, encoding: str) -> str: ...
-    def read(self, n: int, encoding: str | None = None) -> bytes | str:
-        """Take up to ``n`` bytes from the buffer; never waits. Xojo: ``Read``.
-
-        Args:
-            n: how many bytes at the most, whatever the encoding.
-            encoding: give text; a character is never split, an incomplete one at the end
-                stays in the buffer.
-
-        Returns:
-            Less than ``n`` bytes, or nothing, when there is less.
-
-        Raises:
-            ValueError, TypeError: ``n`` is negative, or not an int.
-            UnicodeDecodeError: undecodable bytes, or the stream ended inside a character;
-                nothing was taken, so ``read`` without an encoding still gets at them.
-            LookupError: no such encoding.
-        """
-        check_count("n", n)
-        if encoding is None:
-            data: bytes | str = self._buffer.take(n)
-        else:
-            data, used = self._decode(n, encoding)
-            self._buffer.skip(used)
-        self._resume_reading()
-        return data
-
-    @overload
-    def read_all(self, encoding: None = None) -> bytes: ...
-    @overload
-    def read_all(self, encoding: str) -> str: ...
-    def read_all(self, encoding: str | None = None) -> bytes | str:
-        """Take everything from the buffer; never waits. Xojo: ``ReadAll``.
-
-        Takes back a ``DataAvailable`` that still waits in a channel.
-
-        Args:
-            encoding: as for ``read``.
-
-        Raises:
-            UnicodeDecodeError, LookupError: as for ``read``.
-        """
-        data = self.read(self._buffer.size, encoding)
-        self._unannounced = False
-        self._hub.withdraw_data()
-        return data
-
-    @overload
-    def lookahead(self, encoding: None = None) -> bytes: ...
-    @overload
-    def lookahead(self, encoding: str) -> str: ...
-    def lookahead(self, encoding: str | None = None) -> bytes | str:
-        """Everything in the buffer, which stays there. Xojo: ``Lookahead``.
-
-        Args:
-            encoding: as for ``read``.
-
-        Raises:
-            UnicodeDecodeError, LookupError: as for ``read``.
-        """
-        if encoding is None:
-            return self._buffer.peek_all()
-        return self._decode(self._buffer.size, encoding)[0]
-
-    def _decode(self, count: int, encoding: str) -> tuple[str, int]:
-        return self._buffer.decode(count, encoding, final=not self._more_can_come())
-
-    # Waiting
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait for bytes; the contract of ``trio.abc.ReceiveStream``.
@@ -183,9 +93,7 @@ class ReceiveCalls(Connection):
         def attempt(ended: SocketError | None) -> bytes | None:
             if buffer.size:
                 return buffer.take(buffer.size if max_bytes is None else max_bytes)
-            if ended is None:
-                return None
-            return _end(ended)
+            return None if ended is None else _end(ended)
 
         return await self._receive(attempt, 1)
 
@@ -268,33 +176,36 @@ class ReceiveCalls(Connection):
         """Try at once, else park until somebody brings in enough."""
         with self._receive_conflict:
             await trio.lowlevel.checkpoint_if_cancelled()
-            if self._closed_by_us:
-                raise self._closed_error()
             ended = self._input_verdict()
+            if ended is not None and (self._closed_by_us or not self._buffer.size):
+                _end(ended)
             value = attempt(ended)
             if value is None:
-                assert ended is None
-                value = await self._wait_for_input(attempt, limit)
-            else:
-                self._resume_reading()
-                await trio.lowlevel.cancel_shielded_checkpoint()
+                return await self._wait_for_input(attempt, limit)
+            self._resume_reading()
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return value
 
     async def _wait_for_input(self, attempt: Attempt[T], limit: int) -> T:
-        reading = Reading(attempt, limit)
+        reader = Reader(attempt, limit)
 
         def leave() -> None:
             self._receiver = None
             self._announce_unread()
 
-        self._receiver = reading
+        self._receiver = reader
         self._resume_reading()
-        value = await reading.parking.park(leave)
+        value = await reader.parking.park(leave)
         self._resume_reading()
-        assert value is not None
-        return value
+        return cast("T", value)
 
-    def lines(self, encoding: str | None = "utf-8", max_bytes: int = 65536) -> Lines:
+    @overload
+    def lines(self, encoding: str = "utf-8", max_bytes: int = 65536) -> Lines[str]: ...
+    @overload
+    def lines(self, encoding: None, max_bytes: int = 65536) -> Lines[bytes]: ...
+    def lines(
+        self, encoding: str | None = "utf-8", max_bytes: int = 65536
+    ) -> Lines[str] | Lines[bytes]:
         """Iterate over lines: ``async for line in sock.lines():``.
 
         Lines end with LF or CRLF, which is not part of them; the last one may have none.
@@ -302,6 +213,10 @@ class ReceiveCalls(Connection):
         Args:
             encoding: of the text, one in which LF is the byte 10; ``None`` gives bytes.
             max_bytes: how long a line may be.
+
+        Raises:
+            ValueError, TypeError: ``max_bytes`` is negative, or not an int.
+            LookupError: no such encoding.
 
         Raises (while iterating):
             DelimiterNotFoundError: a longer line; nothing is lost.
@@ -312,27 +227,39 @@ class ReceiveCalls(Connection):
         Cancellation: nothing was taken.
         """
         check_count("max_bytes", max_bytes)
-        return Lines(self, encoding, max_bytes)
+        if encoding is None:
+            return Lines(self, bytes, max_bytes)
+        codecs.lookup(encoding)
+        return Lines(self, lambda line: line.decode(encoding), max_bytes)
 
-    async def _receive_line(self, encoding: str | None, max_bytes: int) -> bytes | str:
+    async def _receive_line(self, convert: Callable[[bytes], Text], max_bytes: int) -> Text:
         buffer = self._buffer
 
-        def attempt(ended: SocketError | None) -> bytes | str | None:
+        def attempt(ended: SocketError | None) -> Text | None:
             end = buffer.find(b"\n")
-            size = end if end >= 0 else buffer.size
-            if end < 0 and ended is None and size <= max_bytes + 1:
+            if end < 0 and ended is None and self._may_fit(max_bytes):
                 return None
-            if end < 0 and not size:
-                _end(ended)
+            if end < 0 and not buffer.size:
+                _end(cast("SocketError", ended))
                 raise StopAsyncIteration
-            line = buffer.peek(size).removesuffix(b"\r") if end >= 0 else buffer.peek(size)
+            size = end if end >= 0 else buffer.size
+            line = buffer.peek(min(size, max_bytes + 2))
+            if end >= 0:
+                line = line.removesuffix(b"\r")
             if len(line) > max_bytes:
                 raise _not_found(self, b"\n", max_bytes)
-            text = line if encoding is None else line.decode(encoding)
+            text = convert(line)
             buffer.skip(size + (end >= 0))
             return text
 
         return await self._receive(attempt, max_bytes + 2)
+
+    def _may_fit(self, max_bytes: int) -> bool:
+        """Whether an unfinished line may still turn out to have at most ``max_bytes``."""
+        size = self._buffer.size
+        if size != max_bytes + 1:
+            return size <= max_bytes
+        return self._buffer.peek(size).endswith(b"\r")  # then LF may follow
 
     def __aiter__(self) -> Self:
         """Iterate over chunks of bytes until the stream ends."""
@@ -345,26 +272,28 @@ class ReceiveCalls(Connection):
         return data
 
 
-class Lines:
+class Lines(Generic[Text]):
     """The iterator that ``lines()`` returns."""
 
-    __slots__ = ("_encoding", "_max_bytes", "_socket")
+    __slots__ = ("_convert", "_max_bytes", "_socket")
 
-    def __init__(self, socket: ReceiveCalls, encoding: str | None, max_bytes: int) -> None:
+    def __init__(
+        self, socket: ReceiveCalls, convert: Callable[[bytes], Text], max_bytes: int
+    ) -> None:
         self._socket = socket
-        self._encoding = encoding
+        self._convert: Callable[[bytes], Text] = convert
         self._max_bytes = max_bytes
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> bytes | str:
-        return await self._socket._receive_line(self._encoding, self._max_bytes)
+    async def __anext__(self) -> Text:
+        return await self._socket._receive_line(self._convert, self._max_bytes)
 
 
-def _end(ended: SocketError | None) -> bytes:
+def _end(ended: SocketError) -> bytes:
     """The end of the stream, seen with an empty buffer."""
-    if ended is None or ended is CLEAN_END:
+    if ended is CLEAN_END:
         return b""
     raise ended.with_traceback(None)
 

@@ -16,6 +16,7 @@ from ._events import Event
 from ._guard import protect_from_ki
 from ._hub import METHODS, EventHub, handler_methods
 from ._keeper import Keeper
+from ._readiness import release_readiness
 
 Ts = TypeVarTuple("Ts")
 
@@ -121,23 +122,32 @@ class Scoped(abc.ABC):
         assert block is not None
         assert keeper is not None
         error = block.close_body(exc)
-        if error is None and not keeper.failures:
+        if error is not None or keeper.failures:
+            self.close()
+        elif not self._over:
             try:
                 await self.aclose()
             except BaseException as cancelled:  # re-raised below, once everything has ended
                 error = cancelled
         await self._end_scope()
         leftover = await block.close_nursery()
-        block.raise_errors(exc, error, keeper.failures, leftover)
+        failures, keeper.failures = keeper.failures, []
+        block.raise_errors(exc, error, failures, leftover)
+
+    @property
+    def _over(self) -> bool:
+        """It is ``run`` that leaves the block, because the socket is closed."""
+        return self._closed_event is not None and self._closed_event.is_set()
 
     async def _end_scope(self) -> None:
         """Close, run the handlers that are due, and end all tasks of the socket."""
         assert self._keeper is not None
-        self.close()
+        self._close_at_once()
         while self._hub.calls:
             self._pump()
             await trio.lowlevel.cancel_shielded_checkpoint()
         await self._keeper.finish()
+        await release_readiness(self._keeper)
         self._hub.release()
 
     async def run(
@@ -146,7 +156,8 @@ class Scoped(abc.ABC):
         """The socket's block in a task of its own: ``await nursery.start(sock.run)``.
 
         Reports ``started(self)`` and returns when the socket is closed: by ``close`` and its
-        kin, or because the connection ended.
+        kin, or because the connection ended (what is buffered stays readable). A failed
+        ``connect`` does not count, it may be tried again.
 
         Cancellation: closes the socket at once.
         """
@@ -172,11 +183,14 @@ class Scoped(abc.ABC):
         keeper = self._keeper
         if keeper is None:
             raise InvalidStateError(
-                f"{call} needs the socket's block: use `async with {type(self).__name__}(...) as "
-                "sock:` or `await nursery.start(sock.run)`"
+                f"{self!r}: {call} needs the socket's block: use `async with "
+                f"{type(self).__name__}(...) as sock:` or `await nursery.start(sock.run)`"
             )
         if keeper.ended:
-            raise InvalidStateError(f"{call} is not possible any more: the block has been left")
+            raise InvalidStateError(
+                f"{self!r}: {call} is not possible any more, the `async with` block has been "
+                f"left; make a new {type(self).__name__}"
+            )
         return keeper
 
     def _handle_failure(self) -> None:
@@ -258,6 +272,10 @@ class Scoped(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """End everything at once; see SPEC 3.3."""
+
+    def _close_at_once(self) -> None:
+        """``close()``, but not by the user's wish: what was true of the end stays true."""
+        self.close()
 
     @abc.abstractmethod
     async def aclose(self, grace: float = 5.0) -> None:

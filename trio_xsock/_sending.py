@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import trio
 
@@ -129,27 +130,32 @@ class SendCalls(ReceiveCalls):
             if not cancelled:
                 self._send_now()
             await self._wait_for(ticket)
-        except BaseException:
-            self._pump()
-            raise
         finally:
-            self._ticket = None
-        if ticket.removed:
-            raise self._why_removed(ticket)
-        await self._delivered()
+            if self._ticket is ticket:
+                self._ticket = None
 
     async def _wait_for(self, ticket: Ticket) -> None:
-        """Park until the ticket has nothing to send at present, or was removed."""
+        """Wait until the ticket has nothing to send at present; raises if it was removed."""
 
         def leave() -> None:
             self._sender = None
             self._remove(ticket)
 
-        if ticket.idle or ticket.removed:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
         self._sender = parking = Parking[None]()
-        await parking.park(leave)
+        self._sent_some()
+        await self._parked(parking, leave)
+
+    async def _parked(self, parking: Parking[None], leave: Callable[[], None]) -> None:
+        """Wait until woken; the handlers of whatever ended the wait have run afterwards."""
+        try:
+            await parking.park(leave)
+        except SocketError:
+            await self._delivered()
+            raise
+        except BaseException:  # cancelled: no more waiting
+            self._pump()
+            raise
+        await self._delivered()
 
     def _remove(self, ticket: Ticket) -> None:
         """A caller was cancelled: its own bytes leave the queue, nobody else's."""
@@ -165,10 +171,14 @@ class SendCalls(ReceiveCalls):
         return self._why_not_sending()
 
     def _sent_some(self) -> None:
-        ticket = self._ticket
-        if ticket is not None and self._sender is not None and (ticket.idle or ticket.removed):
-            self._sender.unpark()
-            self._sender = None
+        ticket, sender = self._ticket, self._sender
+        if ticket is None or sender is None or not (ticket.idle or ticket.removed):
+            return
+        self._sender = None
+        if ticket.removed:
+            sender.fail(self._why_removed(ticket))
+        else:
+            sender.unpark()
 
     async def flush(self) -> None:
         """Wait until the queue is empty. Xojo: ``Flush``, which does not wait.
@@ -183,20 +193,17 @@ class SendCalls(ReceiveCalls):
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._transport is None or self._loss is not None:
             raise self._why_not_sending()
-        if self._ledger.left:
-            await self._wait_until_flushed()
-        else:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        await self._delivered()
+        await self._wait_until_flushed()
 
     async def _wait_until_flushed(self) -> None:
         """Park until the queue is empty; raises if that is because it was dropped at the end."""
-        parking: Parking[bool] = Parking()
-        self._flushers.append(parking)
-        if trio.current_effective_deadline() != -math.inf:
+        parking: Parking[None] = Parking()
+        if self._ledger.left:
+            self._flushers.append(parking)
             self._send_now()
-        if not await parking.park(lambda: self._flushers.remove(parking)):
-            raise self._why_not_sending()
+        else:
+            parking.unpark()
+        await self._parked(parking, lambda: self._flushers.remove(parking))
 
     async def send_eof(self) -> None:
         """End our direction after what is queued; reading goes on.
@@ -207,10 +214,12 @@ class SendCalls(ReceiveCalls):
             LostConnectionError, SocketClosedError, InvalidStateError: as for ``flush``.
             trio.BusyResourceError: another task is sending.
 
-        Cancellation: our direction still ends when the queue runs empty.
+        Cancellation: seen at the start it changes nothing; later our direction still ends, when
+        the queue has run empty.
         Events: ``SendComplete`` of what was queued.
         """
         with self._send_conflict:
+            await trio.lowlevel.checkpoint_if_cancelled()
             if not self._output_ended:
                 self._check_sending()
                 self._output_ended = True
@@ -218,11 +227,9 @@ class SendCalls(ReceiveCalls):
                     self._send_fin()
             elif self._closed_by_us or self._loss is not None:
                 raise self._why_not_sending()
-            if self._ledger.left:
-                await self._wait_until_flushed()
-            else:
-                await trio.lowlevel.checkpoint()
-            await self._delivered()
+            await self._wait_until_flushed()
+            if self._loss is not None:  # ending our direction found the connection dead
+                raise self._why_not_sending()
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until a ``send_all`` might not block; the contract of ``trio.abc.SendStream``.
@@ -237,7 +244,6 @@ class SendCalls(ReceiveCalls):
             self._check_sending()
             await trio.lowlevel.checkpoint_if_cancelled()
             self._writable = parking = Parking[None]()
-            assert self._watch is not None
             self._set_blocked(True)
             await parking.park(self._forget_writable)
             self._check_sending()
@@ -245,16 +251,23 @@ class SendCalls(ReceiveCalls):
     def _forget_writable(self) -> None:
         self._writable = None
 
+    def _set_blocked(self, blocked: bool) -> None:
+        super()._set_blocked(blocked or self._writable is not None)
+
     def _on_writable(self) -> None:
         super()._on_writable()
         if not self._ledger.left:
-            self._set_blocked(False)
             self._wake_writable()
+            self._set_blocked(False)
 
     def _wake_writable(self) -> None:
         parking, self._writable = self._writable, None
         if parking is not None:
             parking.unpark()
+
+    def _begin_closing(self, grace: float) -> None:
+        super()._begin_closing(grace)
+        self._wake_writable()
 
     def _release(self) -> None:
         super()._release()
@@ -270,4 +283,6 @@ def _snapshot(data: Buffer) -> bytes:
 
 def _as_bytes(view: memoryview) -> memoryview:
     """The same memory as single bytes; what is not contiguous has to be copied."""
-    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+    if view.c_contiguous and view.nbytes:  # memory without bytes may have any shape
+        return view.cast("B")
+    return memoryview(view.tobytes())

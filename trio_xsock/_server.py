@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-import socket as stdlib_socket
-from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import trio
 
 from ._acceptor import Acceptor
-from ._channel import EventChannel
 from ._connection import Connection
 from ._core import check_interface
 from ._endpoint import address_text, check_address, check_port, format_endpoint
-from ._errors import InvalidStateError, SocketClosedError, SocketError
-from ._events import ErrorOccurred, Event
-from ._guard import Parking, protect_from_ki
+from ._errors import InvalidStateError, SocketClosedError
+from ._guard import protect_from_ki
 from ._interface import NetworkInterface, local_address_of
 from ._listen import check_backlog, listen_addresses, open_listeners
-from ._options import check_count, check_positive, check_seconds
-from ._pool import SocketPool
-from ._scoped import Scoped
-from ._server_statistics import ServerStatistics
-from ._supervision import Supervisor
+from ._options import check_seconds
+from ._supervision import Supervision
 from ._tcp import TCPSocket
 
 if TYPE_CHECKING:
@@ -37,10 +31,11 @@ else:  # `typing` knows defaults only from Python 3.13 on
     S = TypeVar("S", bound=Connection)
 
 _GRACE = 5.0
+_TCP_SOCKET: Any = TCPSocket  # the default for S, which a signature cannot express
 
 
 @protect_from_ki
-class ServerSocket(Scoped, trio.abc.Listener[Any], Generic[S]):
+class ServerSocket(Supervision[S], trio.abc.Listener[S]):
     """Listens on a port and gives each connection a socket. Xojo: ``ServerSocket``.
 
     Lives in ``async with``, like the sockets it hands out, whose scopes are children of its
@@ -72,27 +67,7 @@ class ServerSocket(Scoped, trio.abc.Listener[Any], Generic[S]):
         TypeError, ValueError: another option is of a wrong type, or out of its range.
     """
 
-    __slots__ = (
-        "_accepted",
-        "_acceptor",
-        "_address",
-        "_backlog",
-        "_connections",
-        "_failed",
-        "_failure",
-        "_idle",
-        "_maximum",
-        "_minimum",
-        "_network_interface",
-        "_open",
-        "_pool",
-        "_port",
-        "_ready",
-        "_reuse_port",
-        "_stopped",
-        "_supervisor",
-        "_waiting",
-    )
+    __slots__ = ("_address", "_backlog", "_left", "_network_interface", "_port", "_reuse_port")
 
     _HANDLER_METHODS = ("on_error",)
 
@@ -104,34 +79,27 @@ class ServerSocket(Scoped, trio.abc.Listener[Any], Generic[S]):
         network_interface: NetworkInterface | None = None,
         minimum_sockets_available: int = 2,
         maximum_sockets_connected: int | None = None,
-        add_socket: Callable[[], S] = cast("Callable[[], S]", TCPSocket),
+        add_socket: Callable[[], S] = _TCP_SOCKET,
         handler: object = None,
         backlog: int | None = None,
         reuse_port: bool = False,
         raise_handler_errors: bool = False,
     ) -> None:
-        super().__init__(handler, None)
-        if not callable(add_socket):
-            raise TypeError(f"add_socket must be callable, not {type(add_socket).__name__}")
+        _check_add_socket(add_socket)
         check_backlog(backlog)
+        super().__init__(
+            handler,
+            add_socket,
+            minimum_sockets_available,
+            maximum_sockets_connected,
+            raise_handler_errors,
+        )
         self._port = check_port(port, allow_zero=True)
         self._address = check_address(address)
         self._network_interface = check_interface(network_interface)
-        self._minimum = check_count("minimum_sockets_available", minimum_sockets_available)
-        self._maximum = _check_maximum(maximum_sockets_connected)
         self._backlog = backlog
         self._reuse_port = reuse_port
-        self._pool = SocketPool(add_socket)
-        self._supervisor = Supervisor(self, raise_handler_errors)
-        self._acceptor: Acceptor | None = None
-        self._open: set[S] = set()  # every connection that has a descriptor
-        self._connections: dict[S, None] = {}  # those that count, in order of arrival
-        self._ready: deque[S] = deque()
-        self._waiting: deque[Parking[S]] = deque()
-        self._idle: list[Parking[None]] = []
-        self._failure: SocketError | None = None
-        self._stopped = False
-        self._accepted = self._failed = 0
+        self._left = False  # the block is being left
 
     # Facts
 
@@ -162,8 +130,7 @@ class ServerSocket(Scoped, trio.abc.Listener[Any], Generic[S]):
 
     @port.setter
     def port(self, port: int) -> None:
-        if self._acceptor is not None:
-            raise InvalidStateError("port can be set only while not listening; stop_listening()")
+        self._check_not_listening("port can be set only while not listening")
         self._port = check_port(port, allow_zero=True)
 
     @property
@@ -181,55 +148,16 @@ class ServerSocket(Scoped, trio.abc.Listener[Any], Generic[S]):
 
     @property
     def network_interface(self) -> NetworkInterface | None:
-        """The interface to listen on; an assignment takes effect at the next ``listen``."""
+        """The interface to listen on; an assignment takes effect at the next ``listen``.
+
+        Raises (assignment):
+            TypeError: neither a ``NetworkInterface`` nor ``None``.
+        """
         return self._network_interface
 
     @network_interface.setter
     def network_interface(self, interface: NetworkInterface | None) -> None:
         self._network_interface = check_interface(interface)
-
-    @property
-    def minimum_sockets_available(self) -> int:
-        """Sockets made ahead; may change at any time."""
-        return self._minimum
-
-    @minimum_sockets_available.setter
-    def minimum_sockets_available(self, minimum: int) -> None:
-        self._minimum = check_count("minimum_sockets_available", minimum)
-        if self._acceptor is not None:
-            self._refill()
-        self._update()
-
-    @property
-    def maximum_sockets_connected(self) -> int | None:
-        """The ceiling, ``None`` for none; may change at any time. Lowering it ends nobody."""
-        return self._maximum
-
-    @maximum_sockets_connected.setter
-    def maximum_sockets_connected(self, maximum: int | None) -> None:
-        self._maximum = _check_maximum(maximum)
-        self._update()
-
-    def active_connections(self) -> list[S]:
-        """The sockets that are connected now, oldest first; a new list each time.
-
-        Those that wait to be accepted are among them. Xojo: ``ActiveConnections``.
-        """
-        return list(self._connections)
-
-    def statistics(self) -> ServerStatistics:
-        """Counters since the server was made."""
-        return ServerStatistics(
-            accepted=self._accepted,
-            failed=self._failed,
-            live=len(self._connections),
-            ready=len(self._ready),
-            events_posted=self._hub.posted,
-            events_merged=self._hub.merged,
-        )
-
-    def _events_now(self) -> list[Event]:
-        return [] if self._failure is None else [ErrorOccurred(self, self._failure)]
 
     def __repr__(self) -> str:
         state = "listening" if self._acceptor else "not listening"
@@ -250,22 +178,23 @@ class ServerSocket(Scoped, trio.abc.Listener[Any], Generic[S]):
             AddressInUseError: the port is taken.
             InvalidPortError: the port needs privileges.
             NameResolutionError: ``address`` means nothing on this machine.
+            SocketClosedError: ``stop_listening()`` or ``close()`` was called meanwhile.
             OpenDriverError, OutOfMemoryError, SocketError: what else the OS said.
 
         Cancellation: nothing is left over.
         """
         keeper = self._require_block("listen()")
-        if self._acceptor is not None:
-            raise InvalidStateError(f"{self!r}: it is listening already")
-        self._pool.fill(self._minimum)
+        self._check_not_listening("it is listening already")
+        stops = self._stops
+        self._pool.fill(self._minimum, keeper.context)
         addresses = await listen_addresses(
             self._address, self._port, interface=self._network_interface
         )
-        if self._acceptor is not None:  # somebody else was faster
-            raise InvalidStateError(f"{self!r}: it is listening already")
+        self._check_not_listening("it is listening already")  # somebody else was faster
+        if self._left or self._stops != stops:
+            raise SocketClosedError(f"{self!r}: stopped while it was about to listen")
         listeners = open_listeners(addresses, backlog=self._backlog, reuse_port=self._reuse_port)
         self._failure = None
-        self._stopped = False
         self._hub.begin()
         self._acceptor = Acceptor(
             keeper,
@@ -276,123 +205,18 @@ class ServerSocket(Scoped, trio.abc.Listener[Any], Generic[S]):
         )
         self._update()
 
+    def _check_not_listening(self, text: str) -> None:
+        if self._acceptor is not None:
+            raise InvalidStateError(f"{self!r}: {text}; stop_listening() first")
+
     def stop_listening(self) -> None:
         """Accept no more; connections live on. Idempotent. Xojo: ``StopListening``.
 
-        ``accept`` raises ``SocketClosedError`` from now on and ``serve`` returns when its
-        handlers have ended. ``listen`` may be called again.
+        ``accept`` raises ``SocketClosedError`` from now on, and ``serve`` returns when its
+        handlers have ended. ``listen`` may be called again; connections that wait ready go on
+        waiting to be accepted then.
         """
-        acceptor, self._acceptor = self._acceptor, None
-        self._stopped = True
-        if acceptor is not None:
-            acceptor.close()
-        while self._waiting:
-            self._waiting.popleft().fail(self._why_not_accepting())
-        self._pool.clear()
-        self._check_idle()
-
-    def _may_accept(self) -> bool:
-        if self._maximum is not None and len(self._connections) >= self._maximum:
-            return False
-        if self._waiting or len(self._ready) < max(1, self._minimum):
-            return True
-        try:
-            return _is_live(self._pool.first())
-        except InvalidStateError as error:
-            self._accepting_failed(error, True)
-            return False
-
-    def _update(self) -> None:
-        if self._acceptor is not None:
-            self._acceptor.update()
-
-    def _welcome(self, sock: stdlib_socket.socket, peer: tuple[Any, ...]) -> None:
-        """A connection was accepted: give it a socket."""
-        try:
-            socket = self._take_socket()
-        except InvalidStateError as error:
-            sock.close()
-            self._accepting_failed(error, True)
-            return
-        self._accepted += 1
-        self._open.add(socket)
-        self._connections[socket] = None
-        assert self._block is not None
-        live = _is_live(socket)
-        socket._open_accepted(self._supervisor, self._block.nursery, sock, peer)
-        if not live:
-            self._offer(socket)
-        self._refill()
-
-    def _take_socket(self) -> S:
-        self._pool.first()
-        return self._pool.take()
-
-    def _refill(self) -> None:
-        try:
-            self._pool.fill(self._minimum)
-        except InvalidStateError as error:
-            self._accepting_failed(error, True)
-
-    def _offer(self, socket: S) -> None:
-        if self._waiting:
-            self._waiting.popleft().unpark(socket)
-        else:
-            self._ready.append(socket)
-
-    def _accepting_failed(self, error: SocketError, final: bool) -> None:
-        """The listener is in trouble, or ``add_socket`` is."""
-        if final:
-            if self._failure is not None:
-                return
-            self._failure = error
-        self._post_error(error)
-        if final:
-            self.stop_listening()
-        elif self._keeper is not None:
-            self._keeper.wake()
-
-    def _post_error(self, error: SocketError) -> None:
-        if self._hub.active:
-            self._hub.post(ErrorOccurred(self, error))
-            self._schedule_pump()
-
-    # Taking connections
-
-    async def accept(self) -> S:
-        """Wait for the next connection; the contract of ``trio.abc.Listener``.
-
-        Returns:
-            An open socket. ``async with`` on it is allowed once and closes it.
-
-        Raises:
-            InvalidStateError: not listening; ``add_socket`` failed.
-            SocketClosedError: ``stop_listening()`` was called, before or meanwhile.
-            SocketError: the listener can accept no more.
-
-        Cancellation: no connection is lost.
-        """
-        if self._acceptor is None:
-            raise self._why_not_accepting()
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._ready:
-            socket = self._ready.popleft()
-            self._update()
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return socket
-        parking: Parking[S] = Parking()
-        self._waiting.append(parking)
-        self._update()
-        accepted = await parking.park(lambda: self._waiting.remove(parking))
-        assert accepted is not None
-        return accepted
-
-    def _why_not_accepting(self) -> SocketError:
-        if self._failure is not None:
-            return self._failure.with_traceback(None)
-        if self._stopped:
-            return SocketClosedError(f"{self!r}: it has stopped listening")
-        return InvalidStateError(f"{self!r}: not listening; `await listen()` first")
+        self._stop()
 
     async def serve(
         self,
@@ -408,33 +232,20 @@ class ServerSocket(Scoped, trio.abc.Listener[Any], Generic[S]):
 
         Args:
             handler: an async function that is given the socket.
+            task_status: for ``nursery.start``.
 
         Raises:
             InvalidStateError and other ``SocketError``: as for ``listen`` and ``accept``.
+            TypeError: the handler is not callable.
             Exception: a handler's, with ``raise_handler_errors=True``.
 
         Cancellation: the handlers are cancelled, their connections closed.
         """
+        if not callable(handler):
+            raise TypeError(f"handler must be an async function, not {handler!r}")
         if self._acceptor is None:
             await self.listen()
-        await self._supervisor.serve(handler, task_status)
-
-    def _connection_ending(self, socket: Connection) -> None:
-        """A connection gives its place back; it may still linger."""
-        if self._connections.pop(cast("S", socket), self) is not self:
-            if socket in self._ready:
-                self._ready.remove(cast("S", socket))
-            self._update()
-
-    def _connection_closed(self, socket: Connection) -> None:
-        self._connection_ending(socket)
-        self._open.discard(cast("S", socket))
-        self._check_idle()
-
-    def _check_idle(self) -> None:
-        if not self._open and not self._supervisor.serving:
-            while self._idle:
-                self._idle.pop().unpark()
+        await self._serve(handler, task_status, self.port)
 
     # The end
 
@@ -446,8 +257,7 @@ class ServerSocket(Scoped, trio.abc.Listener[Any], Generic[S]):
         self.stop_listening()
         for socket in list(self._open):
             socket.close()
-        self._ready.clear()
-        self._supervisor.cancel_handlers()
+        self._cancel_handlers()
         self._hub.end()
         if self._closed_event is not None:
             self._closed_event.set()
@@ -465,23 +275,20 @@ class ServerSocket(Scoped, trio.abc.Listener[Any], Generic[S]):
         check_seconds("grace", grace)
         self.stop_listening()
         for socket in list(self._open):
-            if socket not in self._supervisor.serving:
+            if socket not in self._serving:
                 socket._start_closing(grace)
         try:
-            if self._open or self._supervisor.serving:
-                with trio.move_on_after(grace):
-                    parking: Parking[None] = Parking()
-                    self._idle.append(parking)
-                    await parking.park()
-            else:
-                await trio.lowlevel.checkpoint()
+            with trio.move_on_after(grace):
+                await self._wait_until_idle()
         finally:
             self.close()
+        await self._wait_until_idle()
 
     async def _end_scope(self) -> None:
+        self._left = True
         self.close()
         with trio.CancelScope(shield=True):
-            await self._supervisor.wait_for_handlers()
+            await self._wait_until_idle()
         assert self._block is not None
         self._block.cancel_tasks()
         await super()._end_scope()
@@ -501,9 +308,8 @@ class ServerSocket(Scoped, trio.abc.Listener[Any], Generic[S]):
         """A server sends nothing."""
 
 
-def _is_live(socket: Connection) -> bool:
-    return socket.handler is not None or socket._hub.active
-
-
-def _check_maximum(maximum: int | None) -> int | None:
-    return None if maximum is None else check_positive("maximum_sockets_connected", maximum)
+def _check_add_socket(add_socket: object) -> None:
+    if not callable(add_socket):
+        raise TypeError(f"add_socket must be callable, not {type(add_socket).__name__}")
+    if inspect.iscoroutinefunction(add_socket):
+        raise TypeError("add_socket must be a plain function that returns a new socket")

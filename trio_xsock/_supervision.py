@@ -2,155 +2,218 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar, cast
 
 import trio
 
 from ._connection import Connection
-from ._errors import SocketClosedError, SocketError
-from ._guard import Parking, protect_from_ki
+from ._errors import SocketError
+from ._guard import Parking, await_unprotected, protect_from_ki
+from ._roster import Roster
 
-if TYPE_CHECKING:
-    from ._server import ServerSocket
+S = TypeVar("S", bound=Connection)
 
 _logger = logging.getLogger("trio_xsock")
 
 
 @protect_from_ki
-class Supervisor:
-    """Runs the handlers of one server; the owner of its connections.
+class Service(Generic[S]):
+    """One running ``serve``.
+
+    Args:
+        handler: the user's.
+        nursery: where the handlers run.
+        run: runs one of them to its end.
 
     Attributes:
-        serving: the connections that a ``serve`` handler looks after, and its cancel scope.
+        handler: as above.
+        parking: where ``serve`` waits; is given the error that stopped the listening, if any.
+        escaped: what has to leave ``serve``.
     """
 
-    __slots__ = ("_idle", "_raise_errors", "_server", "serving")
+    __slots__ = ("_context", "_nursery", "_run", "escaped", "handler", "parking")
 
-    def __init__(self, server: ServerSocket[Any], raise_errors: bool) -> None:
-        self._server = server
-        self._raise_errors = raise_errors
-        self._idle: list[Parking[None]] = []
-        self.serving: dict[Connection, trio.CancelScope] = {}
-
-    # As the owner of connections
-
-    def connection_ending(self, socket: Connection) -> None:
-        """The connection gives its place back; it may still linger."""
-        self._server._connection_ending(socket)
-
-    def connection_closed(self, socket: Connection) -> None:
-        """The connection has no descriptor any more."""
-        self._server._connection_closed(socket)
-
-    def connection_failed(self, socket: Connection) -> None:
-        """The connection's handler object, or a task of its, raised."""
-        scope = self.serving.get(socket)
-        if scope is not None:
-            scope.cancel("a handler or task of the socket failed")
-            return
-        assert socket._keeper is not None
-        for error in socket._keeper.failures:
-            if isinstance(error, Exception) and not self._raise_errors:
-                self._report(socket, error)
-            else:
-                assert self._server._keeper is not None
-                self._server._keeper.fail(error)
-        socket._keeper.failures.clear()
-
-    # As the one who serves
-
-    async def serve(
+    def __init__(
         self,
-        handler: Callable[[Any], Awaitable[object]],
-        task_status: trio.TaskStatus[int],
+        handler: Callable[[S], Awaitable[object]],
+        nursery: trio.Nursery,
+        run: Callable[[Service[S], S], Awaitable[None]],
     ) -> None:
-        """See ``ServerSocket.serve``."""
-        escaped: list[BaseException] = []
-        async with trio.open_nursery() as nursery:
+        self.handler: Callable[[S], Awaitable[object]] = handler
+        self.parking: Parking[SocketError] = Parking()
+        self.escaped: list[BaseException] = []
+        self._nursery = nursery
+        self._run: Callable[[Service[S], S], Awaitable[None]] = run
+        # Connections arrive in tasks of the library's; handlers are children of this one.
+        self._context = contextvars.copy_context()
 
-            async def run(socket: Connection) -> None:
-                error = await self._run_handler(handler, socket)
-                if error is not None:
-                    escaped.append(error)
-                    nursery.cancel_scope.cancel("a connection's handler failed")
+    def take(self, socket: S) -> None:
+        """Start a handler for ``socket``."""
+        self._context.run(self._nursery.start_soon, self._run, self, socket)
 
-            task_status.started(self._server.port)
-            try:
-                while True:
-                    socket = await self._server.accept()
-                    self.serving[socket] = trio.CancelScope()
-                    nursery.start_soon(run, socket)
-            except SocketClosedError:
-                pass
-            except SocketError as error:
-                escaped.append(error)
-        if len(escaped) > 1:
-            raise BaseExceptionGroup("several errors leave serve()", escaped)
-        if escaped:
-            raise escaped[0]
+    def escape(self, error: BaseException) -> None:
+        """Cancel everything and let ``error`` leave ``serve``."""
+        self.escaped.append(error)
+        self._nursery.cancel_scope.cancel("a connection's handler failed")
 
-    async def _run_handler(
-        self, handler: Callable[[Any], Awaitable[object]], socket: Connection
-    ) -> BaseException | None:
-        """Run one connection's handler to its end; returns what has to leave ``serve``."""
-        errors: list[BaseException] = []
+    def raise_escaped(self) -> None:
+        """Raise what has to leave, one error as itself."""
+        errors, self.escaped = self.escaped, []
+        try:
+            if len(errors) > 1:
+                raise BaseExceptionGroup("several errors leave serve()", errors)
+            if errors:
+                raise errors[0]
+        finally:
+            del errors  # they refer to this frame
+
+
+@protect_from_ki
+class Supervision(Roster[S]):
+    """Runs the handlers of one server's connections."""
+
+    __slots__ = ("_raise_handler_errors", "_services", "_serving")
+
+    def __init__(
+        self,
+        handler: object,
+        add_socket: Callable[[], S],
+        minimum: int,
+        maximum: int | None,
+        raise_handler_errors: bool,
+    ) -> None:
+        super().__init__(handler, add_socket, minimum, maximum)
+        self._raise_handler_errors = raise_handler_errors
+        self._services: deque[Service[S]] = deque()
+        self._serving: dict[Connection, tuple[Service[S], trio.CancelScope]] = {}
+
+    async def _serve(
+        self,
+        handler: Callable[[S], Awaitable[object]],
+        task_status: trio.TaskStatus[int],
+        port: int,
+    ) -> None:
+        """Serve until listening stops; see ``ServerSocket.serve``."""
+        escaping: Service[S] | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                escaping = service = Service(handler, nursery, self._run_handler)
+                task_status.started(port)
+                self._enter_service(service)
+                try:
+                    failure = await service.parking.park(lambda: self._services.remove(service))
+                except trio.Cancelled:
+                    raise
+                except BaseException as exc:  # Ctrl-C; the nursery would wrap it in a group
+                    service.escape(exc)  # noqa: ASYNC103 - raised below
+                else:
+                    if failure is not None:
+                        service.escaped.append(failure)
+        finally:
+            if escaping is not None:
+                escaping.raise_escaped()
+
+    def _enter_service(self, service: Service[S]) -> None:
+        """Let ``service`` have what waits, and what comes."""
+        self._services.append(service)
+        while self._ready:
+            self._offer(self._ready.popleft())
+        self._update()
+
+    def _is_wanted(self) -> bool:
+        return bool(self._services) or super()._is_wanted()
+
+    def _offer(self, socket: S) -> None:
+        if self._waiting or not self._services:
+            super()._offer(socket)
+            return
+        service = self._services[0]
+        self._services.rotate()
+        self._serving[socket] = service, trio.CancelScope()
+        service.take(socket)
+
+    def _stop(self) -> None:
+        super()._stop()
+        while self._services:
+            self._services.popleft().parking.unpark(self._failure)
+
+    # Handlers
+
+    async def _run_handler(self, service: Service[S], socket: S) -> None:
+        """Run one connection's handler to its end, and then end the connection."""
+        error: BaseException | None = None
         try:
             try:
-                with self.serving[socket]:
-                    await handler(socket)
+                with self._serving[socket][1]:
+                    await await_unprotected(service.handler, socket)
                     await socket.aclose()
             finally:
                 socket.close()
                 with trio.CancelScope(shield=True):
                     await socket._end_scope()
-                self._forget(socket)
-        except trio.Cancelled:
-            raise
         except BaseException as exc:
-            if isinstance(exc, BaseExceptionGroup) and exc.split(trio.Cancelled)[1] is None:
+            error = _without_cancelled(exc)
+            if error is None:
                 raise
-            errors.append(exc)
+        finally:
+            del self._serving[socket]
+            self._judge(service, socket, error)
+            self._check_idle()
+
+    def _judge(self, service: Service[S], socket: S, error: BaseException | None) -> None:
+        """A handler has ended; ``error`` is what it raised."""
         assert socket._keeper is not None
+        errors = [] if error is None else [error]
         if socket._block is None:  # else its block has raised them
             errors += socket._keeper.failures
-        return self._judge(socket, errors)
+        if len(errors) > 1:
+            error = BaseExceptionGroup("several errors of one connection", errors)
+            self._handler_failed(service, socket, error)
+        elif errors:
+            self._handler_failed(service, socket, errors[0])
 
-    def _judge(self, socket: Connection, errors: list[BaseException]) -> BaseException | None:
-        if not errors:
-            return None
-        error = errors[0] if len(errors) == 1 else BaseExceptionGroup("handler errors", errors)
-        if isinstance(error, Exception) and not self._raise_errors:
-            self._report(socket, error)
-            return None
-        return error
+    def _connection_failed(self, socket: Any, /) -> None:
+        """See ``Owner``: the connection's handler object, or a task of its, raised."""
+        if socket in self._serving:  # _judge has it in the end
+            self._serving[socket][1].cancel("a handler or task of the socket failed")
+            return
+        failures, socket._keeper.failures = socket._keeper.failures, []
+        for error in failures:
+            self._handler_failed(self._services[0] if self._services else None, socket, error)
 
-    def _report(self, socket: Connection, error: Exception) -> None:
-        """Log what a handler raised, and post it as the server's error."""
-        self._server._failed += 1
-        _logger.error("handler of %r failed", socket, exc_info=error)
-        posted = SocketError(f"the handler of {socket!r} raised {error!r}")
-        posted.__cause__ = error
-        self._server._post_error(posted)
+    def _handler_failed(
+        self, service: Service[S] | None, socket: Connection, error: BaseException
+    ) -> None:
+        """Log what a handler raised and post it as the server's error, or let it out."""
+        self._failed += 1
+        if isinstance(error, Exception) and not self._raise_handler_errors:
+            where = socket._endpoint()
+            _logger.error("handler of the connection from %s failed", where, exc_info=error)
+            posted = SocketError(f"the handler of the connection from {where} raised {error!r}")
+            posted.__cause__ = error
+            self._post_error(posted)
+        elif service is not None:
+            service.escape(error)
+        else:
+            assert self._keeper is not None
+            self._keeper.fail(error)
 
-    def _forget(self, socket: Connection) -> None:
-        del self.serving[socket]
-        if not self.serving:
-            while self._idle:
-                self._idle.pop().unpark()
-        self._server._check_idle()
+    def _is_idle(self) -> bool:
+        return not self._serving and super()._is_idle()
 
-    def cancel_handlers(self) -> None:
-        """Cancel all handlers of ``serve``."""
-        for scope in self.serving.values():
+    def _cancel_handlers(self) -> None:
+        for _, scope in self._serving.values():
             scope.cancel("the server was closed")
 
-    async def wait_for_handlers(self) -> None:
-        """Wait until no handler runs any more."""
-        if self.serving:
-            parking: Parking[None] = Parking()
-            self._idle.append(parking)
-            await parking.park()
-        else:
-            await trio.lowlevel.checkpoint()
+
+def _without_cancelled(exc: BaseException) -> BaseException | None:
+    """``exc`` less the cancellations in it; the same object if there are none."""
+    if isinstance(exc, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", exc)
+        cancelled, rest = group.split(trio.Cancelled)
+        return rest if cancelled is not None else group
+    return None if isinstance(exc, trio.Cancelled) else exc

@@ -10,11 +10,11 @@ from ._channel import EventChannel
 from ._guard import protect_from_ki
 from ._interface import NetworkInterface
 from ._options import check_optional_bool, check_positive
-from ._sending import SendCalls
+from ._file_sending import FileCalls
 
 
 @protect_from_ki
-class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
+class TCPSocket(FileCalls, trio.abc.HalfCloseableStream):
     """One TCP connection: buffered reads, accounted sends, events. Xojo: ``TCPSocket``.
 
     A ``trio.abc.HalfCloseableStream`` that lives in ``async with``::
@@ -38,6 +38,12 @@ class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
         allow_half_close: what to do when the peer ends its direction: True, go on sending
             until we close; False, close too, once the queue is sent; ``None``, False for a
             socket with a handler and True for others.
+        keepalive: seconds of idleness, seconds between probes and the number of unanswered ones
+            after which the kernel finds that the peer is dead; ``None`` for off.
+        unacknowledged_timeout: seconds after which a peer that acknowledges nothing, while data
+            is in flight, is dead; ``None`` for off.
+        idle_timeout: seconds without a byte either way after which the connection is ended;
+            ``None`` for off.
 
     All options are attributes too.
 
@@ -60,6 +66,9 @@ class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
         send_buffer_limit: int = 2**26,
         progress_interval: int = 65536,
         allow_half_close: bool | None = None,
+        keepalive: tuple[int, int, int] | None = None,
+        unacknowledged_timeout: float | None = None,
+        idle_timeout: float | None = None,
     ) -> None:
         super().__init__(
             address,
@@ -72,6 +81,7 @@ class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
             progress_interval,
             check_optional_bool("allow_half_close", allow_half_close),
         )
+        self._init_watchdogs(keepalive, unacknowledged_timeout, idle_timeout)
 
     async def __aenter__(self) -> Self:
         return await super().__aenter__()

@@ -13,10 +13,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any, Self
 
+import trio_xsock
 from trio_xsock._cli._transfer import Header, Reply, UntrustedReplyParser
 
+ROOT = Path(trio_xsock.__file__).parent.parent
 PATIENCE = 15.0
 """Seconds after which a test fails instead of waiting on; nothing ever takes so long."""
 
@@ -70,10 +73,11 @@ class Program:
         command = [sys.executable, "-m", "trio_xsock._cli"]
         if code is not None:
             command = [sys.executable, "-c", code]
+        options.setdefault("env", environment())
+        options.setdefault("stdin", subprocess.DEVNULL)
         with default_sigint():
             self.process = subprocess.Popen(
                 [*command, *map(str, arguments)],
-                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 **options,
@@ -166,7 +170,7 @@ def receive_header(sock: socket.socket) -> Header:
 @contextlib.contextmanager
 def raw_receiver(answer: Callable[[socket.socket], object]) -> Iterator[str]:
     """A server for one connection, answered in a thread; the place is ``HOST:PORT``."""
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(PATIENCE)
 
@@ -176,7 +180,7 @@ def raw_receiver(answer: Callable[[socket.socket], object]) -> Iterator[str]:
                 with sock:
                     sock.settimeout(PATIENCE)
                     answer(sock)
-            except BaseException as exc:  # raised again in the test
+            except Exception as exc:  # raised again in the test
                 failures.append(exc)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -189,5 +193,6 @@ def raw_receiver(answer: Callable[[socket.socket], object]) -> Iterator[str]:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Our own environment with changes."""
-    return {**os.environ, **changes}
+    """Our own environment with changes; the package is found from everywhere."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, **changes}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from trio_xsock import SendComplete
+from trio_xsock import LostConnectionError, SendComplete
+from trio_xsock._cli import _demo, main
+from trio_xsock._cli._errors import CommandError
 from trio_xsock._cli._rounds import Aborted, Whole
 
 from .support import Program, environment
@@ -61,7 +64,7 @@ def test_demo_as_json(tmp_path: Path) -> None:
 
 
 def test_interrupted_demo_removes_its_files(tmp_path: Path) -> None:
-    with Program("demo", "--size", "1G", env=environment(TMPDIR=str(tmp_path))) as demo:
+    with Program("demo", "--size", "200M", env=environment(TMPDIR=str(tmp_path))) as demo:
         demo.out.until("Connected")
         demo.interrupt()
         assert demo.end() == 130
@@ -99,3 +102,64 @@ def test_verdict(user_aborted: bool, sent: int, unsent: int, received: int, agre
 def test_checksums_are_compared() -> None:
     assert Whole(1, 1.0, b"a", b"a").agrees
     assert not Whole(1, 1.0, b"a", b"b").agrees
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the rounds find, without running them."""
+    complete = SendComplete(None, True, 60, 40)
+    found: dict[str, Any] = {
+        "whole_file": Whole(100, 1.0, b"a", b"a"),
+        "aborted_by_cancellation": Aborted(100, complete, 60),
+        "aborted_by_handler": Aborted(100, complete, 60),
+    }
+
+    def replace(name: str) -> None:
+        async def run(*args: object) -> object:
+            if isinstance(found[name], Exception):
+                raise found[name]
+            return found[name]
+
+        monkeypatch.setattr(_demo, name, run)
+
+    monkeypatch.setattr(_demo, "_make_file", lambda path, size: None)
+    for name in found:
+        replace(name)
+    return found
+
+
+def test_agreement_is_done(rounds: dict[str, Any]) -> None:
+    assert main(["demo"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "result"),
+    [
+        ("whole_file", Whole(100, 1.0, b"a", b"b")),
+        ("aborted_by_cancellation", Aborted(100, SendComplete(None, True, 60, 40), 59)),
+        ("aborted_by_handler", Aborted(100, SendComplete(None, True, 60, 40), 61)),
+    ],
+)
+def test_disagreement_fails(
+    rounds: dict[str, Any],
+    name: str,
+    result: Whole | Aborted,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rounds[name] = result
+    assert main(["demo"]) == 1
+    out, err = capsys.readouterr()
+    assert out.count("  agreed  ") == 2
+    assert out.count("  DIFFERS ") == 1
+    assert err == "xsock: the two ends do not agree, see above\n"
+
+
+def test_network_failure(rounds: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    rounds["whole_file"] = LostConnectionError("lost \x1b it")
+    assert main(["demo"]) == 1
+    assert capsys.readouterr().err == "xsock: lost \\x1b it\n"
+
+
+def test_no_room_for_the_file(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=r"cannot make the file .*: No such file"):
+        _demo._make_file(str(tmp_path / "missing" / "f"), 1)

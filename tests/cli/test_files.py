@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -288,7 +289,7 @@ def test_folder_that_is_moved_away_still_receives(tmp_path: Path) -> None:
 def test_temporary_name_is_never_an_existing_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_files.secrets, "token_hex", lambda count: "0")
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "0")
     (tmp_path / ".xsock-0.part").symlink_to(tmp_path / "outside")
     with Folder(str(tmp_path)) as folder:
         with pytest.raises(RefusedError, match="creating the file failed"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_xsock._cli._transfer import Header, Status, Trailer
+from trio_xsock._cli._transfer import Header, Reply, Status, Trailer
 
 from .support import Program, connect, receive_exactly, receive_reply
 
@@ -107,6 +107,7 @@ def test_too_little(tmp_path: Path, sent: int) -> None:
         sock.sendall(bytes(sent))
         sock.shutdown(socket.SHUT_WR)
         reply = receive_reply(sock)
+        sock.close()
         assert receiver.end() == 1
     assert (reply.status, reply.bytes_received) == (Status.REFUSED, sent)
     assert "incomplete" in reply.text
@@ -131,6 +132,7 @@ def test_wrong_checksum(tmp_path: Path) -> None:
         begin(sock, "f", 4)
         sock.sendall(b"data" + Trailer(hashlib.sha256(b"Data").digest()).encode())
         reply = receive_reply(sock)
+        sock.close()
         assert receiver.end() == 1
     assert reply.status is Status.REFUSED
     assert "the checksum is wrong" in reply.text
@@ -152,9 +154,12 @@ def test_no_trailer(tmp_path: Path) -> None:
 def test_silence(tmp_path: Path, sent: bytes) -> None:
     with receive(tmp_path, "--timeout", 0.3) as receiver, connect(receiver.port()) as sock:
         sock.sendall(sent)
-        assert receiver.err.until("the sender was silent for 0.3 seconds")
+        while (reply := receive_reply(sock)).status is Status.GO_AHEAD:
+            pass
         sock.close()
         assert receiver.end() == 1
+    assert reply.text == "the sender was silent for 0.3 seconds"
+    assert reply.text in receiver.trouble
     assert left_over(tmp_path) == ["in"]
 
 
@@ -174,6 +179,16 @@ def test_slow_header_is_not_waited_for(tmp_path: Path) -> None:
         sock.close()
         assert receiver.end() == 1
     assert "silent for 0.5 seconds" in receiver.trouble
+
+
+def test_left_within_the_header(tmp_path: Path) -> None:
+    with receive(tmp_path) as receiver, connect(receiver.port()) as sock:
+        sock.sendall(header(b"f")[:-1])
+        sock.shutdown(socket.SHUT_WR)
+        assert receive_reply(sock).text == "the sender left within the header"
+        sock.close()
+        assert receiver.end() == 1
+    assert "the sender left within the header: 0 bytes came in from 127." in receiver.trouble
 
 
 def test_reset(tmp_path: Path) -> None:
@@ -236,6 +251,7 @@ def test_name_that_came_into_use_meanwhile(tmp_path: Path) -> None:
         (tmp_path / "in" / "f").write_bytes(b"mine")
         sock.sendall(b"data" + Trailer(hashlib.sha256(b"data").digest()).encode())
         assert "exists already" in receive_reply(sock).text
+        sock.close()
         assert receiver.end() == 1
     assert (tmp_path / "in" / "f").read_bytes() == b"mine"
     assert left_over(tmp_path) == ["in", "in/f"]
@@ -271,3 +287,53 @@ def test_nothing_is_taken_from_beyond_the_trailer(tmp_path: Path) -> None:
         sock.close()
         assert receiver.end() == 0
     assert (tmp_path / "in" / "f").read_bytes() == b"data"
+
+
+def test_slow_disk_is_not_silence(tmp_path: Path) -> None:
+    """While it works the sender is told again and again to wait."""
+    code = (
+        "import sys, time; from trio_xsock._cli import _incoming, main\n"
+        "_incoming._REASSURE_EVERY = 0.02\n"
+        "def sync(self): sys.stdin.read()\n"
+        "_incoming.IncomingFile.sync = sync; sys.exit(main())"
+    )
+    (tmp_path / "in").mkdir()
+    read, write = os.pipe()
+    with (
+        Program("receive", 0, tmp_path / "in", code=code, stdin=read) as receiver,
+        connect(receiver.port()) as sock,
+    ):
+        os.close(read)
+        begin(sock, "f", 4)
+        sock.sendall(b"data" + Trailer(hashlib.sha256(b"data").digest()).encode())
+        for _ in range(3):
+            assert receive_reply(sock) == Reply(Status.BUSY, 4)
+        assert left_over(tmp_path)[-1] != "in/f"
+        os.close(write)
+        while (reply := receive_reply(sock)).status is Status.BUSY:
+            pass
+        assert reply.status is Status.STORED
+        sock.close()
+        assert receiver.end() == 0
+
+
+def test_sender_that_does_not_wait_for_the_confirmation(tmp_path: Path) -> None:
+    """What came whole is kept, whether its sender learns of it or not."""
+    code = (
+        "import sys, time; from trio_xsock._cli import _incoming, main\n"
+        "_incoming._REASSURE_EVERY = 0.02\n"
+        "def sync(self): sys.stdin.read()\n"
+        "_incoming.IncomingFile.sync = sync; sys.exit(main())"
+    )
+    (tmp_path / "in").mkdir()
+    read, write = os.pipe()
+    with Program("receive", 0, tmp_path / "in", code=code, stdin=read) as receiver:
+        os.close(read)
+        with connect(receiver.port()) as sock:
+            begin(sock, "f", 4)
+            sock.sendall(b"data" + Trailer(hashlib.sha256(b"data").digest()).encode())
+            assert receive_reply(sock).status is Status.BUSY
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(write)
+        assert receiver.end() == 0
+    assert left_over(tmp_path) == ["in", "in/f"]

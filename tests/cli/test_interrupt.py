@@ -8,7 +8,9 @@ import socket
 from pathlib import Path
 
 import pytest
+import trio
 
+from trio_xsock._cli._interrupt import until_interrupted
 from trio_xsock._cli._transfer import Header, Reply, Status
 
 from .support import Program, connect, raw_receiver, receive_exactly, receive_header, receive_reply
@@ -183,3 +185,35 @@ def test_ignored_signals_stay_ignored(tmp_path: Path) -> None:
         receiver.process.send_signal(signal.SIGHUP)
         receiver.interrupt()
         assert receiver.end() == 130
+
+
+async def test_a_signal_cancels_the_work() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def work() -> int:
+        signal.raise_signal(signal.SIGTERM)
+        await trio.sleep_forever()
+
+    assert await until_interrupted(work) is None
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+async def test_what_was_done_when_the_signal_came_counts() -> None:
+    async def work() -> int:
+        await trio.lowlevel.checkpoint()
+        signal.raise_signal(signal.SIGTERM)
+        return 1
+
+    assert await until_interrupted(work) == 1
+
+
+async def test_failing_work_comes_out_as_it_is() -> None:
+    exc = ValueError("x")
+
+    async def work() -> int:
+        await trio.lowlevel.checkpoint()
+        raise exc
+
+    with pytest.raises(ValueError) as caught:
+        await until_interrupted(work)
+    assert caught.value is exc

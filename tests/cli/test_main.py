@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import trio
 
 from trio_xsock._cli import main
 from trio_xsock._cli._registry import COMMANDS
@@ -123,3 +124,24 @@ def test_output_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:
             assert (sender.end(), receiver.end()) == (0, 0)
     assert (tmp_path / "in" / "f").read_bytes() == b"data"
     assert receiver.err.seen == []
+
+
+def test_broken_installation_is_not_taken_for_a_missing_extra() -> None:
+    code = (
+        "import sys; sys.modules['mmap'] = None;"
+        "from trio_xsock._cli import main; sys.exit(main(['--help']))"
+    )
+    with Program(code=code) as program:
+        assert program.end() == 1
+    assert "mmap" in program.trouble
+
+
+def test_ctrl_c_before_anything_began(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trio, "run", run)
+    assert main(["demo"]) == 130
+    assert capsys.readouterr().err == "xsock: interrupted\n"

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,7 +33,7 @@ PARSERS = [UntrustedHeaderParser, UntrustedTrailerParser, UntrustedReplyParser]
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
 
 
-def feed(parser: UntrustedParser[object], data: bytes, step: int = 1 << 20) -> object | None:
+def feed(parser: UntrustedParser[Any], data: bytes, step: int = 1 << 20) -> object | None:
     """Feed as a reader does: never more than is wanted."""
     frame = None
     while data and frame is None:
@@ -72,7 +76,7 @@ def test_bytes_are_as_documented() -> None:
 
 @given(st.sampled_from(PARSERS), st.binary(max_size=400), st.integers(1, 100))
 def test_any_bytes_give_a_frame_or_the_documented_error(
-    kind: type[UntrustedParser[object]], data: bytes, step: int
+    kind: Callable[[], UntrustedParser[Any]], data: bytes, step: int
 ) -> None:
     try:
         feed(kind(), data, step)
@@ -93,7 +97,7 @@ def test_any_bytes_give_a_frame_or_the_documented_error(
     st.integers(1, 100),
 )
 def test_damaged_frames_give_a_frame_or_the_documented_error(
-    kind_and_frame: tuple[type[UntrustedParser[object]], bytes],
+    kind_and_frame: tuple[Callable[[], UntrustedParser[Any]], bytes],
     position: int,
     damage: bytes,
     step: int,
@@ -111,7 +115,7 @@ def test_damaged_frames_give_a_frame_or_the_documented_error(
 
 
 @pytest.mark.parametrize("kind", PARSERS)
-def test_first_wrong_byte_is_enough(kind: type[UntrustedParser[object]]) -> None:
+def test_first_wrong_byte_is_enough(kind: Callable[[], UntrustedParser[Any]]) -> None:
     with pytest.raises(TransferFormatError):
         kind().feed(b"G")
 
@@ -189,3 +193,21 @@ def test_started() -> None:
     assert not parser.started
     parser.feed(b"X")
     assert parser.started
+
+
+def test_documented_example() -> None:
+    """The bytes of the example in the documentation are those of a transfer of ``hi``."""
+    page = Path(__file__).parents[2] / "docs" / "howto" / "transfer.md"
+    example = page.read_text("utf-8").split("### Example")[1].split("```text")[1].split("```")[0]
+    shown = example.replace("(32 zeros)", " ".join(["00"] * 32))
+    sender, receiver = bytearray(), bytearray()
+    side = sender
+    for line in shown.strip().splitlines():
+        if line.startswith(("sender", "receiver")):
+            side = sender if line.startswith("sender") else receiver
+        side += bytes.fromhex(re.sub(r"^(sender|receiver)", "", line))
+    digest = hashlib.sha256(b"hi").digest()
+    assert sender == Header("a.txt", 2).encode() + b"hi" + Trailer(digest).encode()
+    assert receiver == (
+        Reply(Status.GO_AHEAD).encode() + Reply(Status.STORED, 2, digest, "a.txt").encode()
+    )

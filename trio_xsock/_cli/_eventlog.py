@@ -12,6 +12,7 @@ from trio_xsock import (
     Connected,
     DataAvailable,
     ErrorOccurred,
+    Event,
     SendComplete,
     SendProgress,
     TCPSocket,
@@ -55,7 +56,7 @@ class EventLog:
             while self._channel.statistics().current_buffer_used:
                 self.take(self._channel.receive_nowait())
 
-    def take(self, event: object) -> None:
+    def take(self, event: Event) -> None:
         """Count ``event``, and show it if it is worth a line."""
         self.counts[type(event).__name__] += 1
         match event:
@@ -64,14 +65,12 @@ class EventLog:
             case SendComplete():
                 self.bytes_completed += event.bytes_sent
                 self.last_complete = event
-            case DataAvailable() if self.counts["DataAvailable"] > 1:
-                pass
             case ErrorOccurred():
                 self.show("ErrorOccurred", escape_error(event.error))
-            case Connected() | DataAvailable():
+            case Connected() | DataAvailable() if self.counts[type(event).__name__] == 1:
                 self.show(type(event).__name__, "")
-            case _:
-                pass
+            case Connected() | DataAvailable():
+                pass  # counted
 
     def _take_progress(self, event: SendProgress) -> None:
         first = not self.bytes_sent

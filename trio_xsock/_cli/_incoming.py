@@ -76,6 +76,7 @@ class Incoming:
         self._max_size = max_size
         self._on_header = on_header
         self._on_progress = on_progress
+        self._parser = UntrustedHeaderParser()
         self._file: IncomingFile | None = None
         self._received: Received | None = None
         self.header: Header | None = None
@@ -133,12 +134,11 @@ class Incoming:
             await self._confirm(sock, self._received)
 
     async def _read_header(self, sock: TCPSocket) -> Header:
-        parser = UntrustedHeaderParser()
         try:
             with self._patience:
-                return await read_frame(sock, parser)
+                return await read_frame(sock, self._parser)
         except (IncompleteTransferError, SocketError) as exc:
-            if not parser.started:
+            if not self._parser.started:
                 raise NothingReceivedError("the sender left without a word") from exc
             raise IncompleteTransferError("the sender left within the header") from exc
 
@@ -206,7 +206,7 @@ class Incoming:
         try:
             sock.write(Reply(Status.REFUSED, self.bytes_in, text=reason).encode())
             await sock.send_eof()
-            while await sock.receive_some(PIECE):
+            while self._parser.started and await sock.receive_some(PIECE):
                 pass
         except SocketError:  # it is gone: nothing is left to be told
             await trio.lowlevel.checkpoint()

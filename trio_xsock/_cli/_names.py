@@ -48,10 +48,7 @@ def _objection(name: str) -> str | None:
         return "it holds control characters"
     if name.startswith("."):
         return "hidden files are not taken (send it under another name with --name)"
-    try:
-        length = len(name.encode())
-    except UnicodeEncodeError:
-        return "it is not valid Unicode"
+    length = len(name.encode())
     if length > _NAME_BYTES:
         return f"it has {length} bytes, {_NAME_BYTES} are allowed"
     if _DEVICES.fullmatch(name):

@@ -7,6 +7,7 @@ few seconds, so that logs stay readable. With ``--json`` there is nothing.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Generator
@@ -24,10 +25,12 @@ from rich.progress import (
 from rich.text import Text
 
 from ._report import Report, write_line
-from ._text import amount, speed
+from ._text import amount, quote, speed
 
 _LINE_EVERY = 2.0
 """Seconds between two plain lines of one transfer."""
+_LABEL = 40
+"""Characters of a name beside its bar."""
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -104,26 +107,13 @@ class Bars:
         else:
             self.lines = report.err
 
-    def meter(self, label: str, total: int) -> Meter:
-        """Begin to show one transfer of ``total`` bytes; ``label`` must be escaped."""
-        return Meter(self, label, total)
-
-    @contextlib.contextmanager
-    def _aside(self) -> Generator[None]:
-        """Take the bars off the screen while a line is written."""
-        live = self.live
-        if live is None or not live.live.is_started:
-            yield
-            return
-        live.stop()
-        try:
-            yield
-        finally:
-            live.start()
+    def meter(self, name: str, total: int) -> Meter:
+        """Begin to show the transfer of a file of ``total`` bytes."""
+        return Meter(self, quote(name, longest=_LABEL), total)
 
     def __enter__(self) -> Self:
         if self.live is not None:
-            self._report.around = self._aside
+            self._report.around = functools.partial(_off_the_screen, self.live)
             self.live.start()
         return self
 
@@ -131,6 +121,15 @@ class Bars:
         if self.live is not None:
             self._report.around = contextlib.nullcontext
             self.live.stop()
+
+
+@contextlib.contextmanager
+def _off_the_screen(live: Progress) -> Generator[None]:
+    live.stop()
+    try:
+        yield
+    finally:
+        live.start()
 
 
 def _display(stream: TextIO) -> Progress:

@@ -131,7 +131,7 @@ class _Transfer:
             size=header.size,
             peer=self._peer,
         )
-        self._meter = self._receiver.bars.meter(quote(header.name), header.size)
+        self._meter = self._receiver.bars.meter(header.name, header.size)
 
     def _show(self, done: int) -> None:
         if self._meter is not None:
@@ -176,7 +176,7 @@ class _Receiver:
         self.timeout: float = options.timeout
         self.max_size: int | None = options.max_size
         self._keep_open: bool = options.keep_open
-        self._server = ServerSocket(
+        self._server: ServerSocket[TCPSocket] = ServerSocket(
             options.port,
             address=options.bind,
             minimum_sockets_available=1,

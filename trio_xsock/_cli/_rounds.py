@@ -78,7 +78,8 @@ async def _connection(
     report: Report, size: int, handler: SocketHandler | None = None
 ) -> AsyncGenerator[tuple[TCPSocket, EventLog, TCPSocket, EventLog]]:
     """A client and the server's end of its connection, each with a log of its events."""
-    async with ServerSocket(0, address=_LOOPBACK) as server:
+    server: ServerSocket[TCPSocket] = ServerSocket(0, address=_LOOPBACK)
+    async with server:
         await server.listen()
         async with TCPSocket(_LOOPBACK, server.port, handler=handler) as client:
             client_log = EventLog(report, "sender", client, size)

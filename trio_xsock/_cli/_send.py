@@ -88,7 +88,7 @@ class _Sender:
             async with TCPSocket(self._host, self._port) as sock:
                 with Patience(self._timeout, endpoint(self._host, self._port)):
                     await sock.connect()
-                self._meter = bars.meter(quote(self._name), self._source.size)
+                self._meter = bars.meter(self._name, self._source.size)
                 try:
                     return await self._outgoing.run(sock)
                 finally:

@@ -21,9 +21,9 @@ def escape(text: str, *, longest: int = _LONGEST) -> str:
     return shown if len(text) <= longest else shown + "..."
 
 
-def quote(text: str) -> str:
+def quote(text: str, *, longest: int = _LONGEST) -> str:
     """``text`` escaped and in single quotes, for names within a sentence."""
-    escaped = escape(text).replace("'", "\\'")
+    escaped = escape(text, longest=longest).replace("'", "\\'")
     return f"'{escaped}'"
 
 

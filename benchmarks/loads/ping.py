@@ -1,0 +1,159 @@
+"""Loads of small messages that go to and fro."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from array import array
+
+from ..control import Params, percentile
+from .bulk import Load
+from .sockets import PATIENCE, close_all, connect_many, expect, listener, prepare
+
+_RECEIVE = 2**16
+
+
+class Pinger:
+    """Keeps one message on its way on each of many connections to an echo server."""
+
+    def __init__(self, connections: list[socket.socket], size: int) -> None:
+        self.latencies = array("d")
+        self.epoll = select.epoll()
+        self._message = os.urandom(size)
+        self._receive = {sock.fileno(): sock.recv for sock in connections}
+        self._send = {sock.fileno(): sock.send for sock in connections}
+        self._parts: dict[int, bytes] = {}
+        for sock in connections:
+            self.epoll.register(sock, select.EPOLLIN)
+
+    def run(self, total: int) -> None:
+        """Exchange ``total`` messages and note how long each took."""
+        message, receive, send, parts = self._message, self._receive, self._send, self._parts
+        size, clock, poll = len(message), time.perf_counter, self.epoll.poll
+        note = self.latencies.append
+        began: dict[int, float] = {}
+        most = len(send)
+        for descriptor in list(send)[:total]:
+            began[descriptor] = clock()
+            send[descriptor](message)
+        left, unsent = total, total - len(began)
+        while left:
+            ready = poll(PATIENCE, most)
+            if not ready:
+                raise TimeoutError(f"{left} of {total} messages did not come back")
+            for descriptor, _ in ready:
+                data = receive[descriptor](_RECEIVE)
+                if len(data) != size:
+                    data = self._complete(descriptor, data)
+                    if not data:
+                        continue
+                if data != message:
+                    raise AssertionError("other bytes came back than were sent")
+                now = clock()
+                note(now - began[descriptor])
+                left -= 1
+                if unsent:
+                    unsent -= 1
+                    began[descriptor] = now
+                    send[descriptor](message)
+        assert not parts
+
+    def _complete(self, descriptor: int, data: bytes) -> bytes:
+        if not data:
+            raise ConnectionError("the connection was closed")
+        data = self._parts.pop(descriptor, b"") + data
+        if len(data) < len(self._message):
+            self._parts[descriptor] = data
+            return b""
+        return data
+
+
+def to_server(params: Params) -> Load:
+    """The program under test is an echo server."""
+    connections = connect_many(params["port"], params["connections"])
+    try:
+        pinger = Pinger(connections, params["size"])
+        pinger.run(max(len(connections), params["messages"] // 10))
+        yield {}
+        del pinger.latencies[:]
+        began = time.perf_counter()
+        if len(connections) == 1:
+            _one(connections[0], params["size"], params["messages"], pinger.latencies)
+        else:
+            pinger.run(params["messages"])
+        wall = time.perf_counter() - began
+        yield {
+            "wall": wall,
+            "operations": params["messages"],
+            "p50": percentile(pinger.latencies, 50),
+            "p99": percentile(pinger.latencies, 99),
+        }
+    finally:
+        close_all(connections)
+
+
+def _one(sock: socket.socket, size: int, messages: int, latencies: array[float]) -> None:
+    """The same on one connection, without a poll."""
+    message = os.urandom(size)
+    clock, note, send, receive = time.perf_counter, latencies.append, sock.send, sock.recv
+    for _ in range(messages):
+        began = clock()
+        send(message)
+        data = receive(_RECEIVE)
+        if len(data) != size:
+            if not data:
+                raise ConnectionError("the connection was closed")
+            data += expect(sock, size - len(data))
+        note(clock() - began)
+        if data != message:
+            raise AssertionError("other bytes came back than were sent")
+
+
+def to_client(params: Params) -> Load:
+    """The program under test connects and sends messages, which are echoed until it closes."""
+    connections: list[socket.socket] = []
+    with listener() as server:
+        yield {"port": server.getsockname()[1]}
+        try:
+            for _ in range(params["connections"]):
+                connections.append(prepare(server.accept()[0]))  # noqa: PERF401
+            if len(connections) == 1:
+                _echo_one(connections[0])
+            else:
+                _echo_many(connections)
+            yield {"operations": params["messages"]}
+        finally:
+            close_all(connections)
+
+
+def _echo_one(sock: socket.socket) -> None:
+    try:
+        while data := sock.recv(_RECEIVE):
+            sock.send(data)
+    except ConnectionError:
+        pass
+
+
+def _echo_many(connections: list[socket.socket]) -> None:
+    epoll = select.epoll()
+    pairs = {sock.fileno(): (sock.recv, sock.send) for sock in connections}
+    for sock in connections:
+        epoll.register(sock, select.EPOLLIN)
+    while pairs:
+        ready = epoll.poll(PATIENCE, len(pairs))
+        if not ready:
+            raise TimeoutError("the client fell silent")
+        for descriptor, _ in ready:
+            receive, send = pairs[descriptor]
+            try:
+                data = receive(_RECEIVE)
+                if data:
+                    send(data)
+            except ConnectionError:
+                data = b""
+            if not data:
+                epoll.unregister(descriptor)
+                del pairs[descriptor]
+    epoll.close()

@@ -1,0 +1,150 @@
+"""trio_xsock with calls: ``async for chunk in sock`` to receive, ``write`` to send."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from trio_xsock import ServerSocket, TCPSocket
+
+from ..control import Control
+
+HOST = "127.0.0.1"
+CHUNK = bytes(65536)
+
+
+async def serve(control: Control, handler: Callable[[TCPSocket], Awaitable[object]]) -> None:
+    """Run a server whose connections are given to an async function."""
+    async with ServerSocket(address=HOST) as server:
+        await server.listen()
+        control.ready(server.port)
+        await server.serve(handler)
+
+
+async def echo(control: Control) -> None:
+    async def handler(sock: TCPSocket) -> None:
+        async for chunk in sock:
+            sock.write(chunk)
+
+    await serve(control, handler)
+
+
+async def sink(control: Control) -> None:
+    unit = control["unit"]
+
+    async def handler(sock: TCPSocket) -> None:
+        got = 0
+        async for chunk in sock:
+            got += len(chunk)
+            while got >= unit:
+                got -= unit
+                sock.write(b".")
+
+    await serve(control, handler)
+
+
+async def send(sock: TCPSocket, count: int) -> None:
+    """Send chunk after chunk."""
+    for _ in range(count // len(CHUNK)):
+        sock.write(CHUNK)
+        await sock.flush()
+
+
+async def source(control: Control) -> None:
+    async def handler(sock: TCPSocket) -> None:
+        async for request in sock:
+            await send(sock, request[0] * control["unit"])
+
+    await serve(control, handler)
+
+
+async def lines(control: Control) -> None:
+    batch = control["batch"]
+
+    async def handler(sock: TCPSocket) -> None:
+        count = 0
+        async for _ in sock.lines(encoding=None):
+            count += 1
+            if count == batch:
+                count = 0
+                sock.write(b".")
+
+    await serve(control, handler)
+
+
+async def client_send(control: Control) -> None:
+    unit, units = control["unit"], control["units"]
+    async with TCPSocket(HOST, control["port"]) as sock:
+        await sock.connect()
+        await send(sock, unit)
+        await sock.receive_exactly(1)
+        control.begin()
+        await send(sock, unit * units)
+        await sock.receive_exactly(units)
+        control.end()
+
+
+async def receive(sock: TCPSocket, count: int) -> None:
+    """Receive so many bytes, piece by piece."""
+    async for chunk in sock:
+        count -= len(chunk)
+        if not count:
+            break
+
+
+async def client_receive(control: Control) -> None:
+    unit, units = control["unit"], control["units"]
+    async with TCPSocket(HOST, control["port"]) as sock:
+        await sock.connect()
+        sock.write(b"\1")
+        await receive(sock, unit)
+        control.begin()
+        sock.write(bytes([units]))
+        await receive(sock, unit * units)
+        control.end()
+
+
+async def client_ping(control: Control) -> None:
+    message = bytes(control["size"])
+
+    async def play(sock: TCPSocket, count: int) -> None:
+        for _ in range(count):
+            sock.write(message)
+            await receive(sock, len(message))
+
+    await play_all(control, play)
+
+
+async def play_all(control: Control, play: Callable[[TCPSocket, int], Awaitable[None]]) -> None:
+    """Connect many sockets and let each have a task that plays."""
+    sockets = [TCPSocket(HOST, control["port"]) for _ in range(control["connections"])]
+
+    async def all_play(count: int) -> None:
+        async with trio.open_nursery() as players:
+            for sock in sockets:
+                players.start_soon(play, sock, count)
+
+    async with trio.open_nursery() as nursery:
+        for sock in sockets:
+            await nursery.start(sock.run)
+            await sock.connect()
+        await all_play(control["warm"])
+        control.begin()
+        await all_play(control["messages"] // len(sockets))
+        control.end()
+        nursery.cancel_scope.cancel()
+
+
+async def client_connect(control: Control) -> None:
+    async def visit(count: int) -> None:
+        for _ in range(count):
+            async with TCPSocket(HOST, control["port"]) as sock:
+                await sock.connect()
+                sock.write(b"?")
+                await sock.receive_some()
+
+    await visit(control["warm"])
+    control.begin()
+    await visit(control["count"])
+    control.end()

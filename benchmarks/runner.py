@@ -1,0 +1,118 @@
+"""The rounds: in each, every contender does the work once, in an order drawn by lot."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from .contenders import Contender
+from .processes import Forge, LoadGenerator, MeasurementError, Program
+from .results import Results
+from .wire import Message, WireClosedError
+from .workload import Sample, Size, Workload
+
+Say = Callable[[str], None]
+
+
+class Runner:
+    """Runs workloads with contenders, and collects the samples."""
+
+    def __init__(self, contenders: Sequence[Contender], size: Size, say: Say) -> None:
+        self._contenders = contenders
+        self._size = size
+        self._say = say
+        self._forges: dict[str, Forge] = {}
+        self._load: LoadGenerator | None = None
+
+    @contextmanager
+    def processes(self) -> Iterator[None]:
+        """Within the block the processes exist."""
+        try:
+            for module in dict.fromkeys(contender.module for contender in self._contenders):
+                self._forges[module] = Forge(module)
+            for forge in self._forges.values():
+                forge.wait_until_ready()
+            yield
+        finally:
+            for forge in self._forges.values():
+                forge.close()
+            self._forges.clear()
+            self._end_load()
+
+    def run(self, workloads: Sequence[Workload], rounds: int, results: Results) -> None:
+        """All workloads, one after the other, each with its rounds."""
+        lot = random.Random(rounds)
+        for workload in workloads:
+            began = time.monotonic()
+            contenders = [one for one in self._contenders if workload.is_known_to(one)]
+            for number in range(min(rounds, workload.most_rounds)):
+                lot.shuffle(contenders)
+                for contender in list(contenders):
+                    try:
+                        sample = self.measure(workload, contender)
+                    except MeasurementError as exc:
+                        results.add_failure(workload, contender, str(exc))
+                        self._say(f"{workload.name}, {contender.name}: {exc}")
+                        contenders.remove(contender)
+                    else:
+                        results.add(workload, contender, number, sample)
+            self._say(f"{workload.name}: {time.monotonic() - began:.1f} s")
+
+    def measure(self, workload: Workload, contender: Contender) -> Sample:
+        """One measurement, in a fresh process.
+
+        Raises:
+            MeasurementError: it failed, or took too long.
+        """
+        if self._load is None:
+            self._load = LoadGenerator()
+        measure = self._client if workload.is_client else self._server
+        try:
+            sample = measure(workload, contender, self._load)
+            self._load.end()
+        except (MeasurementError, WireClosedError, TimeoutError) as exc:
+            self._end_load()  # it may wait for something that never comes
+            raise exc if isinstance(exc, MeasurementError) else MeasurementError(
+                f"a process does not answer: {exc!r}"
+            ) from exc
+        return sample
+
+    def _server(self, workload: Workload, contender: Contender, load: LoadGenerator) -> Sample:
+        params = workload.params(self._size)
+        forge = self._forges[contender.module]
+        with forge.program(contender, workload.place(contender), params) as program:
+            load.prepare(workload.load, {**params, "port": program.port()})
+            before = program.mark()
+            result = load.work()
+            after = program.mark()
+        return _sample(before, after, result)
+
+    def _client(self, workload: Workload, contender: Contender, load: LoadGenerator) -> Sample:
+        params = workload.params(self._size)
+        forge = self._forges[contender.module]
+        params["port"] = load.prepare(workload.load, params)["port"]
+        load.start_work()
+        with forge.program(contender, workload.place(contender), params) as program:
+            before, after = program.marks()
+            result = load.finish_work()
+        return _sample(before, after, result)
+
+    def _end_load(self) -> None:
+        load, self._load = self._load, None
+        if load is not None:
+            load.close()
+
+
+def _sample(before: Message, after: Message, result: Message) -> Sample:
+    return Sample(
+        cpu=after["cpu"] - before["cpu"],
+        wall=result.get("wall", after["wall"] - before["wall"]),
+        operations=result["operations"],
+        resident=after["resident"] - before["resident"],
+        p50=result.get("p50"),
+        p99=result.get("p99"),
+        late_p50=after.get("late_p50"),
+        late_p99=after.get("late_p99"),
+    )

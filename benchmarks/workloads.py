@@ -1,0 +1,182 @@
+"""The workloads over TCP. Those of other kinds bring their own module and join the list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .control import Params
+from .workload import Measure, Size, Workload
+
+_MIB = 2**20
+
+
+def _sizes(full: Params, quick: Params, tiny: Params) -> dict[Size, Params]:
+    """The quick and the tiny one need only say what differs."""
+    return {Size.FULL: full, Size.QUICK: {**full, **quick}, Size.TINY: {**full, **quick, **tiny}}
+
+
+_BULK = _sizes({"unit": 16 * _MIB, "units": 24}, {"units": 8}, {"unit": _MIB, "units": 2})
+
+
+def _ping(connections: int, size: int, full: int, quick: int, tiny: int = 200) -> dict[Size, Params]:
+    return _sizes(
+        {"connections": connections, "size": size, "messages": full, "warm": 20},
+        {"messages": quick},
+        {"connections": min(connections, 20), "messages": tiny, "warm": 2},
+    )
+
+
+WORKLOADS: Sequence[Workload] = (
+    Workload(
+        "receive",
+        "bulk receive",
+        "sink",
+        "loads.bulk:to_server",
+        _BULK,
+        measure=Measure.CPU_PER_GB,
+    ),
+    Workload(
+        "send",
+        "bulk send, 64 KiB writes, progress events",
+        "source",
+        "loads.bulk:from_server",
+        _BULK,
+        measure=Measure.CPU_PER_GB,
+    ),
+    Workload(
+        "ping-1",
+        "ping-pong 64 B, 1 connection",
+        "echo",
+        "loads.ping:to_server",
+        _ping(1, 64, 5000, 2000),
+    ),
+    Workload(
+        "ping-100",
+        "ping-pong 64 B, 100 connections",
+        "echo",
+        "loads.ping:to_server",
+        _ping(100, 64, 10000, 5000),
+    ),
+    Workload(
+        "ping-1000",
+        "ping-pong 64 B, 1000 connections",
+        "echo",
+        "loads.ping:to_server",
+        _ping(1000, 64, 12000, 5000),
+    ),
+    Workload(
+        "ping-16k",
+        "ping-pong 16 KiB, 100 connections",
+        "echo",
+        "loads.ping:to_server",
+        _ping(100, 16384, 6000, 3000),
+    ),
+    Workload(
+        "connect",
+        "connect + 1 byte + close",
+        "echo",
+        "loads.connect:to_server",
+        _sizes({"count": 2000, "at_once": 16}, {"count": 800}, {"count": 40}),
+    ),
+    Workload(
+        "newcomers",
+        "newcomers beside 400 busy connections",
+        "echo",
+        "loads.connect:newcomers",
+        _sizes(
+            {"connections": 400, "count": 48, "size": 64},
+            {"count": 32},
+            {"connections": 20, "count": 4},
+        ),
+        measure=Measure.WALL,
+    ),
+    Workload(
+        "idle",
+        "idle connection, resident",
+        "echo",
+        "loads.connect:idle",
+        _sizes({"warm": 200, "count": 5000}, {"count": 2000}, {"warm": 10, "count": 50}),
+        measure=Measure.RESIDENT,
+        most_rounds=1,
+    ),
+    Workload(
+        "lines",
+        "40-byte lines, one by one",
+        "lines",
+        "loads.bulk:lines",
+        _sizes(
+            {"batch": 10000, "batches": 100, "size": 40},
+            {"batches": 20},
+            {"batch": 1000, "batches": 2},
+        ),
+        baseline="asyncio-streams",
+        most_rounds=3,
+    ),
+    Workload(
+        "sleeper",
+        "2 ms sleep beside 1000 busy connections",
+        "echo",
+        "loads.ping:to_server",
+        {
+            size: {**params, "sleeper": 1}
+            for size, params in _ping(1000, 64, 20000, 10000, 2000).items()
+        },
+        measure=Measure.LATENESS,
+        most_rounds=5,
+    ),
+    Workload(
+        "client-send",
+        "client: bulk send, progress events",
+        "client_send",
+        "loads.bulk:from_client",
+        _BULK,
+        is_client=True,
+        measure=Measure.CPU_PER_GB,
+    ),
+    Workload(
+        "client-receive",
+        "client: bulk receive",
+        "client_receive",
+        "loads.bulk:to_client",
+        _BULK,
+        is_client=True,
+        measure=Measure.CPU_PER_GB,
+    ),
+    Workload(
+        "client-ping-1",
+        "client: ping-pong 64 B, 1 connection",
+        "client_ping",
+        "loads.ping:to_client",
+        _ping(1, 64, 5000, 2000),
+        is_client=True,
+    ),
+    Workload(
+        "client-ping-100",
+        "client: ping-pong 64 B, 100 connections",
+        "client_ping",
+        "loads.ping:to_client",
+        _ping(100, 64, 10000, 5000),
+        is_client=True,
+    ),
+    Workload(
+        "client-connect",
+        "client: connect + 1 byte + close",
+        "client_connect",
+        "loads.connect:from_client",
+        _sizes({"count": 1000, "warm": 50}, {"count": 400}, {"count": 20, "warm": 5}),
+        is_client=True,
+    ),
+)
+
+
+def choose(names: Iterable[str]) -> list[Workload]:
+    """The workloads of these names, in the order of the table; all for no names.
+
+    Raises:
+        ValueError: there is no workload of that name.
+    """
+    wanted = set(names)
+    if unknown := wanted - {workload.name for workload in WORKLOADS}:
+        known = ", ".join(workload.name for workload in WORKLOADS)
+        raise ValueError(f"no workload {sorted(unknown)[0]!r}; there are {known}")
+    return [workload for workload in WORKLOADS if not wanted or workload.name in wanted]

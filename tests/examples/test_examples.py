@@ -1,0 +1,61 @@
+"""Every example runs as printed, and the README shows the very files that ran."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PRINTED = {
+    "caller": ["HELLO"],
+    "channel": [
+        "connected",
+        "sent 5 bytes",
+        "received welcome",
+        r"ended: 127\.0\.0\.1:\d+: the peer closed the connection",
+    ],
+    "callback": ["received ping", r"ended: 127\.0\.0\.1:\d+: we disconnected"],
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_example_prints_what_it_should(name: str) -> None:
+    """The example runs to its end, without a warning, and prints its lines."""
+    result = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", f"examples/{name}.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+    assert result.stderr == ""
+    assert result.returncode == 0
+    assert re.fullmatch("\n".join(PRINTED[name]) + "\n", result.stdout)
+
+
+def test_every_example_is_run() -> None:
+    """No example is left out of the table above."""
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == set(PRINTED)
+
+
+@pytest.mark.parametrize("name", ["caller", "channel", "callback"])
+def test_readme_shows_the_example(name: str) -> None:
+    """The README's code blocks are the files, to the letter."""
+    source = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
+    assert f"```python\n{source}```" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_ci_runs_the_command_of_the_readme() -> None:
+    """`.ci/run` runs exactly the test command that the README prints."""
+    commands = re.findall(
+        r"```console\n(python3 .*)\n```", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert len(commands) == 2
+    assert script[-1] == commands[1]

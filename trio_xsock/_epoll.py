@@ -1,0 +1,194 @@
+"""The readiness hub: one epoll set for all sockets of a Trio run.
+
+Waiting for each socket with ``trio.lowlevel.wait_readable`` costs a task switch and a system
+call per socket and wake-up, 7.7 us of CPU for each event. Here all sockets share one
+level-triggered epoll set whose own descriptor is what Trio waits for; what is ready is
+served by plain calls in one batch, 0.5 us each. Measured with 100 connections of 64-byte
+ping-pong this is 2 to 3 times cheaper; edge-triggered sets were no faster.
+
+The hub is served by a system task of Trio's, the one task of this library that spans scopes.
+It runs steps only, never user code in its own context, and it is ended, and waited for, when
+the last block that uses it is left. It is an accelerator: everything works without it, see
+``_readiness``.
+"""
+
+from __future__ import annotations
+
+import select
+import socket as stdlib_socket
+from collections.abc import Callable
+from time import perf_counter
+
+import trio
+
+from ._guard import Parking, protect_from_ki
+
+_EVENTS_PER_BATCH = 256
+_BATCHES_PER_PASS = 8
+_SECONDS_PER_PASS = 0.0005
+_MOST_CREDIT = 8
+
+_READ = 1  # EPOLLIN and EPOLLOUT; `select` has the names on Linux only
+_WRITE = 4
+
+_current: trio.lowlevel.RunVar[EpollHub | None] = trio.lowlevel.RunVar("trio_xsock_hub", None)
+
+
+@protect_from_ki
+class EpollHub:
+    """The epoll set of one Trio run and the task that serves it."""
+
+    __slots__ = ("_epoll", "_scope", "_stopped", "_users", "_watches")
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watches: dict[int, EpollWatch] = {}
+        self._users = 0
+        self._scope = trio.CancelScope()
+        self._stopped: Parking[None] = Parking()
+        trio.lowlevel.spawn_system_task(self._run, name="trio_xsock readiness hub")
+
+    @classmethod
+    def join(cls) -> EpollHub:
+        """The hub of this run, made if there is none; to be left by ``leave``."""
+        hub = _current.get()
+        if hub is None:
+            hub = cls()
+            _current.set(hub)
+        hub._users += 1
+        return hub
+
+    async def leave(self) -> None:
+        """A block that may have used the hub is left; the last one ends it.
+
+        Cancellation: is not seen; the task has ended when this returns.
+        """
+        self._users -= 1
+        if self._users:
+            return  # noqa: ASYNC910 - the block has checkpoints of its own
+        _current.set(None)
+        self._scope.cancel("no socket is left")
+        with trio.CancelScope(shield=True):
+            await self._stopped.park()
+
+    def watch(
+        self,
+        sock: stdlib_socket.socket,
+        read_step: Callable[[], None],
+        write_step: Callable[[], None],
+    ) -> EpollWatch:
+        """Watch a non-blocking socket; nothing is wanted at first."""
+        watch = EpollWatch(self._epoll, self._watches, sock.fileno(), read_step, write_step)
+        self._watches[sock.fileno()] = watch
+        return watch
+
+    async def _run(self) -> None:
+        with self._scope:
+            try:
+                await self._serve()
+            finally:
+                trio.lowlevel.notify_closing(self._epoll.fileno())
+                self._epoll.close()
+                self._stopped.unpark()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _serve(self) -> None:
+        """Wait and dispatch, for ever.
+
+        A peer that answers at once is served without going through Trio's own wait again:
+        as long as one more look pays, there is one.
+        """
+        credit = 0
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            while True:
+                if self._dispatch():
+                    credit = min(credit + 1, _MOST_CREDIT)
+                elif credit:
+                    credit -= 2 if credit > 1 else 1
+                    break
+                else:
+                    break
+                await trio.lowlevel.checkpoint()
+                if not credit:
+                    break
+
+    def _dispatch(self) -> bool:
+        """Call the steps of all that is ready, for a bounded while; whether anything was."""
+        poll, watches = self._epoll.poll, self._watches
+        until = 0.0
+        for _ in range(_BATCHES_PER_PASS):
+            ready = poll(0, _EVENTS_PER_BATCH)
+            if not ready:
+                return until > 0.0
+            for fileno, mask in ready:
+                # A socket may have been closed by a step of this very batch, and its number
+                # be in use again. The steps only try, so an event too many does no harm.
+                watch = watches.get(fileno)
+                if watch is not None:
+                    watch.dispatch(mask)
+            now = perf_counter()
+            until = until or now + _SECONDS_PER_PASS
+            if now >= until:
+                break
+        return True
+
+
+@protect_from_ki
+class EpollWatch:
+    """A watch in the hub's epoll set.
+
+    The set is told only while something is wanted: a descriptor that hung up is reported for
+    ever, whatever was asked for, and a paused reader must not make us spin.
+    """
+
+    __slots__ = ("_epoll", "_fileno", "_mask", "_read_step", "_watches", "_write_step")
+
+    def __init__(
+        self,
+        epoll: select.epoll,
+        watches: dict[int, EpollWatch],
+        fileno: int,
+        read_step: Callable[[], None],
+        write_step: Callable[[], None],
+    ) -> None:
+        self._epoll = epoll
+        self._watches = watches
+        self._fileno = fileno
+        self._read_step = read_step
+        self._write_step = write_step
+        self._mask = 0
+
+    def dispatch(self, mask: int) -> None:
+        """Call the steps that are wanted and due; errors and hang-ups are due for both."""
+        if self._mask & _READ and mask & ~_WRITE:
+            self._read_step()
+        if self._mask & _WRITE and mask & ~_READ:
+            self._write_step()
+
+    def reading(self, wanted: bool, /) -> None:
+        """See ``Watch.reading``."""
+        self._set(self._mask | _READ if wanted else self._mask & ~_READ)
+
+    def writing(self, wanted: bool, /) -> None:
+        """See ``Watch.writing``."""
+        self._set(self._mask | _WRITE if wanted else self._mask & ~_WRITE)
+
+    def _set(self, mask: int) -> None:
+        before, self._mask = self._mask, mask
+        if mask == before or self._fileno < 0:
+            return
+        if not before:
+            self._epoll.register(self._fileno, mask)
+        elif mask:
+            self._epoll.modify(self._fileno, mask)
+        else:
+            self._epoll.unregister(self._fileno)
+
+    def close(self) -> None:
+        """See ``Watch.close``."""
+        if self._fileno >= 0:
+            self._set(0)
+            self._watches.pop(self._fileno, None)
+            self._fileno = -1
+            del self._read_step, self._write_step  # bound methods of the socket

@@ -1,0 +1,62 @@
+"""Options and facts of a TCP connection that only the kernel has: keepalive and ``tcp_info``."""
+
+from __future__ import annotations
+
+import socket as stdlib_socket
+import struct
+import sys
+
+from ._dead_peers import Sample
+from ._kernel import unacknowledged_bytes
+
+# struct tcp_info in linux/tcp.h: eight bytes of small fields, then 32-bit ones.
+_RETRANSMITS = 2
+_PROBES = 3
+_LAST_ACK_RECV = struct.Struct("=I")
+_LAST_ACK_RECV_OFFSET = 56
+_SIZE = 104
+
+
+def take_sample(sock: stdlib_socket.socket) -> Sample | None:
+    """What the kernel says of the sending side.
+
+    Returns:
+        The sample, or ``None`` where the kernel does not tell (other systems than Linux, and
+        sockets that are not TCP).
+    """
+    waiting = unacknowledged_bytes(sock)
+    if sys.platform != "linux" or waiting is None:
+        return None
+    try:
+        info = sock.getsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_INFO, _SIZE)
+    except OSError:
+        return None
+    milliseconds: int = _LAST_ACK_RECV.unpack_from(info, _LAST_ACK_RECV_OFFSET)[0]
+    return Sample(
+        in_flight=waiting > 0,
+        unanswered=info[_RETRANSMITS] > 0 or info[_PROBES] > 0,
+        last_ack=milliseconds / 1000,
+    )
+
+
+def set_keepalive(sock: stdlib_socket.socket, keepalive: tuple[int, int, int] | None) -> None:
+    """Have the kernel probe an idle peer, or not; see SO_KEEPALIVE in tcp(7).
+
+    Args:
+        sock: a TCP socket.
+        keepalive: seconds of idleness before the first probe, seconds between probes, and
+            after how many unanswered ones the connection has timed out; ``None`` for off.
+
+    Raises:
+        OSError: not a TCP socket.
+    """
+    if keepalive is None:
+        sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_KEEPALIVE, 0)
+        return
+    idle, interval, count = keepalive
+    # macOS calls the first one TCP_KEEPALIVE.
+    idle_option: int = getattr(stdlib_socket, "TCP_KEEPIDLE", 0x10)
+    sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(stdlib_socket.IPPROTO_TCP, idle_option, idle)
+    sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_KEEPINTVL, interval)
+    sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_KEEPCNT, count)

@@ -1,0 +1,159 @@
+"""Dead peers: keepalive, ``unacknowledged_timeout`` and ``idle_timeout``; see SPEC 3.5.
+
+The kernel keeps the first; the keeper task looks after the other two when their time has come,
+so that nothing is paid for them on the way of the bytes but one clock reading, and only where
+``idle_timeout`` is set.
+"""
+
+from __future__ import annotations
+
+import math
+import socket as stdlib_socket
+from typing import Any
+
+import trio
+
+from ._connection import Connection
+from ._dead_peers import DeadPeerDetector
+from ._errors import LossReason, LostConnectionError
+from ._guard import protect_from_ki
+from ._options import check_keepalive, check_optional_seconds
+from ._tcp_info import set_keepalive, take_sample
+
+
+@protect_from_ki
+class WatchedConnection(Connection):
+    """A connection that notices when its peer is gone."""
+
+    __slots__ = ("_active_at", "_detector", "_idle_timeout", "_keepalive", "_sample_at")
+
+    def _init_watchdogs(
+        self,
+        keepalive: tuple[int, int, int] | None,
+        unacknowledged_timeout: float | None,
+        idle_timeout: float | None,
+    ) -> None:
+        self._active_at = 0.0
+        self._sample_at = math.inf
+        self._keepalive = check_keepalive(keepalive)
+        self._idle_timeout = check_optional_seconds("idle_timeout", idle_timeout)
+        seconds = check_optional_seconds("unacknowledged_timeout", unacknowledged_timeout)
+        self._detector = None if seconds is None else DeadPeerDetector(seconds)
+
+    @property
+    def keepalive(self) -> tuple[int, int, int] | None:
+        """Whether the kernel probes an idle peer; ``None`` for off. Takes effect at once.
+
+        Seconds of idleness before the first probe, seconds between probes, and the number of
+        unanswered ones after which the connection ends as ``TIMED_OUT``. Source: tcp(7).
+
+        Raises (assignment):
+            TypeError, ValueError: not three whole numbers of at least 1, or ``None``.
+        """
+        return self._keepalive
+
+    @keepalive.setter
+    def keepalive(self, keepalive: tuple[int, int, int] | None) -> None:
+        self._keepalive = check_keepalive(keepalive)
+        if self._transport is not None:
+            set_keepalive(self._transport, self._keepalive)
+
+    @property
+    def unacknowledged_timeout(self) -> float | None:
+        """Seconds; ``None`` for off. Takes effect at once. Linux only.
+
+        Ends a connection, as ``TIMED_OUT``, whose peer has acknowledged nothing for so long
+        while data was in flight. A live peer that merely does not read is not ended.
+
+        Raises (assignment):
+            TypeError, ValueError: not a number of seconds above 0, or ``None``.
+        """
+        return None if self._detector is None else self._detector.timeout
+
+    @unacknowledged_timeout.setter
+    def unacknowledged_timeout(self, timeout: float | None) -> None:
+        seconds = check_optional_seconds("unacknowledged_timeout", timeout)
+        self._detector = None if seconds is None else DeadPeerDetector(seconds)
+        self._start_watchdogs()
+
+    @property
+    def idle_timeout(self) -> float | None:
+        """Seconds; ``None`` for off. Takes effect at once.
+
+        Ends a connection, as ``TIMED_OUT``, on which no byte went either way for so long.
+
+        Raises (assignment):
+            TypeError, ValueError: not a number of seconds above 0, or ``None``.
+        """
+        return self._idle_timeout
+
+    @idle_timeout.setter
+    def idle_timeout(self, timeout: float | None) -> None:
+        self._idle_timeout = check_optional_seconds("idle_timeout", timeout)
+        self._start_watchdogs()
+
+    def _adopt(self, sock: stdlib_socket.socket, peer: tuple[Any, ...]) -> None:
+        if self._keepalive is not None:
+            set_keepalive(sock, self._keepalive)
+        super()._adopt(sock, peer)
+        self._start_watchdogs()
+
+    def _start_watchdogs(self) -> None:
+        if self._transport is None:
+            return
+        self._active_at = trio.current_time()
+        self._sample_at = -math.inf if self._detector is not None else math.inf
+        if self._idle_timeout is not None or self._detector is not None:
+            self._wake_keeper()
+
+    def _note_activity(self) -> None:
+        """Bytes moved, one way or the other."""
+        if self._idle_timeout is not None:
+            self._active_at = trio.current_time()
+        if self._sample_at == math.inf and self._detector is not None:
+            self._sample_at = -math.inf
+            self._wake_keeper()
+
+    def _take_in(self, data: bytes) -> None:
+        self._note_activity()
+        super()._take_in(data)
+
+    def _account(self, sent: int) -> None:
+        self._note_activity()
+        super()._account(sent)
+
+    def _next_deadline(self) -> float:
+        deadline = super()._next_deadline()
+        if self._transport is None:
+            return deadline
+        now = trio.current_time()
+        return min(deadline, self._check_idle(now), self._check_acknowledged(now))
+
+    def _check_idle(self, now: float) -> float:
+        if self._idle_timeout is None or self._transport is None:
+            return math.inf
+        deadline = self._active_at + self._idle_timeout
+        if now < deadline:
+            return deadline
+        self._time_out(f"no byte went either way for {self._idle_timeout} seconds")
+        return math.inf
+
+    def _check_acknowledged(self, now: float) -> float:
+        """Sample while something is in flight, and not otherwise."""
+        detector = self._detector
+        if detector is None or self._transport is None or now < self._sample_at:
+            return self._sample_at
+        sample = take_sample(self._transport)
+        if sample is None or (not sample.in_flight and not self._ledger.left):
+            self._sample_at = math.inf  # until bytes move again
+            return math.inf
+        if detector.observe(now, sample):
+            self._time_out(f"the peer acknowledged nothing for {detector.timeout} seconds")
+            return math.inf
+        self._sample_at = now + detector.interval
+        return self._sample_at
+
+    def _time_out(self, why: str) -> None:
+        text = f"{self._endpoint()}: connection lost: {why}"
+        self._lose(LostConnectionError(text, reason=LossReason.TIMED_OUT))
+        self._pump()
