@@ -10,6 +10,7 @@ from .contenders import Contender
 from .results import Results, Row
 from .workload import Workload
 
+_WIDTH = 100
 HEADINGS = ("", "median", "spread", "x baseline", "x limit", "p50 ms", "p99 ms")
 
 
@@ -69,6 +70,7 @@ def show(results: Results, order: Sequence[Contender]) -> None:
     try:
         rich_table = importlib.import_module("rich.table")
         console = importlib.import_module("rich.console").Console()
+        console.width = max(console.width, _WIDTH)
     except ModuleNotFoundError:
         print(plain(results, order))
         return

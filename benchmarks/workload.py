@@ -65,7 +65,7 @@ class Sample:
             case Measure.RESIDENT:
                 return max(self.resident, 1) / self.operations
             case Measure.LATENESS:
-                return (self.late_p99 or 0.0) * 1e3
+                return max(self.late_p99 or 0.0, 1e-6) * 1e3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +105,8 @@ class Workload:
 
     def is_known_to(self, contender: Contender) -> bool:
         """Whether the contender has a program for this."""
+        if self.measure is Measure.LATENESS and contender.loop == "none":
+            return False  # there are no tasks that could be late
         module, function = self.place(contender)
         return importlib.util.find_spec(module) is not None and hasattr(
             importlib.import_module(module), function

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from trio_xsock._options import check_count, check_optional_bool, check_positive, check_seconds
+from trio_xsock._options import (
+    check_count,
+    check_keepalive,
+    check_optional_bool,
+    check_optional_seconds,
+    check_positive,
+    check_seconds,
+)
 
 
 class Size(enum.IntEnum):
@@ -19,6 +26,12 @@ class Size(enum.IntEnum):
 def check_positive_seconds(name: str, value: Any) -> float:
     return check_seconds(name, value, positive=True)
 
+
+def check_keepalive_option(name: str, value: Any) -> tuple[int, int, int] | None:
+    return check_keepalive(value)
+
+
+KEEPALIVE = "keepalive must be (idle, interval, count) or None"
 
 GOOD: list[tuple[Callable[..., Any], Any, Any]] = [
     (check_count, 0, 0),
@@ -35,6 +48,11 @@ GOOD: list[tuple[Callable[..., Any], Any, Any]] = [
     (check_optional_bool, True, True),
     (check_optional_bool, False, False),
     (check_optional_bool, None, None),
+    (check_optional_seconds, None, None),
+    (check_optional_seconds, 2, 2.0),
+    (check_keepalive_option, None, None),
+    (check_keepalive_option, (1, 2, 3), (1, 2, 3)),
+    (check_keepalive_option, [1, Size.SEVEN, 3], (1, 7, 3)),
 ]
 
 BAD: list[tuple[Callable[..., Any], Any, type[Exception], str]] = [
@@ -58,6 +76,18 @@ BAD: list[tuple[Callable[..., Any], Any, type[Exception], str]] = [
     (check_positive_seconds, 0.0, ValueError, "size must be more than 0 seconds, not 0.0"),
     (check_positive_seconds, math.nan, ValueError, "size must be more than 0 seconds, not nan"),
     (check_optional_bool, 1, TypeError, "size must be True, False or None, not int"),
+    (check_optional_seconds, 0, ValueError, "size must be more than 0 seconds, not 0"),
+    (check_optional_seconds, "1", TypeError, "size must be a number of seconds, not str"),
+    (check_keepalive_option, 60, TypeError, f"{KEEPALIVE}, not 60"),
+    (check_keepalive_option, "abc", TypeError, f"{KEEPALIVE}, not 'abc'"),
+    (check_keepalive_option, (1, 2), TypeError, f"{KEEPALIVE}, not (1, 2)"),
+    (
+        check_keepalive_option,
+        (1, 0, 3),
+        ValueError,
+        "keepalive's interval must be at least 1, not 0",
+    ),
+    (check_keepalive_option, (1, 2, 0.5), TypeError, "keepalive's count must be an int, not float"),
     (check_optional_bool, "yes", TypeError, "size must be True, False or None, not str"),
 ]
 
@@ -67,7 +97,7 @@ def test_good_values_come_back(check: Callable[..., Any], value: Any, expected: 
     """What is right is handed back, as the plain type that the library goes on with."""
     result = check("size", value)
     assert result == expected
-    assert type(result) in (int, float, bool, type(None))
+    assert type(result) in (int, float, bool, tuple, type(None))
 
 
 @pytest.mark.parametrize(("check", "value", "kind", "text"), BAD)

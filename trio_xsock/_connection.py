@@ -10,7 +10,7 @@ import trio
 from ._dial import dial
 from ._endpoint import address_text, check_port, format_endpoint
 from ._ending import Ending
-from ._errors import ConnectError, SocketClosedError, SocketError
+from ._errors import ConnectError, InvalidStateError, SocketClosedError, SocketError
 from ._events import Connected, ErrorOccurred
 from ._guard import protect_from_ki
 from ._keeper import Keeper

@@ -110,9 +110,7 @@ def call_unprotected(function: Callable[..., T], *args: object) -> T:
 
 
 @trio.lowlevel.disable_ki_protection
-async def await_unprotected(
-    async_fn: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts]
-) -> T:
+async def await_unprotected(async_fn: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T:
     """Await a user's async function so that Ctrl-C can interrupt it, whoever calls us."""
     return await async_fn(*args)
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 
 import trio
 
-from ._guard import call_unprotected, protect_from_ki
+from ._guard import await_unprotected, call_unprotected, protect_from_ki
 
 if TYPE_CHECKING:
     from ._epoll import EpollHub
@@ -85,9 +85,12 @@ class Keeper:
         on_failure: Callable[[], None],
         parent: Keeper | None = None,
     ) -> None:
-        self.root = parent.root if parent is not None else self
+        self.root: Keeper = parent.root if parent is not None else self
         self.hub: EpollHub | None = None
-        self.context = contextvars.copy_context()
+        # A server's sockets come to be in tasks of the library's: what counts is who entered
+        # the server's block.
+        context = parent.context.copy() if parent is not None else contextvars.copy_context()
+        self.context: contextvars.Context = context
         self.failures: list[BaseException] = []
         self._nursery = nursery
         self._work = work
@@ -180,7 +183,7 @@ class Keeper:
         self._user_scopes.add(scope)
         try:
             with scope:
-                await call_unprotected(async_fn, *args)
+                await await_unprotected(async_fn, *args)
         except trio.Cancelled:
             raise
         except BaseException as exc:

@@ -212,8 +212,8 @@ class Link(SocketCore):
     def _local_endpoint(self) -> Address | None:
         if self._transport is None:
             return None
-        address: Address = self._transport.getsockname()
-        return address
+        address: Any = self._transport.getsockname()
+        return address if isinstance(address, tuple) else None  # a Unix socket has a path
 
     def statistics(self) -> SocketStatistics:
         """Counters since the socket was made, over all its connections."""

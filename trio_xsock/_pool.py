@@ -84,7 +84,7 @@ def is_live(socket: Connection) -> bool:
 
 
 def _fresh(socket: S) -> S:
-    if not isinstance(socket, Connection):
+    if not isinstance(socket, Connection):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidStateError(
             f"add_socket must return a new TCPSocket or a socket derived from it, not {socket!r}"
         )

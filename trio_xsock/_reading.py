@@ -7,11 +7,11 @@ from typing import overload
 from ._guard import protect_from_ki
 from ._options import check_count
 from ._state import SocketState
-from ._watchdogs import WatchedConnection
+from ._listening import ListeningCalls
 
 
 @protect_from_ki
-class ReadCalls(WatchedConnection):
+class ReadCalls(ListeningCalls):
     """What a ``TCPSocket`` can do with the bytes that have arrived."""
 
     __slots__ = ()

@@ -72,7 +72,7 @@ def sink(control: Control) -> None:
     unit, got = control["unit"], 0
     buffer = bytearray(BULK)
     with _accept_one(control) as sock:
-        while count := sock.recv_into(buffer, BULK, socket.MSG_WAITALL):
+        while count := sock.recv_into(buffer):
             got += count
             while got >= unit:
                 got -= unit

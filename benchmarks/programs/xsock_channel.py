@@ -55,10 +55,11 @@ async def source(control: Control) -> None:
 
 async def client_send(control: Control) -> None:
     async def send(sock: TCPSocket, units: int) -> None:
+        events = sock.events  # before the write, for it tells only of what comes after
         left = units * control["unit"] - len(CHUNK)
         sock.write(CHUNK)
         progress = answers = 0
-        async for event in sock.events:
+        async for event in events:
             match event:
                 case DataAvailable():
                     answers += len(sock.read_all())

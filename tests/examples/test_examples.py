@@ -19,6 +19,11 @@ PRINTED = {
         "received welcome",
         r"ended: 127\.0\.0\.1:\d+: the peer closed the connection",
     ],
+    "stall_timeout": [
+        r"stalled after \d+ bytes",
+        "took longer than the time-out: True",
+        "still connected: True",
+    ],
     "callback": ["received ping", r"ended: 127\.0\.0\.1:\d+: we disconnected"],
 }
 

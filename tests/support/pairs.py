@@ -1,0 +1,61 @@
+"""A ``TCPSocket`` that is connected to a raw peer, in one line."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio.testing
+
+from trio_xsock import TCPSocket
+
+from .peers import LOOPBACK, SMALL, RawPeer, accept, raw_listener
+
+
+@asynccontextmanager
+async def linked(
+    *, small: bool = False, socket_class: type[TCPSocket] = TCPSocket, **options: Any
+) -> AsyncIterator[tuple[TCPSocket, RawPeer]]:
+    """A socket in its block, connected, and the peer at its other end.
+
+    Args:
+        small: the kernel holds some 10 kB on the way to the peer, instead of megabytes.
+        socket_class: what to make.
+        options: for its constructor.
+    """
+    with raw_listener(small=small) as listener:
+        async with socket_class(LOOPBACK, listener.getsockname()[1], **options) as sock:
+            await sock.connect()
+            if small:
+                shrink_send_buffer(sock)
+            with await accept(listener) as peer:
+                yield sock, peer
+
+
+def shrink_send_buffer(sock: TCPSocket) -> None:
+    """Let the kernel hold little of what the socket sends."""
+    with descriptor_of(sock) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+
+
+def descriptor_of(sock: TCPSocket) -> socket.socket:
+    """A duplicate of the socket's descriptor; use it in a ``with``."""
+    return socket.socket(fileno=os.dup(sock.handle))
+
+
+async def clog(sock: TCPSocket) -> int:
+    """Send until not even one byte goes any more; returns how many bytes went."""
+    before = sock.bytes_sent
+    size = SMALL
+    while size:
+        sent = sock.bytes_sent
+        while not sock.bytes_left_to_send:
+            sock.write(bytes(size))
+        sock.abort_send()
+        await trio.testing.wait_all_tasks_blocked()
+        if sock.bytes_sent == sent:
+            size //= SMALL  # 4096, 1, and that was it
+    return sock.bytes_sent - before
