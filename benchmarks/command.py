@@ -9,9 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import contenders, svg, table, workloads
+from . import contenders, matrix, svg, table, workloads
 from .processes import MeasurementError
-from .results import Results
+from .results import Results, machine
 from .runner import Runner
 from .workload import Size
 
@@ -51,15 +51,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("interrupted; this is what there is so far")
     _say(f"{time.monotonic() - began:.0f} s in all")
-    table.show(results, present)
     command = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if argv is None else argv)])
-    if options.json:
-        options.json.write_text(results.to_json(present, command))
-    if options.svg:
-        options.svg.write_text(svg.plot(results, present))
+    _show(results, present, command, options)
     for name, reason in results.failures.items():
         print(f"failed: {name}: {reason.strip().splitlines()[-1]}")
     return 1 if results.failures else 0
+
+
+def _show(
+    results: Results,
+    order: Sequence[contenders.Contender],
+    command: str,
+    options: argparse.Namespace,
+) -> None:
+    table.show(results, order)
+    ratios = matrix.matrix(results, order)
+    print("\n" + matrix.plain(ratios) + "\n")
+    if options.json:
+        options.json.write_text(results.to_json(order, command))
+    if options.svg:
+        note = ", ".join(f"{name} {value}" for name, value in machine().items())
+        options.svg.write_text(svg.plot(results, order, note))
+    if options.markdown:
+        options.markdown.write_text(matrix.markdown(ratios, command))
 
 
 def _say(text: str) -> None:
@@ -81,8 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Let trio_xsock and its peers do the same work, and compare.",
-        epilog="workloads: " + ", ".join(workload.name for workload in workloads.WORKLOADS)
-        + "; contenders: " + ", ".join(one.name for one in contenders.CONTENDERS),
+        epilog="workloads: "
+        + ", ".join(workload.name for workload in workloads.WORKLOADS)
+        + "; contenders: "
+        + ", ".join(one.name for one in contenders.CONTENDERS),
         allow_abbrev=False,
     )
     size = parser.add_mutually_exclusive_group()
@@ -110,4 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to a file")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write a plot to a file")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write the table of ratios to a file"
+    )
     return parser

@@ -53,5 +53,5 @@ def choose(names: Iterable[str]) -> list[Contender]:
     wanted = set(names)
     if unknown := wanted - {contender.name for contender in CONTENDERS}:
         known = ", ".join(contender.name for contender in CONTENDERS)
-        raise ValueError(f"no contender {sorted(unknown)[0]!r}; there are {known}")
+        raise ValueError(f"no contender {min(unknown)!r}; there are {known}")
     return [contender for contender in CONTENDERS if not wanted or contender.name in wanted]

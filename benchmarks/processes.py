@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +15,16 @@ from .control import Params
 from .wire import Message, Wire, WireClosedError
 
 _ROOT = Path(__file__).resolve().parent.parent
-_PATIENCE = 20.0
+_PATIENCE = 60.0
+"""Seconds for one step; the load generator gives up sooner when nothing moves at all."""
+
+_DISTORTING = {
+    "PYTHONASYNCIODEBUG",
+    "PYTHONDEVMODE",
+    "PYTHONMALLOC",
+    "PYTHONTRACEMALLOC",
+    "PYTHONWARNINGS",
+}
 
 
 class MeasurementError(Exception):
@@ -33,7 +42,8 @@ class Process:
             cwd=_ROOT,
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            env=environment(),
+            process_group=0,  # Ctrl-C is for us alone; we end the others
         )
         other.close()
 
@@ -42,14 +52,24 @@ class Process:
         self.wire.send(message)
         return self.wire.receive(timeout)
 
-    def close(self) -> None:
+    def close(self, patience: float = 1.0) -> None:
         """End the process."""
         self.wire.close()
         try:
-            self._process.wait(5)
+            self._process.wait(patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def environment() -> dict[str, str]:
+    """Our variables without those that make Python slow: debugging, coverage."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _DISTORTING and not name.startswith("COVERAGE_")
+    }
+    return {**kept, "PYTHONPATH": str(_ROOT)}
 
 
 class Forge(Process):
@@ -110,6 +130,19 @@ class Program:
             raise MeasurementError(f"the program under test failed:\n{message['error']}")
         return message
 
+    def complaint(self) -> str:
+        """Why it failed, if it did so by itself."""
+        try:
+            message = self._wire.receive(0.2)
+        except (WireClosedError, TimeoutError):
+            return ""
+        return str(message.get("error", ""))
+
+    def ends_before(self, other: Process) -> bool:
+        """Wait until this or the other process says something; whether it was this one."""
+        ours, theirs = self._wire.sock, other.wire.sock
+        return ours in select.select([ours, theirs], [], [], _PATIENCE)[0]
+
     def port(self) -> int:
         """The port of a server, once it listens."""
         return int(self._receive()["ready"])
@@ -133,34 +166,23 @@ class LoadGenerator(Process):
 
     def prepare(self, load: str, params: Params) -> Message:
         """Get ready; tells the port to connect to if the program under test is a client."""
-        return self._answer({"load": f"benchmarks.{load}", "params": params}, "ready")
+        order = {"load": f"benchmarks.{load}", "params": params}
+        return self._check(self.ask(order), "ready")
 
-    def work(self) -> Message:
-        """Do the work, and tell how it went. Connections stay open."""
-        return self._answer({"order": "go"}, "result")
-
-    def start_work(self) -> None:
-        """The same, without waiting for the end."""
+    def start(self) -> None:
+        """Begin with the work."""
         self.wire.send({"order": "go"})
 
-    def finish_work(self) -> Message:
-        """Wait for what ``start_work`` began."""
+    def finish(self) -> Message:
+        """Wait for the end of the work, and tell how it went. Connections stay open."""
         return self._check(self.wire.receive(_PATIENCE), "result")
 
     def end(self) -> None:
         """Close the connections."""
         self.wire.send({"order": "end"})
 
-    def _answer(self, message: Message, key: str) -> Message:
-        return self._check(self.ask(message), key)
-
     def _check(self, message: Message, key: str) -> Message:
         if "error" in message:
             raise MeasurementError(f"the load generator failed:\n{message['error']}")
         answer: Message = message[key]
         return answer
-
-
-def pause() -> None:
-    """Let what was begun come to its end before the next measurement."""
-    time.sleep(0.002)

@@ -86,7 +86,9 @@ class Results:
                 "title": workload.title,
                 "unit": workload.measure.value,
                 "baseline": workload.baseline,
-                "contenders": {row.contender.name: _facts(row) for row in self.rows(workload, order)},
+                "contenders": {
+                    row.contender.name: _facts(row) for row in self.rows(workload, order)
+                },
                 "samples": {
                     contender.name: [asdict(sample) for sample in samples.values()]
                     for contender, samples in by_contender.items()

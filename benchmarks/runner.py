@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from .contenders import Contender
+from .control import Params
 from .processes import Forge, LoadGenerator, MeasurementError, Program
 from .results import Results
 from .wire import Message, WireClosedError
@@ -32,6 +33,7 @@ class Runner:
         try:
             for module in dict.fromkeys(contender.module for contender in self._contenders):
                 self._forges[module] = Forge(module)
+            self._load = LoadGenerator()
             for forge in self._forges.values():
                 forge.wait_until_ready()
             yield
@@ -39,7 +41,9 @@ class Runner:
             for forge in self._forges.values():
                 forge.close()
             self._forges.clear()
-            self._end_load()
+            if self._load is not None:
+                self._load.close()
+                self._load = None
 
     def run(self, workloads: Sequence[Workload], rounds: int, results: Results) -> None:
         """All workloads, one after the other, each with its rounds."""
@@ -66,43 +70,54 @@ class Runner:
         Raises:
             MeasurementError: it failed, or took too long.
         """
-        if self._load is None:
-            self._load = LoadGenerator()
+        assert self._load is not None
         measure = self._client if workload.is_client else self._server
         try:
             sample = measure(workload, contender, self._load)
             self._load.end()
         except (MeasurementError, WireClosedError, TimeoutError) as exc:
-            self._end_load()  # it may wait for something that never comes
-            raise exc if isinstance(exc, MeasurementError) else MeasurementError(
-                f"a process does not answer: {exc!r}"
-            ) from exc
+            self._load.close(0.0)  # it may wait for something that never comes
+            self._load = LoadGenerator()
+            if isinstance(exc, MeasurementError):
+                raise
+            raise MeasurementError(f"a process does not answer: {exc!r}") from exc
         return sample
 
     def _server(self, workload: Workload, contender: Contender, load: LoadGenerator) -> Sample:
         params = workload.params(self._size)
-        forge = self._forges[contender.module]
-        with forge.program(contender, workload.place(contender), params) as program:
+        with self._program(workload, contender, params) as program:
             load.prepare(workload.load, {**params, "port": program.port()})
             before = program.mark()
-            result = load.work()
+            load.start()
+            result = load.finish()
             after = program.mark()
         return _sample(before, after, result)
 
     def _client(self, workload: Workload, contender: Contender, load: LoadGenerator) -> Sample:
         params = workload.params(self._size)
-        forge = self._forges[contender.module]
         params["port"] = load.prepare(workload.load, params)["port"]
-        load.start_work()
-        with forge.program(contender, workload.place(contender), params) as program:
-            before, after = program.marks()
-            result = load.finish_work()
+        load.start()
+        with self._program(workload, contender, params) as program:
+            if program.ends_before(load):
+                before, after = program.marks()
+                result = load.finish()
+            else:
+                result = load.finish()
+                before, after = program.marks()
         return _sample(before, after, result)
 
-    def _end_load(self) -> None:
-        load, self._load = self._load, None
-        if load is not None:
-            load.close()
+    @contextmanager
+    def _program(
+        self, workload: Workload, contender: Contender, params: Params
+    ) -> Iterator[Program]:
+        forge = self._forges[contender.module]
+        with forge.program(contender, workload.place(contender), params) as program:
+            try:
+                yield program
+            except MeasurementError as exc:
+                if complaint := program.complaint():
+                    raise MeasurementError(f"the program under test failed:\n{complaint}") from exc
+                raise
 
 
 def _sample(before: Message, after: Message, result: Message) -> Sample:

@@ -18,7 +18,9 @@ def _sizes(full: Params, quick: Params, tiny: Params) -> dict[Size, Params]:
 _BULK = _sizes({"unit": 16 * _MIB, "units": 24}, {"units": 8}, {"unit": _MIB, "units": 2})
 
 
-def _ping(connections: int, size: int, full: int, quick: int, tiny: int = 200) -> dict[Size, Params]:
+def _ping(
+    connections: int, size: int, full: int, quick: int, tiny: int = 200
+) -> dict[Size, Params]:
     return _sizes(
         {"connections": connections, "size": size, "messages": full, "warm": 20},
         {"messages": quick},
@@ -119,7 +121,7 @@ WORKLOADS: Sequence[Workload] = (
         "loads.ping:to_server",
         {
             size: {**params, "sleeper": 1}
-            for size, params in _ping(1000, 64, 20000, 10000, 2000).items()
+            for size, params in _ping(1000, 64, 20000, 10000, 600).items()
         },
         measure=Measure.LATENESS,
         most_rounds=5,
@@ -178,5 +180,5 @@ def choose(names: Iterable[str]) -> list[Workload]:
     wanted = set(names)
     if unknown := wanted - {workload.name for workload in WORKLOADS}:
         known = ", ".join(workload.name for workload in WORKLOADS)
-        raise ValueError(f"no workload {sorted(unknown)[0]!r}; there are {known}")
+        raise ValueError(f"no workload {min(unknown)!r}; there are {known}")
     return [workload for workload in WORKLOADS if not wanted or workload.name in wanted]

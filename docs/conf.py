@@ -73,7 +73,7 @@ def public_bases(bases: Iterable[Any]) -> Iterator[Any]:
     for base in bases:
         private = getattr(base, "__module__", "").startswith("trio_xsock._")
         if private and not hasattr(trio_xsock, base.__name__):
-            yield from public_bases(base.__bases__)
+            yield from public_bases(getattr(base, "__origin__", base).__bases__)
         elif base not in {ABC, Generic, object}:
             yield base
 

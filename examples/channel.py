@@ -6,7 +6,8 @@ from trio_xsock import Connected, DataAvailable, ErrorOccurred, SendComplete, Se
 
 
 async def greet(sock: TCPSocket) -> None:
-    await sock.send_all(b"welcome")
+    name = await sock.receive_some()
+    await sock.send_all(b"welcome, " + name)
 
 
 async def watch(sock: TCPSocket) -> None:
@@ -14,7 +15,7 @@ async def watch(sock: TCPSocket) -> None:
         match event:
             case Connected():
                 print("connected")
-                sock.write("hello")
+                sock.write("Ada")
             case SendComplete(bytes_sent=sent):
                 print("sent", sent, "bytes")
             case DataAvailable():

@@ -189,6 +189,15 @@ def test_broken_text_is_an_error_that_consumes_nothing(
         assert buffer.peek_all() == payload
 
 
+def test_a_missing_byte_order_mark_is_a_decode_error() -> None:
+    """Python calls it a ``UnicodeError`` only; for users it is undecodable like the rest."""
+    buffer = ReceiveBuffer()
+    buffer.append("ab".encode("utf-16-le"))
+    with pytest.raises(UnicodeDecodeError, match="does not start with BOM"):
+        buffer.decode(4, "utf-16", final=False)
+    assert buffer.size == 4
+
+
 @pytest.mark.parametrize("encoding", ["no such encoding", "hex", "base64", "rot13", "zip"])
 @pytest.mark.parametrize("payload", [b"", b"6162"])
 def test_what_is_no_encoding_of_text_is_refused(encoding: str, payload: bytes) -> None:

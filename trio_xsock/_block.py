@@ -98,7 +98,7 @@ class Block:
             leftover: what the nursery raised.
         """
         errors = [*failures]
-        if error is not None:
+        if error is not None and not (errors and _is_cancelled(error)):
             errors.insert(0, error)
         if leftover is not None and not (errors and _is_cancelled(leftover)):
             errors.append(leftover)

@@ -54,6 +54,11 @@ class ReceiveBuffer:
 
     def take_all(self) -> bytes:
         """Remove and return everything."""
+        if len(self._chunks) == 1 and not self._offset:
+            chunk = self._chunks.pop()
+            self._taken += self.size
+            self.size = 0
+            return chunk
         data = self.peek_all()
         self.clear()
         return data
@@ -197,7 +202,12 @@ class ReceiveBuffer:
         before = self._memories.get((self._taken, encoding), initial)
         if before != initial:
             decoder.setstate((b"", before))
-        text = decoder.decode(data, final and count >= self.size)
+        try:
+            text = decoder.decode(data, final and count >= self.size)
+        except UnicodeDecodeError:
+            raise
+        except UnicodeError as exc:  # UTF-16 without a byte order mark
+            raise UnicodeDecodeError(encoding, data, 0, len(data), str(exc)) from None
         pending, after = decoder.getstate()
         used = len(data) - len(pending)
         if before != initial or after != initial:

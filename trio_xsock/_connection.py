@@ -43,9 +43,6 @@ class Connection(Ending, trio.abc.AsyncResource):
         Events: ``Connected``, or ``ErrorOccurred`` for what is raised after the first two.
         """
         self._after(Move.CONNECT)
-        if self._owner is not None:
-            text = "a server accepted it, for one connection; make a new socket to connect"
-            raise InvalidStateError(f"{self!r}: {text}")
         check_port(self._port, allow_zero=False, host=self._address)
         self._begin(Move.CONNECT)
         self._reset()
@@ -94,11 +91,20 @@ class Connection(Ending, trio.abc.AsyncResource):
         peer: tuple[Any, ...],
     ) -> None:
         """Take over a connection that a server accepted; its scope is in the server's."""
-        self._owner = owner
         self._keeper = keeper.child(self._work, self._handle_failure)
         self._begin(Move.LISTEN)
+        self._owner = owner
         self._adopt(sock, peer)
         self._announce_connected()
+
+    def _begin(self, move: Move) -> None:
+        if self._owner is not None:
+            # Its tasks live in the server's block, which waits for those it knows of.
+            raise InvalidStateError(
+                f"{self!r}: {move.value} is not possible: the socket was made by a server for "
+                "one connection; make a new one"
+            )
+        super()._begin(move)
 
     def _handle_failure(self) -> None:
         super()._handle_failure()
@@ -120,6 +126,17 @@ class Connection(Ending, trio.abc.AsyncResource):
         self._remote_port = peer[1]
         self.purge()
         self._watch = watch_socket(self._keeper, sock, self._on_readable, self._on_writable)
+
+    def _replace_transport(self, transport: stdlib_socket.socket) -> None:
+        """The same connection goes on by way of another transport."""
+        assert self._keeper is not None
+        if self._watch is not None:
+            self._watch.close()
+        self._transport = transport
+        watch = watch_socket(self._keeper, transport, self._on_readable, self._on_writable)
+        watch.reading(self._reading and not self._input_ended)
+        watch.writing(self._blocked)
+        self._watch = watch
 
     def _announce_connected(self) -> None:
         self._state = next_state(self._state, Move.ESTABLISH)

@@ -92,7 +92,8 @@ class SocketCore(Scoped):
             InvalidPortError: outside 0..65535.
             TypeError: not an int.
         """
-        return self.local_port if self.handle >= 0 else self._port
+        address = self._local_endpoint()
+        return address[1] if address else self._port
 
     @port.setter
     def port(self, port: int) -> None:

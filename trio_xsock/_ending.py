@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket as stdlib_socket
+import sys
 
 import trio
 
@@ -265,4 +266,26 @@ class Ending(Outlet):
         await super()._end_scope()
         for error in (self._loss, self._last_error):
             if error is not None:
-                forget_frames(error)
+                _forget(error)
+
+
+def _forget(error: SocketError) -> None:
+    """Keep an error without its traceback, whose frames, a user's too, refer to the socket.
+
+    What is on its way to somebody keeps it, less the frames of ours.
+    """
+    forget_frames(error)
+    if not _is_on_its_way(error):
+        error.__traceback__ = None
+
+
+def _is_on_its_way(error: BaseException) -> bool:
+    """Whether ``error`` is, or belongs to, what is just being raised."""
+    found: list[BaseException | None] = [sys.exception()]
+    for each in found:
+        if each is error:
+            return True
+        if each is not None:
+            parts = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+            found += [one for one in (each.__cause__, each.__context__, *parts) if one not in found]
+    return False

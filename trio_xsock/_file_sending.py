@@ -131,6 +131,8 @@ class FileCalls(SendCalls):
     def _send_chunk(self, transport: stdlib_socket.socket, chunk: Chunk) -> int:
         if not isinstance(chunk, FileRange):
             return super()._send_chunk(transport, chunk)
+        if not self._transport_is_plain():  # any more, since the file was queued
+            return self._read_instead()
         try:
             sent = os.sendfile(transport.fileno(), chunk.fileno, chunk.offset, chunk.size)
         except (BlockingIOError, InterruptedError):
@@ -139,7 +141,11 @@ class FileCalls(SendCalls):
             if exc.errno not in _NOT_FOR_SENDFILE:
                 raise
             sent = 0
-        if not sent and self._ticket is not None:  # its owner goes on by reading
+        return sent or self._read_instead()
+
+    def _read_instead(self) -> int:
+        """The kernel does not send the file: its owner goes on by reading it."""
+        if self._ticket is not None:
             self._ticket.give_up_file()
             self._sent_some()
-        return sent
+        return 0

@@ -83,7 +83,10 @@ class Parking(Generic[T]):
             await trio.lowlevel.wait_task_rescheduled(abort)
         if self._error is not None:
             error, self._error = self._error, None
-            raise error.with_traceback(None)
+            try:
+                raise error.with_traceback(None)
+            finally:
+                del error  # its traceback holds this frame
         return self._value
 
     def unpark(self, value: T | None = None) -> None:
@@ -123,7 +126,10 @@ def protect_from_ki(cls: C) -> C:
     """
     members: dict[str, Any] = dict(vars(cls))
     for member in members.values():
-        functions = (member.fget, member.fset) if isinstance(member, property) else (member,)
+        if isinstance(member, property):
+            functions: tuple[object, ...] = (member.fget, member.fset)
+        else:
+            functions = (getattr(member, "__func__", member),)  # of a class or static method
         for function in functions:
             if inspect.isfunction(function):
                 trio.lowlevel.enable_ki_protection(function)

@@ -113,7 +113,10 @@ class EventHub:
     """Posts one socket's events to whoever listens.
 
     Attributes:
-        active: somebody listens; checked before an event is worked out.
+        active: somebody listens.
+        wanted: the kinds of events that anybody listens for; checked before one is posted.
+        has_channels: somebody listens through a channel.
+        watches_sends: somebody listens for what becomes of sends.
         watches_progress: the handler may abort a send from ``on_send_progress``.
         calls: handler calls that are due.
         called: handler calls that were made.
@@ -129,19 +132,25 @@ class EventHub:
         "active",
         "called",
         "calls",
+        "has_channels",
         "over",
         "posted",
+        "wanted",
         "watches_progress",
+        "watches_sends",
     )
 
     def __init__(self) -> None:
         self.active = False
+        self.wanted = _NOTHING
+        self.has_channels = False
         self.watches_progress = False
+        self.watches_sends = False
         self.calls: deque[Call] = _NO_CALLS
         self.called = 0
         self.over = False
         self.posted = 0
-        self._methods: dict[str, Callable[..., object]] = {}
+        self._methods: dict[type[Event], Callable[..., object]] = {}
         self._sources: dict[EventChannel, Source] | None = None
         self._own: EventChannel | None = None
         self._merged_before = 0
@@ -150,8 +159,8 @@ class EventHub:
 
     def set_handler(self, methods: dict[str, Callable[..., object]]) -> None:
         """Let a handler's methods be called from now on."""
-        self._methods = methods
-        self.watches_progress = "on_send_progress" in methods
+        self._methods = {kind: methods[name] for kind, name in _NAMES.items() if name in methods}
+        self.watches_progress = SendProgress in self._methods
         if methods and self.calls is _NO_CALLS:
             self.calls = deque()
         self._update()
@@ -195,7 +204,10 @@ class EventHub:
         return channel
 
     def _update(self) -> None:
-        self.active = bool(self._methods or self._sources)
+        self.has_channels = bool(self._sources)
+        self.wanted = _ALL if self.has_channels else frozenset(self._methods)
+        self.active = bool(self.wanted)
+        self.watches_sends = SendProgress in self.wanted or SendComplete in self.wanted
 
     @property
     def merged(self) -> int:
@@ -203,10 +215,8 @@ class EventHub:
         sources = self._sources.values() if self._sources else ()
         return self._merged_before + sum(source.queue.merged for source in sources)
 
-    def next_call(self) -> Call | None:
-        """The handler call that is due next, if there is one."""
-        if not self.calls:
-            return None
+    def next_call(self) -> Call:
+        """The handler call that is due next; there is one."""
         self.called += 1
         return self.calls.popleft()
 
@@ -235,28 +245,41 @@ class EventHub:
         for channel, source in self._sources.items() if self._sources else ():
             channel.withdraw_data(source)
 
-    def post(self, event: Event) -> None:
-        """Post one event, in the order in which things happen."""
+    def post(self, kind: type[Any], fields: tuple[Any, ...]) -> None:
+        """Post one event, in the order in which things happen.
+
+        Args:
+            kind: the event's class, one of ``wanted``.
+            fields: its fields; made into an event only where a channel takes it.
+        """
         self.posted += 1
+        if self.has_channels:
+            self._post_to_channels(kind(*fields))
+        method = self._methods.get(kind)
+        if method is not None:
+            arguments = fields[: _ARGUMENTS[kind]]
+            self.calls.append(Call(method, arguments, kind is SendProgress))
+
+    def _post_to_channels(self, event: Event) -> None:
         for source in list(self._sources.values()) if self._sources else ():
             source.post(event)
-        if self._methods:
-            self._note_call(event)
-
-    def _note_call(self, event: Event) -> None:
-        name, arguments = _CALLS[type(event)]
-        method = self._methods.get(name)
-        if method is not None:
-            self.calls.append(Call(method, arguments(event), isinstance(event, SendProgress)))
 
 
-_CALLS: dict[type[Event], tuple[str, Callable[[Any], tuple[object, ...]]]] = {
-    Connected: ("on_connected", lambda event: (event.socket,)),
-    DataAvailable: ("on_data_available", lambda event: (event.socket,)),
-    SendProgress: (
-        "on_send_progress",
-        lambda event: (event.socket, event.bytes_sent, event.bytes_left),
-    ),
-    SendComplete: ("on_send_complete", lambda event: (event.socket, event.user_aborted)),
-    ErrorOccurred: ("on_error", lambda event: (event.socket, event.error)),
+_NAMES: Final[dict[type[Event], str]] = {
+    Connected: "on_connected",
+    DataAvailable: "on_data_available",
+    SendProgress: "on_send_progress",
+    SendComplete: "on_send_complete",
+    ErrorOccurred: "on_error",
 }
+_ARGUMENTS: Final[dict[type[Event], int]] = {
+    Connected: 1,
+    DataAvailable: 1,
+    SendProgress: 3,
+    SendComplete: 2,
+    ErrorOccurred: 2,
+}
+"""How many of an event's fields its method is given; the rest came later than Xojo."""
+
+_NOTHING: Final[frozenset[type[Event]]] = frozenset()
+_ALL: Final = frozenset(_NAMES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._errors import SocketClosedError, SocketError, translate_loss
+from ._errors import SocketError, translate_loss
 from ._events import DataAvailable
 from ._guard import protect_from_ki
 from ._link import SMALLEST_READ, Link
@@ -49,7 +49,11 @@ class Intake(Link):
             self._watch.reading(False)
 
     def _on_readable(self) -> None:
-        self._read_step()
+        self._pumping = True  # what happens in the step is delivered after it, not by a task
+        try:
+            self._read_step()
+        finally:
+            self._pumping = False
         if self._hub.calls:
             self._pump()
 
@@ -60,12 +64,13 @@ class Intake(Link):
             return False
         if self._state is SocketState.CLOSING:
             return self._discard_step(transport)
-        room = self._limit() - self._buffer.size
-        if room <= 0:
+        wanted = self._limit() - self._buffer.size
+        if wanted <= 0:
             self._read_pauses += self._reading
             self._stop_reading()
             return False
-        wanted = min(self._read_size, room)
+        if wanted > self._read_size:
+            wanted = self._read_size
         try:
             data = transport.recv(wanted)
         except (BlockingIOError, InterruptedError):
@@ -76,9 +81,10 @@ class Intake(Link):
         if not data:
             self._end_input()
             return True
-        if len(data) == wanted:
+        size = len(data)
+        if size == wanted:
             self._read_size = min(self._read_size * 4, _LARGEST_READ)
-        elif len(data) * 4 < self._read_size:
+        elif self._read_size > SMALLEST_READ and size * 4 < self._read_size:
             self._read_size = SMALLEST_READ
         self._take_in(data)
         return True
@@ -86,11 +92,17 @@ class Intake(Link):
     def _take_in(self, data: bytes) -> None:
         """Put received bytes where they belong: to who waits for them, or into the buffer."""
         self._bytes_in += len(data)
+        if self._notes_activity:
+            self._note_activity()
         self._buffer.append(data)
+        if self._receiver is None:  # the common case of those who listen
+            self._unannounced = False
+            if DataAvailable in self._hub.wanted:
+                self._post_if_active(DataAvailable)
+            return
         self._unannounced = True
-        if self._receiver is not None and self._receiver.serve(None):
+        if self._receiver.serve(None):
             self._receiver = None
-        if self._receiver is None:
             self._announce_unread()
 
     def _announce_unread(self) -> None:
@@ -123,6 +135,3 @@ class Intake(Link):
         if self._input_ended:
             return CLEAN_END
         return self._loss or self._not_connected()
-
-    def _closed_error(self) -> SocketClosedError:
-        return SocketClosedError(f"{self!r}: the socket was closed; connect() opens it again")

@@ -19,26 +19,30 @@ instead, and the socket raises it as itself when its block is left.
 from __future__ import annotations
 
 import contextvars
+import inspect
 import math
+import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
-from ._guard import await_unprotected, call_unprotected, protect_from_ki
+from ._guard import await_unprotected, protect_from_ki
 
 if TYPE_CHECKING:
     from ._epoll import EpollHub
 
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-def _never() -> float:
-    return math.inf
+def _weakly(method: Callable[[], T]) -> Callable[[], Callable[[], T] | None]:
+    """A reference to a method that keeps its object not alive.
 
-
-def _ignore() -> None:
-    """Failures after the end have nowhere to go: there is nobody left to fail."""
+    A socket has its keeper; if the keeper had the socket, it would take the cyclic garbage
+    collector to be rid of a connection that a server accepted and that is over.
+    """
+    return weakref.WeakMethod(method) if inspect.ismethod(method) else lambda: method
 
 
 @protect_from_ki
@@ -50,7 +54,8 @@ class Keeper:
         work: what the keeper task does each time it is woken, and when the time it returned
             has come. Returns when it wants to be called again: a deadline on Trio's clock, or
             ``math.inf``. Never raises.
-        on_failure: called at the first failure, to close the socket and cancel its body.
+        on_failure: called at the first failure, to close the socket and cancel its body. Of
+            methods, as these two are, the object is not kept alive, but by the user's tasks.
         parent: the server's keeper, for a socket that a server accepted.
 
     Attributes:
@@ -93,8 +98,8 @@ class Keeper:
         self.context: contextvars.Context = context
         self.failures: list[BaseException] = []
         self._nursery = nursery
-        self._work = work
-        self._on_failure = on_failure
+        self._work = _weakly(work)
+        self._on_failure = _weakly(on_failure)
         self._tasks = 0
         self._user_scopes: set[trio.CancelScope] = set()
         self._parked: trio.lowlevel.Task | None = None
@@ -113,16 +118,14 @@ class Keeper:
         """A keeper for a socket that a server accepted; its tasks live in the server's nursery."""
         return Keeper(self._nursery, work, on_failure, self)
 
-    def call(self, function: Callable[..., object], args: tuple[object, ...]) -> object:
-        """Call a handler's method in the handlers' context, open to Ctrl-C."""
-        return self.context.run(call_unprotected, function, *args)
-
     def start_soon(
-        self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: Unpack[Ts]
+        self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: *Ts
     ) -> None:
         """Start a user's task; it is cancelled when the socket's block is left."""
         self._tasks += 1
-        self._nursery.start_soon(self._run_user_task, async_fn, args)
+        self._nursery.start_soon(
+            self._run_user_task, self._on_failure(), async_fn, args, name=async_fn
+        )
 
     def serve(self, async_fn: Callable[[], Awaitable[None]], name: str) -> None:
         """Start a service task of the library; it ends by itself when the socket closes."""
@@ -148,8 +151,11 @@ class Keeper:
         """Note a failure of a handler or a task of the user's."""
         self.failures.append(error)
         if len(self.failures) == 1:
-            self._on_failure()
+            # Before the socket is closed: else they would fail, too, for finding it closed.
             self.cancel_user_tasks("a handler or task of the socket failed")
+            on_failure = self._on_failure()
+            if on_failure is not None:
+                on_failure()
 
     def cancel_user_tasks(self, reason: str) -> None:
         """Cancel what ``start_soon`` started."""
@@ -170,12 +176,12 @@ class Keeper:
                 await self._finished.wait()
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
-        # Both are bound methods of the socket: let go of it without the help of the
-        # garbage collector.
-        self._work, self._on_failure = _never, _ignore
 
     async def _run_user_task(
-        self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], args: tuple[Unpack[Ts]]
+        self,
+        _on_failure: object,  # keeps the socket alive: a failure has to find it
+        async_fn: Callable[[Unpack[Ts]], Awaitable[object]],
+        args: tuple[*Ts],
     ) -> None:
         scope = trio.CancelScope()
         if self._ended or self.failures:
@@ -196,10 +202,11 @@ class Keeper:
     def _note(self, exc: BaseException) -> None:
         """Fail with ``exc``, less the cancellations in it, which are not ours to keep."""
         if isinstance(exc, BaseExceptionGroup):
-            _, rest = exc.split(trio.Cancelled)
+            cancelled, rest = exc.split(trio.Cancelled)
             if rest is None:
                 raise exc
-            exc = rest if len(rest.exceptions) != len(exc.exceptions) else exc
+            if cancelled is not None:
+                exc = rest
         self.fail(exc)
 
     async def _run_service(self, async_fn: Callable[[], Awaitable[None]]) -> None:
@@ -217,7 +224,7 @@ class Keeper:
     async def _run_keeper(self) -> None:
         while not self._ended:
             self._woken = False
-            deadline = self._work()
+            deadline = self._call_work()
             if self._woken:  # there is more to do; let the others run first
                 await trio.lowlevel.cancel_shielded_checkpoint()
             elif self._retired and deadline == math.inf:
@@ -226,6 +233,10 @@ class Keeper:
                 await self._sleep_until(deadline)
         self._running = False
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _call_work(self) -> float:
+        work = self._work()
+        return work() if work is not None else math.inf
 
     async def _sleep_until(self, deadline: float) -> None:
         if deadline == math.inf:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple, TypeAlias
 
+_SMALL = 1024
+"""Writes below this many bytes are joined: a million tiny ones would cost 40 bytes each."""
+
 
 class FileRange(NamedTuple):
     """A piece of an open file, to be sent by the kernel itself."""
@@ -34,7 +37,7 @@ class Batch(NamedTuple):
 
 
 class Ticket:
-    """One caller's bytes in the queue.
+    """One caller's bytes in the queue, of which the caller wants to know what becomes.
 
     Attributes:
         left: bytes of it that are neither sent nor removed.
@@ -43,13 +46,12 @@ class Ticket:
         held: more of it may be announced; it keeps its place even while nothing is left.
     """
 
-    __slots__ = ("_data", "_file", "_position", "counted", "held", "left", "removed", "sent")
+    __slots__ = ("_data", "_file", "_position", "held", "left", "removed", "sent")
 
-    def __init__(self, data: bytes | memoryview, left: int, *, counted: bool) -> None:
+    def __init__(self, data: bytes | memoryview, left: int) -> None:
         self._data = data
         self._position = 0  # bytes of _data that went out
         self._file: FileRange | None = None
-        self.counted = counted
         self.left = left
         self.sent = 0
         self.removed = False
@@ -94,18 +96,23 @@ class Ticket:
 class SendLedger:
     """The queue of one connection and its books.
 
+    What ``write`` queues are plain ``bytes``: nobody asks for them again, and making a ticket
+    for each would double the cost of a small write.
+
     Attributes:
         left: bytes queued and not yet sent.
         counted: those of them that count against the queue's limit.
         batch_sent: bytes of the present batch that went out.
         batch_removed: bytes of the present batch that were removed unsent.
+        open: a batch has begun and not ended.
     """
 
-    __slots__ = ("_open", "_queue", "batch_removed", "batch_sent", "counted", "left")
+    __slots__ = ("_begun", "_queue", "batch_removed", "batch_sent", "counted", "left", "open")
 
     def __init__(self) -> None:
-        self._queue: deque[Ticket] | None = None  # an empty deque takes 760 bytes
-        self._open = False
+        self._queue: deque[bytes | Ticket] | None = None  # an empty deque takes 760 bytes
+        self._begun = 0  # bytes sent of the plain bytes at the front
+        self.open = False
         self.left = 0
         self.counted = 0
         self.batch_sent = 0
@@ -113,20 +120,36 @@ class SendLedger:
 
     def queue(self, data: bytes) -> None:
         """Append bytes that nobody waits for; they count against the limit."""
-        self.counted += len(data)
-        self._append(Ticket(data, len(data), counted=True))
+        size = len(data)
+        self.counted += size
+        self.left += size
+        self.open = True
+        queue = self._queue
+        if queue is None:
+            self._queue = deque((data,))
+        elif size < _SMALL and self._joins(queue):
+            queue[-1] += data  # type: ignore[operator]
+        else:
+            queue.append(data)
+
+    def _joins(self, queue: deque[bytes | Ticket]) -> bool:
+        """Whether the next small write joins the last one: also small, and not begun."""
+        if not queue or (self._begun and len(queue) == 1):
+            return False
+        last = queue[-1]
+        return isinstance(last, bytes) and len(last) < _SMALL
 
     def reserve(self, view: memoryview) -> Ticket:
         """Append a caller's bytes, not copied; the ticket says what became of them."""
-        return self._append(Ticket(view, len(view), counted=False))
+        return self._append(Ticket(view, len(view)))
 
     def announce(self, count: int) -> Ticket:
         """Append ``count`` bytes that come later, in pieces, through ``Ticket.feed``."""
-        return self._append(Ticket(b"", count, counted=False))
+        return self._append(Ticket(b"", count))
 
     def reserve_file(self, piece: FileRange) -> Ticket:
         """Append a piece of a file."""
-        ticket = Ticket(b"", piece.size, counted=False)
+        ticket = Ticket(b"", piece.size)
         ticket._file = piece
         return self._append(ticket)
 
@@ -141,8 +164,21 @@ class SendLedger:
             self._queue = deque()
         self._queue.append(ticket)
         self.left += ticket.left
-        self._open = True
+        self.open = True
         return ticket
+
+    def take_back(self) -> bytes | None:
+        """Undo a batch that so far is one write of which nothing went out: its bytes."""
+        queue = self._queue
+        if queue is None or len(queue) != 1 or self.batch_sent or self.batch_removed:
+            return None
+        data = queue[0]
+        if not isinstance(data, bytes):
+            return None
+        self._queue = None
+        self.open = False
+        self.left = self.counted = 0
+        return data
 
     def chunk(self, limit: int) -> Chunk | None:
         """The next bytes to send, at most ``limit``; small ones are joined.
@@ -151,20 +187,32 @@ class SendLedger:
             ``None`` if nothing is queued, or its owner has not fed it yet.
         """
         queue = self._queue
-        if not queue or queue[0].idle:
+        if not queue:
             return None
-        first = queue[0]._peek(limit)
-        if len(queue) == 1 or isinstance(first, FileRange) or len(first) * 2 > limit:
+        first = self._peek(queue[0], self._begun, limit)
+        if len(queue) == 1 or not isinstance(first, bytes | memoryview) or len(first) * 2 > limit:
             return first
+        return self._join(queue, limit)
+
+    @staticmethod
+    def _peek(item: bytes | Ticket, begun: int, limit: int) -> Chunk | None:
+        if isinstance(item, Ticket):
+            return None if item.idle else item._peek(limit)
+        if not begun and len(item) <= limit:
+            return item
+        return memoryview(item)[begun : begun + limit]  # slicing bytes would copy
+
+    def _join(self, queue: deque[bytes | Ticket], limit: int) -> bytes:
         pieces: list[bytes | memoryview] = []
-        size = 0
-        for ticket in queue:
-            piece = ticket._peek(limit - size)
-            if isinstance(piece, FileRange):
+        size, begun = 0, self._begun
+        for item in queue:
+            piece = self._peek(item, begun, limit - size)
+            if not isinstance(piece, bytes | memoryview):
                 break
             pieces.append(piece)
             size += len(piece)
-            if size == limit or ticket.missing:
+            begun = 0
+            if size == limit or (isinstance(item, Ticket) and (item.missing or item.held)):
                 break
         return b"".join(pieces)
 
@@ -174,14 +222,21 @@ class SendLedger:
         self.batch_sent += count
         queue = self._queue
         while queue:
-            ticket = queue[0]
-            step = min(count, ticket.left)
-            ticket._advance(step)
-            if ticket.counted:
+            item = queue[0]
+            if isinstance(item, Ticket):
+                step = min(count, item.left)
+                item._advance(step)
+                count -= step
+                if item.left or item.held:
+                    return
+            else:
+                step = min(count, len(item) - self._begun)
                 self.counted -= step
-            count -= step
-            if ticket.left or ticket.held:
-                return
+                count -= step
+                if step < len(item) - self._begun:
+                    self._begun += step
+                    return
+                self._begun = 0
             queue.popleft()
 
     def remove(self, ticket: Ticket) -> int:
@@ -194,25 +249,25 @@ class SendLedger:
     def abort(self) -> list[Ticket]:
         """Take everything out of the queue; returns the tickets that lost bytes."""
         queue, self._queue = self._queue, None
-        tickets = list(queue or ())
+        tickets = [item for item in queue or () if isinstance(item, Ticket)]
         for ticket in tickets:
             self._discard(ticket)
+        self.batch_removed += self.counted
+        self.left = self.counted = self._begun = 0
         return tickets
 
     def _discard(self, ticket: Ticket) -> int:
         ticket.removed = True
         self.left -= ticket.left
         self.batch_removed += ticket.left
-        if ticket.counted:
-            self.counted -= ticket.left
         return ticket.left
 
     def end_batch(self) -> Batch | None:
         """The batch's books, once, if the queue has just run empty."""
-        if self._queue or not self._open:
+        if self._queue or not self.open:
             return None
         batch = Batch(self.batch_sent, self.batch_removed)
         self._queue = None
-        self._open = False
+        self.open = False
         self.batch_sent = self.batch_removed = 0
         return batch

@@ -99,6 +99,7 @@ class Link(SocketCore):
         "_ledger",
         "_loss",
         "_loss_announced",
+        "_notes_activity",
         "_output_ended",
         "_owner",
         "_progress_interval",
@@ -147,6 +148,7 @@ class Link(SocketCore):
         self._bytes_in = self._bytes_out = self._read_pauses = 0
         self._closed_by_us = False
         self._owner: Owner | None = None
+        self._notes_activity = False
         self._reset()
 
     def _reset(self) -> None:
@@ -254,9 +256,11 @@ class Link(SocketCore):
     # For the classes above
 
     def _post_if_active(self, kind: type[Any], *fields: object) -> None:
-        if self._hub.active:
-            self._hub.post(kind(self, *fields))
-            self._schedule_pump()
+        hub = self._hub
+        if kind in hub.wanted:
+            hub.post(kind, (self, *fields))
+            if hub.calls and not self._pumping:
+                self._schedule_pump()
 
     def _not_connected(self) -> InvalidStateError:
         if self._keeper is None:
@@ -270,6 +274,9 @@ class Link(SocketCore):
     def _wake_keeper(self) -> None:
         if self._keeper is not None:
             self._keeper.wake()
+
+    def _note_activity(self) -> None:
+        """Bytes moved, one way or the other; called where ``_notes_activity`` says so."""
 
     @abc.abstractmethod
     def _resume_reading(self) -> None:
@@ -286,6 +293,10 @@ class Link(SocketCore):
     @abc.abstractmethod
     def _lose(self, error: SocketError) -> None:
         """The connection is gone; what is buffered stays readable."""
+
+    @abc.abstractmethod
+    def _end_channels(self) -> None:
+        """Iteration over events ends once the peer's end is announced and all is sent."""
 
     @abc.abstractmethod
     def _after_queue(self) -> None:

@@ -146,13 +146,19 @@ class ListeningCalls(WatchedConnection):
         await super().__aenter__()
         given, self._given = self._given, None
         if given is not None:
-            given.setblocking(False)
-            self._begin(Move.LISTEN)
-            if _is_listening(given):
-                self._await_peer([given])
-            else:
-                self._welcome(given, _peer(given) or ("", 0))
+            self._take_over(given)
         return self
+
+    def _take_over(self, given: stdlib_socket.socket) -> None:
+        """Go on with a socket that somebody else has opened."""
+        given.setblocking(False)
+        self._begin(Move.LISTEN)
+        self._reset()
+        self._closed_by_us = False
+        if _is_listening(given):
+            self._await_peer([given])
+        else:
+            self._welcome(given, _peer(given) or ("", 0))
 
 
 def _is_listening(sock: stdlib_socket.socket) -> bool:

@@ -40,16 +40,38 @@ class Outlet(Intake):
         return self._not_connected()
 
     def _on_writable(self) -> None:
-        self._write_step()
+        self._pumping = True  # what happens in the step is delivered after it, not by a task
+        try:
+            self._write_step()
+        finally:
+            self._pumping = False
         if self._hub.calls:
             self._pump()
 
     def _send_some(self) -> bool:
         if self._blocked or not self._ledger.left or self._transport is None:
             return False
+        payload = self._ledger.take_back()
+        if payload is not None:
+            self._offer(payload)
+            if not self._ledger.left:
+                return bool(self._hub.calls)
         before = self._bytes_out
         self._write_step()
         return self._bytes_out != before
+
+    def _offer(self, payload: bytes) -> None:
+        """Send bytes if it is their turn; what the OS does not take is queued."""
+        try:
+            sent = self._send_at_once(payload)
+        except OSError as exc:
+            self._ledger.queue(payload)
+            self._output_failed(exc)
+            return
+        if sent < len(payload):
+            self._ledger.queue(payload)
+            if sent > 0:
+                self._account(sent)
 
     def _send_now(self) -> None:
         """After something was queued in a plain call: try the OS, unless a handler runs."""
@@ -104,12 +126,48 @@ class Outlet(Intake):
         """The OS took ``sent`` bytes of the queue."""
         ledger = self._ledger
         ledger.account(sent)
-        self._bytes_sent += sent
-        self._bytes_out += sent
-        self._post_if_active(SendProgress, sent, ledger.left, ledger.batch_sent)
+        self._count_sent(sent)
+        if SendProgress in self._hub.wanted:
+            self._post_if_active(SendProgress, sent, ledger.left, ledger.batch_sent)
         self._sent_some()
         if not ledger.left:
             self._queue_ran_empty()
+
+    def _count_sent(self, sent: int) -> None:
+        self._bytes_sent += sent
+        self._bytes_out += sent
+        if self._notes_activity:
+            self._note_activity()
+
+    def _send_at_once(self, data: bytes | memoryview) -> int:
+        """Offer bytes to the OS while nothing is queued, without queueing them.
+
+        Args:
+            data: at least one byte.
+
+        Returns:
+            How many bytes were sent and accounted for, as a batch of its own if that is all;
+            -1 if nothing was tried, because it is not its turn or too much for one chunk.
+
+        Raises:
+            OSError: the connection is dead.
+        """
+        size = len(data)
+        if self._ledger.open or self._blocked or size > self._progress_interval:
+            return -1
+        assert self._transport is not None
+        try:
+            sent = self._send_chunk(self._transport, data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        if sent == size:
+            self._count_sent(sent)
+            if self._hub.watches_sends:
+                self._post_if_active(SendProgress, sent, 0, sent)
+                self._post_if_active(SendComplete, False, sent, 0)
+            if self._loss_announced:
+                self._end_channels()
+        return sent
 
     def _sent_some(self) -> None:
         """For those who wait for their own bytes."""

@@ -37,8 +37,19 @@ class Watch(Protocol):
         """Forget the descriptor; to be called before it is closed."""
 
 
+class SelfWatching(Protocol):
+    """A transport that no kernel knows and that tells of its readiness itself."""
+
+    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
+        """Do what ``watch_socket`` does."""
+        ...
+
+
 def watch_socket(
-    keeper: Keeper, sock: stdlib_socket.socket, read_step: Step, write_step: Step
+    keeper: Keeper,
+    sock: stdlib_socket.socket | SelfWatching,
+    read_step: Step,
+    write_step: Step,
 ) -> Watch:
     """Watch a non-blocking socket; nothing is wanted at first.
 
@@ -55,9 +66,11 @@ def watch_socket(
     Returns:
         The watch, to be closed before ``sock`` is.
     """
+    if not isinstance(sock, stdlib_socket.socket):
+        return sock.make_watch(keeper, read_step, write_step)
     root = keeper.root
     if root.hub is None and _hub_is_usable():
-        root.hub = EpollHub.join()
+        root.hub = _join_hub()
     if root.hub is not None:
         return root.hub.watch(sock, read_step, write_step)
     return PortableWatch(keeper, sock, read_step, write_step)
@@ -80,6 +93,13 @@ def _hub_is_usable() -> bool:
         return False
     # A mock clock stands still while the kernel does not: let Trio see each socket itself.
     return type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
+
+
+def _join_hub() -> EpollHub | None:
+    try:
+        return EpollHub.join()
+    except OSError:  # no descriptor is left for the set: it works without
+        return None
 
 
 @protect_from_ki

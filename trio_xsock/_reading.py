@@ -82,9 +82,15 @@ class ReadCalls(ListeningCalls):
         Raises:
             UnicodeDecodeError, LookupError: as for ``read``.
         """
-        data = self.read(self._buffer.size, encoding)
+        if encoding is None:
+            data: bytes | str = self._buffer.take_all()
+            if not self._reading:
+                self._resume_reading()
+        else:
+            data = self.read(self._buffer.size, encoding)
         self._unannounced = False
-        self._hub.withdraw_data()
+        if self._hub.has_channels:
+            self._hub.withdraw_data()
         return data
 
     @overload

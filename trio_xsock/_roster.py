@@ -185,8 +185,8 @@ class Roster(Scoped, Generic[S]):
             self._stop()
 
     def _post_error(self, error: SocketError) -> None:
-        if self._hub.active:
-            self._hub.post(ErrorOccurred(self, error))
+        if ErrorOccurred in self._hub.wanted:
+            self._hub.post(ErrorOccurred, (self, error))
             self._schedule_pump()
 
     # Taking connections

@@ -11,9 +11,9 @@ import trio
 
 from ._block import Block
 from ._channel import EventChannel
-from ._errors import InvalidStateError
+from ._errors import InvalidStateError, SocketClosedError
 from ._events import Event
-from ._guard import protect_from_ki
+from ._guard import call_unprotected, protect_from_ki
 from ._hub import METHODS, EventHub, handler_methods
 from ._keeper import Keeper
 from ._readiness import release_readiness
@@ -122,6 +122,8 @@ class Scoped(abc.ABC):
         assert block is not None
         assert keeper is not None
         error = block.close_body(exc)
+        if self._follows_from_failure(error):
+            error = None
         if error is not None or keeper.failures:
             self.close()
         elif not self._over:
@@ -133,6 +135,18 @@ class Scoped(abc.ABC):
         leftover = await block.close_nursery()
         failures, keeper.failures = keeper.failures, []
         block.raise_errors(exc, error, failures, leftover)
+
+    def _follows_from_failure(self, error: BaseException | None) -> bool:
+        """The body had no time to be cancelled, and found the socket closed by the failure."""
+        assert self._keeper is not None
+        failures = self._keeper.failures
+        return isinstance(error, SocketClosedError) and error.__cause__ in failures
+
+    def _closed_error(self) -> SocketClosedError:
+        error = SocketClosedError(f"{self!r}: the socket was closed; connect() opens it again")
+        if self._keeper is not None and self._keeper.failures:
+            error.__cause__ = self._keeper.failures[0]
+        return error
 
     @property
     def _over(self) -> bool:
@@ -197,9 +211,9 @@ class Scoped(abc.ABC):
         """A handler or a task of the user's failed: no handler is called any more."""
         self._hub.set_handler({})
         self._hub.calls.clear()
-        self.close()
-        if self._block is not None:
+        if self._block is not None:  # first, so that what it waits for is cancelled, not closed
             self._block.cancel_body()
+        self.close()
 
     # Handlers
 
@@ -212,33 +226,34 @@ class Scoped(abc.ABC):
             return
         self._pumping = True
         try:
+            hub = self._hub
             for _ in range(_ROUNDS):
-                if not self._run_next_call() and not self._send_some():
+                if hub.calls:
+                    self._run_next_call()
+                elif not self._send_some():
                     return
         finally:
             self._pumping = False
         if self._keeper is not None:
             self._keeper.wake()
 
-    def _run_next_call(self) -> bool:
-        call = self._hub.next_call()
+    def _run_next_call(self) -> None:
+        method, arguments, may_abort = self._hub.next_call()
         keeper = self._keeper
-        if call is None or keeper is None:
-            return False
+        assert keeper is not None
         try:
-            answer = keeper.call(call.method, call.arguments)
+            answer = keeper.context.run(call_unprotected, method, *arguments)
         except trio.Cancelled:  # a plain function has no business with it
             raise
         except BaseException as exc:
             keeper.fail(exc)
         else:
-            if answer is True and call.may_abort:
+            if may_abort and answer is True:
                 self._abort_from_handler()
-        return True
 
     @abc.abstractmethod
     def _send_some(self) -> bool:
-        """Send some of what is queued, if the OS would take it; whether anything happened."""
+        """Send some of what is queued, if the OS would take it; whether to call it again."""
 
     @abc.abstractmethod
     def _abort_from_handler(self) -> None:
@@ -257,6 +272,8 @@ class Scoped(abc.ABC):
         while hub.calls and hub.called < due:
             await trio.lowlevel.cancel_shielded_checkpoint()
             self._pump()
+        if self._keeper is not None and self._keeper.failures:
+            await trio.lowlevel.checkpoint_if_cancelled()
 
     def _work(self) -> float:
         """What the keeper task does when woken; returns when it wants to be woken next."""

@@ -76,8 +76,14 @@ class SendCalls(ReceiveCalls):
                 f"{self!r}: {len(payload)} bytes more would exceed send_buffer_limit="
                 f"{self._send_buffer_limit}; await flush() first, or use send_all()"
             )
-        ledger.queue(payload)
-        self._send_now()
+        if self._pumping:  # what a handler writes is joined, and goes when it returns
+            ledger.queue(payload)
+            return
+        self._offer(payload)
+        if ledger.left:
+            self._send_now()
+        elif self._hub.calls:
+            self._schedule_pump()
 
     def abort_send(self) -> None:
         """Drop all that is queued; the connection stays. Always legal.
@@ -118,10 +124,28 @@ class SendCalls(ReceiveCalls):
                 await trio.lowlevel.checkpoint()
                 return
             cancelled = trio.current_effective_deadline() == -math.inf
+            sent = -1
             if not cancelled:
                 await trio.lowlevel.checkpoint_if_cancelled()
+                sent = await self._try_at_once(view)
+            if sent == len(view):
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                if self._hub.calls:
+                    await self._delivered()
+                return
             ticket = self._ledger.reserve(view)
+            if sent > 0:
+                self._account(sent)
             await self._see_through(ticket, cancelled)
+
+    async def _try_at_once(self, view: memoryview) -> int:  # noqa: ASYNC910 - its caller has one
+        try:
+            return self._send_at_once(view)
+        except OSError as exc:
+            self._ledger.reserve(view)  # it was to be sent, and is dropped like all that is queued
+            self._output_failed(exc)
+        await self._delivered()
+        raise self._why_not_sending()
 
     async def _see_through(self, ticket: Ticket, cancelled: bool) -> None:
         """Wait until a ticket's bytes are gone, one way or the other."""

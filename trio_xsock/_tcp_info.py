@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket as stdlib_socket
 import struct
 import sys
+from typing import Protocol
 
 from ._dead_peers import Sample
 from ._kernel import unacknowledged_bytes
@@ -17,13 +18,23 @@ _LAST_ACK_RECV_OFFSET = 56
 _SIZE = 104
 
 
-def take_sample(sock: stdlib_socket.socket) -> Sample | None:
+class SelfSampling(Protocol):
+    """A transport that no kernel knows and that can tell about its peer by itself."""
+
+    def take_sample(self) -> Sample | None:
+        """See the function of that name."""
+        ...
+
+
+def take_sample(sock: stdlib_socket.socket | SelfSampling) -> Sample | None:
     """What the kernel says of the sending side.
 
     Returns:
         The sample, or ``None`` where the kernel does not tell (other systems than Linux, and
         sockets that are not TCP).
     """
+    if not isinstance(sock, stdlib_socket.socket):
+        return sock.take_sample()
     waiting = unacknowledged_bytes(sock)
     if sys.platform != "linux" or waiting is None:
         return None

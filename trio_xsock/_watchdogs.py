@@ -103,7 +103,8 @@ class WatchedConnection(Connection):
             return
         self._active_at = trio.current_time()
         self._sample_at = -math.inf if self._detector is not None else math.inf
-        if self._idle_timeout is not None or self._detector is not None:
+        self._notes_activity = self._idle_timeout is not None or self._detector is not None
+        if self._notes_activity:
             self._wake_keeper()
 
     def _note_activity(self) -> None:
@@ -113,14 +114,6 @@ class WatchedConnection(Connection):
         if self._sample_at == math.inf and self._detector is not None:
             self._sample_at = -math.inf
             self._wake_keeper()
-
-    def _take_in(self, data: bytes) -> None:
-        self._note_activity()
-        super()._take_in(data)
-
-    def _account(self, sent: int) -> None:
-        self._note_activity()
-        super()._account(sent)
 
     def _next_deadline(self) -> float:
         deadline = super()._next_deadline()

@@ -6,8 +6,9 @@ import socket
 import time
 from collections.abc import Generator
 
-from ..control import Params
-from ..wire import Message
+from benchmarks.control import Params
+from benchmarks.wire import Message
+
 from .sockets import connect, expect, listener, prepare
 
 Load = Generator[Message, None, None]

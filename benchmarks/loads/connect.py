@@ -6,7 +6,8 @@ import select
 import socket
 import time
 
-from ..control import Params, percentile
+from benchmarks.control import Params, percentile
+
 from .bulk import Load
 from .ping import Pinger
 from .sockets import (
@@ -95,8 +96,11 @@ class _Crowd(Pinger):
         for descriptor in list(send):
             send[descriptor](message)
         exchanged = 0
+        deadline = clock() + PATIENCE
         try:
             while len(served) < count:
+                if clock() > deadline:
+                    raise TimeoutError(f"{count - len(served)} newcomers were not served")
                 ready = self.epoll.poll(PATIENCE, len(send) + count)
                 if not ready:
                     raise TimeoutError(f"{count - len(served)} newcomers were not served")

@@ -8,7 +8,8 @@ import socket
 import time
 from array import array
 
-from ..control import Params, percentile
+from benchmarks.control import Params, percentile
+
 from .bulk import Load
 from .sockets import PATIENCE, close_all, connect_many, expect, listener, prepare
 

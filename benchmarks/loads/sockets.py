@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable
 
 HOST = "127.0.0.1"
-PATIENCE = 15
+PATIENCE = 10
 """Seconds after which the program under test is taken to hang."""
 
 _TIMEVAL = struct.pack("ll", PATIENCE, 0)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Awaitable, Callable
 
 import anyio
 from anyio.abc import ByteStream, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from ..control import Control
+from benchmarks.control import Control
+
+# AnyIO imports this at first use, which would be in each of the forked processes.
+importlib.import_module("anyio._backends._trio")
 
 HOST = "127.0.0.1"
 CHUNK = bytes(65536)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from ..control import Control
+from benchmarks.control import Control
 
 HOST = "127.0.0.1"
 CHUNK = bytes(65536)

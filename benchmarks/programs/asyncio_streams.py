@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from ..control import Control
+from benchmarks.control import Control
 
 HOST = "127.0.0.1"
 CHUNK = bytes(65536)

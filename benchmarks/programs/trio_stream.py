@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 
 import trio
 
-from ..control import Control
+from benchmarks.control import Control
 
 HOST = "127.0.0.1"
 CHUNK = bytes(65536)
@@ -17,7 +18,7 @@ async def _serve(
 ) -> None:
     async with trio.open_nursery() as nursery:
         listeners: list[trio.SocketListener] = await nursery.start(
-            lambda task_status: trio.serve_tcp(handler, 0, host=HOST, task_status=task_status)
+            functools.partial(trio.serve_tcp, handler, 0, host=HOST)
         )
         control.ready(listeners[0].socket.getsockname()[1])
 

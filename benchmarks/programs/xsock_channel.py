@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import trio
-
+from benchmarks.control import Control
 from trio_xsock import Connected, DataAvailable, SendComplete, SendProgress, TCPSocket
 
-from ..control import Control
 from .xsock_caller import CHUNK, HOST, play_all, serve
 
 

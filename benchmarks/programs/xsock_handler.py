@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import trio
 
+from benchmarks.control import Control
 from trio_xsock import ServerSocket, TCPSocket
-
-from ..control import Control
 
 HOST = "127.0.0.1"
 CHUNK = bytes(65536)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from benchmarks.control import Control
 from trio_xsock import TCPSocket
 
-from ..control import Control
 from .xsock_caller import CHUNK, HOST, play_all, serve
 
 

@@ -40,11 +40,11 @@ class Lines:
                 self._queue.put(line.decode().removesuffix("\n"))
         self._queue.put(None)
 
-    def next(self) -> str | None:
+    def next(self, patience: float = PATIENCE) -> str | None:
         """The next line, or ``None`` at the end."""
         if self._ended:
             return None
-        line = self._queue.get(timeout=PATIENCE)
+        line = self._queue.get(timeout=patience)
         if line is None:
             self._ended = True
         else:
@@ -58,9 +58,9 @@ class Lines:
                 return match
         raise AssertionError(f"no line matches {pattern!r} in {self.seen}")
 
-    def rest(self) -> list[str]:
+    def rest(self, patience: float = PATIENCE) -> list[str]:
         """All lines there are, after the stream has ended."""
-        while self.next() is not None:
+        while self.next(patience) is not None:
             pass
         self._thread.join(PATIENCE)
         return self.seen
@@ -98,10 +98,10 @@ class Program:
         """Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
 
-    def end(self) -> int:
+    def end(self, patience: float = PATIENCE) -> int:
         """The exit code; all output has been read then."""
-        self.out.rest()
-        self.err.rest()
+        self.out.rest(patience)
+        self.err.rest(patience)
         return self.process.wait(PATIENCE)
 
     @property

@@ -12,6 +12,7 @@ from .support import Program
 
 GIGABYTE = 10**9
 LIMIT_KB = 60_000
+PATIENCE = 60.0
 # The child itself says at its end how large it ever was.
 CODE = """\
 import sys
@@ -30,6 +31,7 @@ def peak_kb(program: Program) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2 * PATIENCE)  # ten seconds or less, but for a disk that others use too
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_gigabyte(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
@@ -42,7 +44,7 @@ def test_gigabyte(tmp_path: Path) -> None:
         with Program("receive", "--json", 0, tmp_path / "in", code=CODE) as receiver:
             place = f"127.0.0.1:{receiver.port()}"
             with Program("send", "--json", path, place, code=CODE) as sender:
-                assert (sender.end(), receiver.end()) == (0, 0)
+                assert (sender.end(PATIENCE), receiver.end(PATIENCE)) == (0, 0)
         sent, received = json.loads(sender.out.seen[-1]), json.loads(receiver.out.seen[-1])
         assert sent["bytes_sent"] == received["bytes_received"] == GIGABYTE
         assert sent["sha256"] == received["sha256"]

@@ -15,9 +15,34 @@ PRINTED = {
     "caller": ["HELLO"],
     "channel": [
         "connected",
-        "sent 5 bytes",
-        "received welcome",
+        "sent 3 bytes",
+        "received welcome, Ada",
         r"ended: 127\.0\.0\.1:\d+: the peer closed the connection",
+    ],
+    "echo": ["b'hello'"],
+    "chat": [
+        r"ada hears \* ada is here",
+        r"ada hears \* ben is here",
+        r"ben hears \* ben is here",
+        "ben hears ada: hello everybody",
+        r"ben hears \* ada has left",
+    ],
+    "file_transfer": [
+        r"(?: [1-9]0 %\n)*100 %",
+        "20000000 bytes sent",
+        "it arrived whole: True",
+    ],
+    "progress_bar": [
+        r"(?:\n\[#* *\] +\d+ %)+",
+        "30000000 bytes, done",
+        r"(?:\n\[#* *\] +\d+ %)+",
+        r"1\d{7} bytes, aborted",
+    ],
+    "graceful_shutdown": [
+        "SIGTERM: 2 left",
+        r"0\.5 seconds: b'done\\n'",
+        "cut off",
+        "60 seconds: b''",
     ],
     "stall_timeout": [
         r"stalled after \d+ bytes",

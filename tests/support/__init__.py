@@ -16,3 +16,4 @@ from .peers import (
     shrink_buffers as shrink_buffers,
 )
 from .recorder import EventRecorder as EventRecorder
+from .waiting import until as until

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import trio
 import trio.testing
 
 from trio_xsock import TCPSocket
@@ -44,6 +45,38 @@ def shrink_send_buffer(sock: TCPSocket) -> None:
 def descriptor_of(sock: TCPSocket) -> socket.socket:
     """A duplicate of the socket's descriptor; use it in a ``with``."""
     return socket.socket(fileno=os.dup(sock.handle))
+
+
+class GatedResolver(trio.abc.HostnameResolver):
+    """Lets ``connect()`` to a name wait in its look-up; made, it serves the present Trio run.
+
+    Attributes:
+        called: somebody waits.
+        answer: set it to let them go on, to 127.0.0.1.
+    """
+
+    def __init__(self) -> None:
+        self.called = trio.Event()
+        self.answer = trio.Event()
+        trio.socket.set_custom_hostname_resolver(self)
+
+    async def getaddrinfo(
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,  # noqa: A002
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """Wait, then answer."""
+        self.called.set()
+        await self.answer.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (LOOPBACK, port))]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
+        """Nobody asks."""
+        raise NotImplementedError
 
 
 async def clog(sock: TCPSocket) -> int:

@@ -7,6 +7,7 @@ Layers, a module imports only from those above it::
     _names _files _report _exchange    safe names, files, output, frames over a socket
     _progress _interrupt _command      bars, Ctrl-C, what a command is
     _outgoing _incoming                one transfer, either end, without a word
+    _eventlog _rounds                  what the demo shows and does
     _send _receive _demo               the commands
     _registry _main                    their list, the parser, the exit code
 

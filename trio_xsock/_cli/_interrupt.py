@@ -26,7 +26,8 @@ async def until_interrupted(work: Callable[[], Awaitable[T]]) -> T | None:
     The work is then cancelled and awaited; what it finished in spite of the signal counts.
     Signals that were ignored when the program began stay ignored (``nohup``).
     """
-    with trio.CancelScope() as scope, _signals_call(scope.cancel):
+    scope = trio.CancelScope()
+    with scope, _signals_call(lambda: scope.cancel(reason="a signal asked to end")):
         return await work()
     return None
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from . import _demo, _receive, _send
+from . import _bench, _demo, _receive, _send
 from ._command import Command
 
-COMMANDS: tuple[Command, ...] = (_send.COMMAND, _receive.COMMAND, _demo.COMMAND)
+COMMANDS: tuple[Command, ...] = (
+    _send.COMMAND,
+    _receive.COMMAND,
+    _demo.COMMAND,
+    _bench.COMMAND,
+)

@@ -1,0 +1,16 @@
+"""Waiting for what the kernel and other tasks are about to do, without sleeping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the kernel and the other tasks go on until ``condition()`` holds.
+
+    The time-out of the test is what ends it if that never happens.
+    """
+    while not condition():
+        await trio.lowlevel.checkpoint()
