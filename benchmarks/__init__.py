@@ -3,8 +3,9 @@
 Three kinds of processes. The *program under test* does the work in one of many ways, as a
 server or as a client; it is a fresh process for each measurement. The *load generator* is the
 other side, the same for all. This process directs them: in each round every contender does
-the work once, in random order, so that what else the machine does meets all of them. Compared
-is the CPU time of the program under test, unless the workload says otherwise.
+all work once, for each workload in random order, so that what else the machine does meets all
+of them; a ratio is the median over the rounds of what two contenders did in the same round.
+Compared is the CPU time of the program under test, unless the workload says otherwise.
 
 A map, bottom to top:
 

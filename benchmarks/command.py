@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 import time
@@ -15,8 +16,9 @@ from .results import Results, machine
 from .runner import Runner
 from .workload import Size
 
-ROUNDS = 7
-QUICK_ROUNDS = 2
+ROUNDS = {Size.FULL: 7, Size.QUICK: 3, Size.TINY: 1}
+SECONDS = {Size.FULL: 420.0, Size.QUICK: 65.0, Size.TINY: 60.0}
+"""After which no other round begins, unless the number of rounds was given."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,23 +40,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             present.append(contender)
     size = Size.TINY if options.tiny else Size.QUICK if options.quick else Size.FULL
-    rounds = options.rounds or (ROUNDS if size is Size.FULL else QUICK_ROUNDS)
+    most_seconds = math.inf if options.rounds else SECONDS[size]
     results = Results()
     runner = Runner(present, size, _say)
-    began = time.monotonic()
+    began, interrupted = time.monotonic(), False
     try:
         with runner.processes():
-            runner.run(work, rounds, results)
+            runner.run(work, options.rounds or ROUNDS[size], results, most_seconds)
     except MeasurementError as exc:
         print(f"benchmarks: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        interrupted = True
         _say("interrupted; this is what there is so far")
     _say(f"{time.monotonic() - began:.0f} s in all")
     command = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if argv is None else argv)])
     _show(results, present, command, options)
     for name, reason in results.failures.items():
         print(f"failed: {name}: {reason.strip().splitlines()[-1]}")
+    if interrupted:
+        return 130
     return 1 if results.failures else 0
 
 
@@ -122,7 +127,8 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds",
         type=_rounds,
         metavar="N",
-        help=f"measure each so often (default: {ROUNDS}, quick: {QUICK_ROUNDS})",
+        help=f"measure each so often (default: {ROUNDS[Size.FULL]}, quick: {ROUNDS[Size.QUICK]}, "
+        "or less when time is up)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to a file")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write a plot to a file")

@@ -70,7 +70,7 @@ def _run(control: Control, message: Message) -> None:
         program = getattr(importlib.import_module(message["module"]), message["program"])
         _LOOPS[message["loop"]](program, control)
         code = 0
-    except BaseException:
+    except Exception:
         control.failed(traceback.format_exc())
     finally:
         if not code:

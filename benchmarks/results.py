@@ -52,7 +52,11 @@ class Results:
     def add_failure(self, workload: Workload, contender: Contender, reason: str) -> None:
         """There is no sample, because it failed."""
         self.samples.setdefault(workload, {})
-        self.failures[f"{workload.name}, {contender.name}"] = reason
+        self.failures[_label(workload, contender)] = reason
+
+    def has_failed(self, workload: Workload, contender: Contender) -> bool:
+        """Whether it is not worth another try."""
+        return _label(workload, contender) in self.failures
 
     def rows(self, workload: Workload, order: Sequence[Contender]) -> Iterator[Row]:
         """One row for each contender that has samples."""
@@ -103,6 +107,10 @@ class Results:
         return json.dumps(whole, indent=1) + "\n"
 
 
+def _label(workload: Workload, contender: Contender) -> str:
+    return f"{workload.name}, {contender.name}"
+
+
 def _facts(row: Row) -> dict[str, float | None]:
     return {
         "median": row.figure.median,
@@ -128,10 +136,12 @@ def machine() -> Mapping[str, str | int]:
     facts: dict[str, str | int] = {
         "date": time.strftime("%Y-%m-%d %H:%M"),
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": len(os.sched_getaffinity(0)),
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
+    if readiness := os.environ.get("TRIO_XSOCK_READINESS"):
+        facts["TRIO_XSOCK_READINESS"] = readiness
     for package in _PACKAGES:
         try:
             facts[package] = metadata.version(package)
@@ -150,7 +160,3 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.machine()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

@@ -26,6 +26,7 @@ class Runner:
         self._say = say
         self._forges: dict[str, Forge] = {}
         self._load: LoadGenerator | None = None
+        self._lot = random.Random(1)
 
     @contextmanager
     def processes(self) -> Iterator[None]:
@@ -45,24 +46,36 @@ class Runner:
                 self._load.close()
                 self._load = None
 
-    def run(self, workloads: Sequence[Workload], rounds: int, results: Results) -> None:
-        """All workloads, one after the other, each with its rounds."""
-        lot = random.Random(rounds)
-        for workload in workloads:
+    def run(
+        self, workloads: Sequence[Workload], rounds: int, results: Results, most_seconds: float
+    ) -> None:
+        """So many rounds, or as many as fit into the time, but at least one."""
+        deadline = time.monotonic() + most_seconds
+        for number in range(rounds):
             began = time.monotonic()
-            contenders = [one for one in self._contenders if workload.is_known_to(one)]
-            for number in range(min(rounds, workload.most_rounds)):
-                lot.shuffle(contenders)
-                for contender in list(contenders):
-                    try:
-                        sample = self.measure(workload, contender)
-                    except MeasurementError as exc:
-                        results.add_failure(workload, contender, str(exc))
-                        self._say(f"{workload.name}, {contender.name}: {exc}")
-                        contenders.remove(contender)
-                    else:
-                        results.add(workload, contender, number, sample)
-            self._say(f"{workload.name}: {time.monotonic() - began:.1f} s")
+            for workload in workloads:
+                if number < workload.most_rounds:
+                    if number and time.monotonic() > deadline:
+                        self._say(f"time is up in round {number + 1} of {rounds}")
+                        return
+                    self._round(workload, number, results)
+            self._say(f"round {number + 1} of {rounds}: {time.monotonic() - began:.0f} s")
+
+    def _round(self, workload: Workload, number: int, results: Results) -> None:
+        contenders = [
+            one
+            for one in self._contenders
+            if workload.is_known_to(one) and not results.has_failed(workload, one)
+        ]
+        self._lot.shuffle(contenders)
+        for contender in contenders:
+            try:
+                sample = self.measure(workload, contender)
+            except MeasurementError as exc:
+                results.add_failure(workload, contender, str(exc))
+                self._say(f"{workload.name}, {contender.name}: {exc}")
+            else:
+                results.add(workload, contender, number, sample)
 
     def measure(self, workload: Workload, contender: Contender) -> Sample:
         """One measurement, in a fresh process.

@@ -44,7 +44,6 @@ def plot(results: Results, order: Sequence[Contender], note: str = "") -> str:
         rows = [row for row in results.rows(workload, order) if row.to_baseline is not None]
         if rows:
             groups.append((workload, rows))
-    scale = Scale([row.to_baseline or 1.0 for _, rows in groups for row in rows])
     width_of_group = _BAR * max((len(rows) for _, rows in groups), default=1) + _GAP
     columns = max(1, min(_PER_ROW, len(groups)))
     width = max(_LEFT + columns * width_of_group + _RIGHT, 640)
@@ -60,8 +59,10 @@ def plot(results: Results, order: Sequence[Contender], note: str = "") -> str:
     ]
     for line in range(lines):
         top = _HEAD + line * (_ABOVE + _HEIGHT + _BELOW) + _ABOVE
+        members = groups[line * _PER_ROW : (line + 1) * _PER_ROW]
+        scale = Scale([row.to_baseline or 1.0 for _, rows in members for row in rows])
         parts += _axis(scale, top, width)
-        for column, group in enumerate(groups[line * _PER_ROW : (line + 1) * _PER_ROW]):
+        for column, group in enumerate(members):
             parts += _group(group, scale, _LEFT + column * width_of_group + _GAP / 2, top)
     parts.append("</svg>")
     return "\n".join(part for part in parts if part) + "\n"

@@ -15,7 +15,7 @@ def _sizes(full: Params, quick: Params, tiny: Params) -> dict[Size, Params]:
     return {Size.FULL: full, Size.QUICK: {**full, **quick}, Size.TINY: {**full, **quick, **tiny}}
 
 
-_BULK = _sizes({"unit": 16 * _MIB, "units": 24}, {"units": 8}, {"unit": _MIB, "units": 2})
+_BULK = _sizes({"unit": 16 * _MIB, "units": 12}, {"units": 6}, {"unit": _MIB, "units": 2})
 
 
 def _ping(
@@ -50,35 +50,35 @@ WORKLOADS: Sequence[Workload] = (
         "ping-pong 64 B, 1 connection",
         "echo",
         "loads.ping:to_server",
-        _ping(1, 64, 5000, 2000),
+        _ping(1, 64, 3000, 1500),
     ),
     Workload(
         "ping-100",
         "ping-pong 64 B, 100 connections",
         "echo",
         "loads.ping:to_server",
-        _ping(100, 64, 10000, 5000),
+        _ping(100, 64, 7000, 3000),
     ),
     Workload(
         "ping-1000",
         "ping-pong 64 B, 1000 connections",
         "echo",
         "loads.ping:to_server",
-        _ping(1000, 64, 12000, 5000),
+        _ping(1000, 64, 7000, 4000),
     ),
     Workload(
         "ping-16k",
         "ping-pong 16 KiB, 100 connections",
         "echo",
         "loads.ping:to_server",
-        _ping(100, 16384, 6000, 3000),
+        _ping(100, 16384, 4000, 2000),
     ),
     Workload(
         "connect",
         "connect + 1 byte + close",
         "echo",
         "loads.connect:to_server",
-        _sizes({"count": 2000, "at_once": 16}, {"count": 800}, {"count": 40}),
+        _sizes({"count": 1000, "at_once": 16}, {"count": 500}, {"count": 40}),
     ),
     Workload(
         "newcomers",
@@ -108,7 +108,7 @@ WORKLOADS: Sequence[Workload] = (
         "loads.bulk:lines",
         _sizes(
             {"batch": 10000, "batches": 100, "size": 40},
-            {"batches": 20},
+            {"batches": 10},
             {"batch": 1000, "batches": 2},
         ),
         baseline="asyncio-streams",
@@ -121,7 +121,7 @@ WORKLOADS: Sequence[Workload] = (
         "loads.ping:to_server",
         {
             size: {**params, "sleeper": 1}
-            for size, params in _ping(1000, 64, 20000, 10000, 600).items()
+            for size, params in _ping(1000, 64, 12000, 6000, 600).items()
         },
         measure=Measure.LATENESS,
         most_rounds=5,
@@ -149,7 +149,7 @@ WORKLOADS: Sequence[Workload] = (
         "client: ping-pong 64 B, 1 connection",
         "client_ping",
         "loads.ping:to_client",
-        _ping(1, 64, 5000, 2000),
+        _ping(1, 64, 3000, 1500),
         is_client=True,
     ),
     Workload(
@@ -157,7 +157,7 @@ WORKLOADS: Sequence[Workload] = (
         "client: ping-pong 64 B, 100 connections",
         "client_ping",
         "loads.ping:to_client",
-        _ping(100, 64, 10000, 5000),
+        _ping(100, 64, 7000, 3000),
         is_client=True,
     ),
     Workload(
@@ -165,7 +165,7 @@ WORKLOADS: Sequence[Workload] = (
         "client: connect + 1 byte + close",
         "client_connect",
         "loads.connect:from_client",
-        _sizes({"count": 1000, "warm": 50}, {"count": 400}, {"count": 20, "warm": 5}),
+        _sizes({"count": 500, "warm": 50}, {"count": 300}, {"count": 20, "warm": 5}),
         is_client=True,
     ),
 )

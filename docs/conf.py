@@ -51,6 +51,7 @@ nitpick_ignore_regex = [
     ),
     (r"py:.*", r"(typing|typing_extensions)\..+"),
     (r"py:.*", r"(trio_xsock\.(_\w+\.)?)?[A-Z]s?(_co|_contra)?"),  # type variables
+    (r"py:exc", r"\w+ and other \w+"),  # in "Raises:"
 ]
 
 

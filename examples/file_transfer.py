@@ -10,7 +10,7 @@ from trio_xsock import EventChannel, SendComplete, SendProgress, ServerSocket, T
 
 
 async def send(path: Path, port: int) -> None:
-    size = path.stat().st_size
+    size = (await trio.Path(path).stat()).st_size
     async with TCPSocket("127.0.0.1", port) as sock:
         await sock.connect()
         await sock.send_all(f"{path.name}\n{size}\n".encode())

@@ -16,10 +16,9 @@ async def serve_until_signalled(server: ServerSocket) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.serve, handle)
-            async for number in signals:
-                print(f"{signal.Signals(number).name}: {len(server.active_connections())} left")
-                await server.aclose(GRACE)  # serve() returns by this, too
-                return
+            number = await anext(signals)
+            print(f"{signal.Signals(number).name}: {len(server.active_connections())} left")
+            await server.aclose(GRACE)  # serve() returns by this, too
 
 
 async def handle(sock: TCPSocket) -> None:

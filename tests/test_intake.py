@@ -41,9 +41,6 @@ class Spy:
         self.given.append(len(data))
         return data
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
 
 class Script:
     """A socket from which comes what the test says: so many bytes, or an exception."""
@@ -58,12 +55,6 @@ class Script:
         if isinstance(answer, Exception):
             raise answer
         return bytes(min(answer, count))
-
-
-def spy_on(sock: TCPSocket) -> Spy:
-    spy = Spy(sock._transport)
-    sock._transport = spy  # type: ignore[assignment]
-    return spy
 
 
 def play(sock: TCPSocket, *answers: int | Exception) -> list[int]:
@@ -85,9 +76,11 @@ def play(sock: TCPSocket, *answers: int | Exception) -> list[int]:
 async def test_a_read_never_asks_for_more_than_the_limit_leaves(limit: int) -> None:
     """However much the peer sends, the limit is kept within one read."""
     async with linked(receive_buffer_limit=limit) as (sock, peer):
-        spy = spy_on(sock)
+        spy = Spy(sock._transport)
+        real, sock._transport = sock._transport, spy  # type: ignore[assignment]
         await peer.send(bytes(limit * 2 + 5))
         await until(lambda: sock.statistics().read_pauses)
+        sock._transport = real
         assert sock.bytes_available == limit
         left = limit
         for asked, given in zip(spy.asked, spy.given, strict=True):

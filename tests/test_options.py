@@ -87,6 +87,18 @@ BAD: list[tuple[Callable[..., Any], Any, type[Exception], str]] = [
         ValueError,
         "keepalive's interval must be at least 1, not 0",
     ),
+    (
+        check_keepalive_option,
+        (32768, 1, 1),
+        ValueError,
+        "keepalive's idle time must be at most 32767, not 32768",
+    ),
+    (
+        check_keepalive_option,
+        (1, 1, 128),
+        ValueError,
+        "keepalive's count must be at most 127, not 128",
+    ),
     (check_keepalive_option, (1, 2, 0.5), TypeError, "keepalive's count must be an int, not float"),
     (check_optional_bool, "yes", TypeError, "size must be True, False or None, not str"),
 ]

@@ -118,36 +118,32 @@ class Acceptor:
         self.update()
 
     def _accept_step(self, listener: stdlib_socket.socket) -> None:
-        for _ in range(_AT_ONCE):
+        for count in range(_AT_ONCE):
             # Code of the user's runs in welcome, and may close us.
             if self._closed or not (self._wanted and self._may_accept()):
                 break
             try:
                 sock, peer = listener.accept()
             except (BlockingIOError, InterruptedError):
-                self._pause = 0.0  # the OS looks for a free descriptor before it says so
                 break
             except OSError as exc:
-                if not self._accept_failed(exc):
-                    return
-            else:
-                self._pause = 0.0
-                self._welcome(_prepared(sock), peer)
+                if exc.errno in _CONNECTION_ERRORS:
+                    continue
+                if exc.errno in _OUT_OF_RESOURCES:
+                    self._begin_pause(exc, bool(count))
+                else:
+                    self._failed(translate_os_error(exc, "cannot accept connections"), True)
+                return
+            self._welcome(_prepared(sock), peer)
+        # All who wait were taken, or as many as shall be: an outage, if there was one, is over.
+        self._pause = 0.0
         self.update()
 
-    def _accept_failed(self, exc: OSError) -> bool:
-        """Whether to go on accepting after ``exc``."""
-        if exc.errno in _CONNECTION_ERRORS:
-            return True
-        if exc.errno in _OUT_OF_RESOURCES:
-            self._begin_pause(exc)
-        else:
-            self._failed(translate_os_error(exc, "cannot accept connections"), True)
-        return False
-
-    def _begin_pause(self, exc: OSError) -> None:
+    def _begin_pause(self, exc: OSError, progress: bool) -> None:
+        """There is no descriptor, or no memory, for one more; now, or still."""
         first = not self._pause
-        self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+        longer = 0.0 if progress else self._pause * 2
+        self._pause = min(max(longer, _FIRST_PAUSE), _LONGEST_PAUSE)
         self.retry_at = trio.current_time() + self._pause
         self._want(False)
         if first:

@@ -64,8 +64,10 @@ class Block:
         assert body is not None
         try:
             absorbed = body.__exit__(type(exc) if exc else None, exc, _traceback_of(exc))
-        except BaseException as rest:  # the remainder of a group that held our cancellation
-            return rest  # noqa: ASYNC103 - raised by raise_errors
+        except BaseException as rest:
+            # Trio copies groups to take our cancellation out of them. If there was none inside,
+            # what the body raised is still the object to go on with.
+            return rest if _holds_cancelled(exc) else exc  # noqa: ASYNC103 - see raise_errors
         return None if absorbed else exc
 
     async def close_nursery(self) -> BaseException | None:
@@ -103,12 +105,13 @@ class Block:
         if leftover is not None and not (errors and _is_cancelled(leftover)):
             errors.append(leftover)
         if len(errors) > 1:
-            raise BaseExceptionGroup("several errors leave a socket's block", errors)
+            _raise_as_is(BaseExceptionGroup("several errors leave a socket's block", errors))
         if errors and errors[0] is not original:
             _raise_as_is(errors[0])
 
 
 def _raise_as_is(exc: BaseException) -> None:
+    """Raise without making what the body raised the context."""
     context = exc.__context__
     try:
         raise exc
@@ -121,6 +124,10 @@ def _single(exc: BaseException) -> BaseException:
     while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
         exc = exc.exceptions[0]
     return exc
+
+
+def _holds_cancelled(exc: BaseException | None) -> bool:
+    return isinstance(exc, BaseExceptionGroup) and exc.split(trio.Cancelled)[0] is not None
 
 
 def _is_cancelled(exc: BaseException) -> bool:

@@ -62,7 +62,7 @@ class Source:
         """Queue ``event`` and let a waiting consumer have it."""
         if not self.observed_end:
             self.queue.post(event)
-            self._channel.source_changed(self)
+            self._channel._source_changed(self)
 
     def begin(self) -> None:
         """A new connection is attempted: iteration may go on."""
@@ -72,7 +72,7 @@ class Source:
     def end(self) -> None:
         """The connection is over; iteration ends when what waits was taken."""
         self.ended = True
-        self._channel.source_changed(self)
+        self._channel._source_changed(self)
 
 
 @final
@@ -89,29 +89,29 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
     socket wait, and a consumer that never reads stalls nobody.
     """
 
-    __slots__ = ("_bound", "_closed", "_turn", "_waiting", "sources")
+    __slots__ = ("_bound", "_closed", "_turn", "_sources", "_waiting")
 
     def __init__(self) -> None:
-        self.sources: dict[Poster, Source] = {}
+        self._sources: dict[Poster, Source] = {}
         self._bound: Source | None = None
         self._turn: deque[Source] = deque()
         self._waiting: deque[Parking[Event]] = deque()
         self._closed = False
 
     @classmethod
-    def bound_to(cls, poster: Poster) -> EventChannel:
+    def _bound_to(cls, poster: Poster) -> EventChannel:
         """A channel of one socket's own, which ends with its connection."""
         channel = cls()
-        channel._bound = channel.attach(poster)
+        channel._bound = channel._attach(poster)
         return channel
 
-    def attach(self, poster: Poster) -> Source:
+    def _attach(self, poster: Poster) -> Source:
         """Let a socket post here; used by the sockets themselves."""
-        return self.sources.setdefault(poster, Source(self, poster))
+        return self._sources.setdefault(poster, Source(self, poster))
 
-    def forget(self, poster: Poster) -> None:
+    def _forget(self, poster: Poster) -> None:
         """The socket's block was left: what waits stays, nothing will follow."""
-        source = self.sources.pop(poster, None)
+        source = self._sources.pop(poster, None)
         if source is not None:
             source.end()
 
@@ -120,7 +120,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         """``close()`` was called."""
         return self._closed
 
-    def source_changed(self, source: Source) -> None:
+    def _source_changed(self, source: Source) -> None:
         """Events were queued, or the source ended; used by the sources."""
         if source.queue and not source.ready:
             source.ready = True
@@ -148,13 +148,13 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
             source.ready = False
         return event
 
-    def withdraw_data(self, source: Source) -> None:
+    def _withdraw_data(self, source: Source) -> None:
         """Take back a waiting ``DataAvailable``; used by the sockets themselves."""
         source.queue.withdraw_data()
         if source.ready and not source.queue:
             source.ready = False
             self._turn.remove(source)
-            self.source_changed(source)
+            self._source_changed(source)
 
     def receive_nowait(self) -> Event:
         """Take an event without waiting.
@@ -222,9 +222,9 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         if self._closed:
             return
         self._closed = True
-        for poster in list(self.sources):
+        for poster in list(self._sources):
             poster.detach(self)
-        self.sources.clear()
+        self._sources.clear()
         self._turn.clear()
         self._bound = None
         while self._waiting:
@@ -251,14 +251,14 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         """How much waits, and who."""
         return EventChannelStatistics(
             current_buffer_used=sum(len(source.queue) for source in self._turn),
-            max_buffer_size=10 * max(1, len(self.sources)),
-            open_send_channels=len(self.sources),
+            max_buffer_size=10 * max(1, len(self._sources)),
+            open_send_channels=len(self._sources),
             open_receive_channels=0 if self._closed else 1,
             tasks_waiting_send=0,
             tasks_waiting_receive=len(self._waiting),
         )
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self.sources)} sockets"
+        state = "closed" if self._closed else f"{len(self._sources)} sockets"
         waiting = sum(len(source.queue) for source in self._turn)
         return f"<EventChannel {state}, {waiting} events waiting>"

@@ -51,6 +51,7 @@ class Connection(Ending, trio.abc.AsyncResource):
         up = False
         try:
             with scope:
+                await trio.lowlevel.checkpoint_if_cancelled()
                 sock = await dial(self._address, self._port, interface=self._network_interface)
                 up = self._establish(sock, scope)
         except SocketError as error:

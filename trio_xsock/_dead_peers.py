@@ -21,6 +21,8 @@ class Sample(NamedTuple):
     """A retransmission or a window probe is out without an answer."""
     last_ack: float
     """Seconds since anything was acknowledged."""
+    probing: bool = False
+    """What is unanswered are only probes of a closed window."""
 
 
 class DeadPeerDetector:
@@ -30,12 +32,12 @@ class DeadPeerDetector:
         timeout: for how many seconds.
     """
 
-    __slots__ = ("_since", "_suspected", "timeout")
+    __slots__ = ("_since", "_unanswered_since", "timeout")
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
         self._since: float | None = None  # when the data in flight went out, at the latest
-        self._suspected = False
+        self._unanswered_since: float | None = None
 
     @property
     def interval(self) -> float:
@@ -53,11 +55,17 @@ class DeadPeerDetector:
             True if the peer is dead.
         """
         if not sample.in_flight:
-            self._since, self._suspected = None, False
-            return False
-        if self._since is None:
+            self._since = None
+        elif self._since is None:
             self._since = now
-        # A probe that went out just now is unanswered too: one look is not enough.
-        suspected, self._suspected = self._suspected, sample.unanswered
-        silent_since = max(self._since, now - sample.last_ack)
-        return suspected and sample.unanswered and now - silent_since >= self.timeout
+        if self._since is None or not sample.unanswered:
+            self._unanswered_since = None
+            return False
+        if self._unanswered_since is None:
+            # What went out just now is unanswered too: one look is not enough.
+            self._unanswered_since = now
+            return False
+        # A window may stay closed for minutes, and the kernel probes it ever more seldom: that
+        # nothing was acknowledged before the probe says nothing about the peer.
+        silent = max(self._since, now - sample.last_ack)
+        return now - (self._unanswered_since if sample.probing else silent) >= self.timeout

@@ -26,6 +26,7 @@ from ._guard import Parking, protect_from_ki
 _EVENTS_PER_BATCH = 256
 _BATCHES_PER_PASS = 8
 _SECONDS_PER_PASS = 0.0005
+_SHORT_WAIT = 0.00005
 _MOST_CREDIT = 8
 
 _READ = 1  # EPOLLIN and EPOLLOUT; `select` has the names on Linux only
@@ -76,10 +77,19 @@ class EpollHub:
         sock: stdlib_socket.socket,
         read_step: Callable[[], None],
         write_step: Callable[[], None],
+        failed: Callable[[BaseException], None],
     ) -> EpollWatch:
-        """Watch a non-blocking socket; nothing is wanted at first."""
-        watch = EpollWatch(self._epoll, self._watches, sock.fileno(), read_step, write_step)
-        self._watches[sock.fileno()] = watch
+        """Watch a non-blocking socket; nothing is wanted at first.
+
+        Args:
+            sock: the socket; the caller goes on owning it.
+            read_step: see ``watch_socket``.
+            write_step: see ``watch_socket``.
+            failed: told what a step raised after all, lest it concern other sockets.
+        """
+        fileno = sock.fileno()
+        watch = EpollWatch(self._epoll, self._watches, fileno, read_step, write_step, failed)
+        self._watches[fileno] = watch
         return watch
 
     async def _run(self) -> None:
@@ -96,22 +106,22 @@ class EpollHub:
         """Wait and dispatch, for ever.
 
         A peer that answers at once is served without going through Trio's own wait again:
-        as long as one more look pays, there is one.
+        after a batch there is one more look. A wait that was short earns credit for that, a
+        look in vain costs it, so that sparse traffic does without.
         """
+        fileno = self._epoll.fileno()
         credit = 0
         while True:
-            await trio.lowlevel.wait_readable(self._epoll.fileno())
-            while True:
-                if self._dispatch():
-                    credit = min(credit + 1, _MOST_CREDIT)
-                elif credit:
-                    credit -= 2 if credit > 1 else 1
-                    break
-                else:
-                    break
-                await trio.lowlevel.checkpoint()
+            began = perf_counter()
+            await trio.lowlevel.wait_readable(fileno)
+            if perf_counter() - began < _SHORT_WAIT:
+                credit = min(credit + 1, _MOST_CREDIT)
+            while self._dispatch():
                 if not credit:
                     break
+                await trio.lowlevel.checkpoint()
+            else:
+                credit = max(credit - 1, 0)
 
     def _dispatch(self) -> bool:
         """Call the steps of all that is ready, for a bounded while; whether anything was."""
@@ -121,12 +131,10 @@ class EpollHub:
             ready = poll(0, _EVENTS_PER_BATCH)
             if not ready:
                 return until > 0.0
-            for fileno, mask in ready:
-                # A socket may have been closed by a step of this very batch, and its number
-                # be in use again. The steps only try, so an event too many does no harm.
-                watch = watches.get(fileno)
-                if watch is not None:
-                    watch.dispatch(mask)
+            # A step may close other sockets of this batch and have their numbers used again:
+            # an event is for the watch that had the number when the OS told of it.
+            for watch, mask in [(watches[fileno], mask) for fileno, mask in ready]:
+                watch.dispatch(mask)
             now = perf_counter()
             until = until or now + _SECONDS_PER_PASS
             if now >= until:
@@ -142,7 +150,15 @@ class EpollWatch:
     ever, whatever was asked for, and a paused reader must not make us spin.
     """
 
-    __slots__ = ("_epoll", "_fileno", "_mask", "_read_step", "_watches", "_write_step")
+    __slots__ = (
+        "_epoll",
+        "_failed",
+        "_fileno",
+        "_mask",
+        "_read_step",
+        "_watches",
+        "_write_step",
+    )
 
     def __init__(
         self,
@@ -151,20 +167,25 @@ class EpollWatch:
         fileno: int,
         read_step: Callable[[], None],
         write_step: Callable[[], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._epoll = epoll
         self._watches = watches
         self._fileno = fileno
         self._read_step = read_step
         self._write_step = write_step
+        self._failed = failed
         self._mask = 0
 
     def dispatch(self, mask: int) -> None:
         """Call the steps that are wanted and due; errors and hang-ups are due for both."""
-        if self._mask & _READ and mask & ~_WRITE:
-            self._read_step()
-        if self._mask & _WRITE and mask & ~_READ:
-            self._write_step()
+        try:
+            if self._mask & _READ and mask & ~_WRITE:
+                self._read_step()
+            if self._mask & _WRITE and mask & ~_READ:
+                self._write_step()
+        except BaseException as exc:
+            self._failed(exc)
 
     def reading(self, wanted: bool, /) -> None:
         """See ``Watch.reading``."""
@@ -176,7 +197,7 @@ class EpollWatch:
 
     def _set(self, mask: int) -> None:
         before, self._mask = self._mask, mask
-        if mask == before or self._fileno < 0:
+        if mask == before or self._epoll.closed:  # closed: the Trio run is about to end
             return
         if not before:
             self._epoll.register(self._fileno, mask)
@@ -189,6 +210,6 @@ class EpollWatch:
         """See ``Watch.close``."""
         if self._fileno >= 0:
             self._set(0)
-            self._watches.pop(self._fileno, None)
+            del self._watches[self._fileno]
             self._fileno = -1
-            del self._read_step, self._write_step  # bound methods of the socket
+            del self._read_step, self._write_step, self._failed  # methods of the socket

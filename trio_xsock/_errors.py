@@ -62,13 +62,13 @@ class SocketError(Exception):
 class OpenDriverError(SocketError):
     """The operating system would not give a socket at all (100)."""
 
-    error_number = ErrorCode.OPEN_DRIVER_ERROR
+    error_number: ErrorCode | None = ErrorCode.OPEN_DRIVER_ERROR
 
 
 class LostConnectionError(SocketError, trio.BrokenResourceError):
     """The connection is gone (102); ``reason`` says how."""
 
-    error_number = ErrorCode.LOST_CONNECTION
+    error_number: ErrorCode | None = ErrorCode.LOST_CONNECTION
 
     def __init__(
         self,
@@ -84,19 +84,19 @@ class LostConnectionError(SocketError, trio.BrokenResourceError):
 class NameResolutionError(SocketError, OSError):
     """The name has no address, or is empty or malformed (103)."""
 
-    error_number = ErrorCode.NAME_RESOLUTION_ERROR
+    error_number: ErrorCode | None = ErrorCode.NAME_RESOLUTION_ERROR
 
 
 class AddressInUseError(SocketError, OSError):
     """The local address and port are taken, EADDRINUSE (105)."""
 
-    error_number = ErrorCode.ADDRESS_IN_USE_ERROR
+    error_number: ErrorCode | None = ErrorCode.ADDRESS_IN_USE_ERROR
 
 
 class InvalidStateError(SocketError):
     """The call is illegal in the socket's present state (106); nothing was changed."""
 
-    error_number = ErrorCode.INVALID_STATE_ERROR
+    error_number: ErrorCode | None = ErrorCode.INVALID_STATE_ERROR
 
 
 class SocketClosedError(InvalidStateError, trio.ClosedResourceError):
@@ -106,13 +106,13 @@ class SocketClosedError(InvalidStateError, trio.ClosedResourceError):
 class InvalidPortError(SocketError, ValueError):
     """A port outside 0..65535, 0 where one is needed, or one that needs privileges (107)."""
 
-    error_number = ErrorCode.INVALID_PORT_ERROR
+    error_number: ErrorCode | None = ErrorCode.INVALID_PORT_ERROR
 
 
 class OutOfMemoryError(SocketError):
     """The send queue's limit is reached, or the system has no memory for buffers (108)."""
 
-    error_number = ErrorCode.OUT_OF_MEMORY_ERROR
+    error_number: ErrorCode | None = ErrorCode.OUT_OF_MEMORY_ERROR
 
 
 class TLSError(SocketError, trio.BrokenResourceError):
@@ -122,7 +122,7 @@ class TLSError(SocketError, trio.BrokenResourceError):
         reason: OpenSSL's name of what failed, such as ``CERTIFICATE_VERIFY_FAILED``.
     """
 
-    error_number = ErrorCode.TLS_ERROR
+    error_number: ErrorCode | None = ErrorCode.TLS_ERROR
 
     def __init__(self, message: str = "", *, reason: str = "", errno: int | None = None) -> None:
         super().__init__(message, errno=errno)

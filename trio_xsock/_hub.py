@@ -86,13 +86,17 @@ def handler_methods(handler: object, names: Iterable[str]) -> dict[str, Callable
             continue
         if not callable(method):
             raise TypeError(f"handler.{name} is not callable: {method!r}")
-        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+        if _is_async(method) or _is_async(type(method).__call__):
             raise TypeError(
                 f"handler.{name} is an async function; handlers are plain functions: "
                 "use socket.start_soon(async_fn, ...) inside it"
             )
         methods[name] = method
     return methods
+
+
+def _is_async(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 class Call(NamedTuple):
@@ -188,14 +192,15 @@ class EventHub:
         return self._own
 
     def adopt_channel(self, channel: EventChannel) -> None:
-        """Make a user's channel the one behind ``socket.events``."""
-        self.attach(channel, channel.attach(self))
-        self._own = channel
+        """Make a user's channel the one behind ``socket.events``, unless it is closed."""
+        if not channel.closed:
+            self.attach(channel, channel._attach(self))
+            self._own = channel
 
     def subscribe(self, now: Callable[[], list[Event]]) -> EventChannel:
         """A new channel that begins with what is so ``now``."""
-        channel = EventChannel.bound_to(self)
-        source = channel.sources[self]
+        channel = EventChannel._bound_to(self)
+        source = channel._sources[self]
         for event in now():
             source.post(event)
         if self.over:
@@ -238,12 +243,12 @@ class EventHub:
     def release(self) -> None:
         """The socket's block was left: channels of many sockets need not remember it."""
         for channel in list(self._sources or ()):
-            channel.forget(self)
+            channel._forget(self)
 
     def withdraw_data(self) -> None:
         """The received data has been read: take back what announces it."""
         for channel, source in self._sources.items() if self._sources else ():
-            channel.withdraw_data(source)
+            channel._withdraw_data(source)
 
     def post(self, kind: type[Any], fields: tuple[Any, ...]) -> None:
         """Post one event, in the order in which things happen.

@@ -8,6 +8,10 @@ from typing import Any
 _FOR_EVER = 1e300
 """Seconds; a larger int may not fit a float."""
 
+_LONGEST_KEEPALIVE = 32767
+_MOST_PROBES = 127
+"""What Linux takes for TCP_KEEPIDLE and TCP_KEEPINTVL, and for TCP_KEEPCNT."""
+
 
 def check_positive(name: str, value: Any) -> int:
     """A whole number of at least 1.
@@ -72,7 +76,7 @@ def check_keepalive(value: Any) -> tuple[int, int, int] | None:
 
     Raises:
         TypeError: not three ints.
-        ValueError: one of them is less than 1.
+        ValueError: one of them is less than 1, or more than the OS takes.
     """
     if value is None:
         return None
@@ -80,10 +84,16 @@ def check_keepalive(value: Any) -> tuple[int, int, int] | None:
         raise TypeError(f"keepalive must be (idle, interval, count) or None, not {value!r}")
     idle, interval, count = value
     return (
-        check_positive("keepalive's idle time", idle),
-        check_positive("keepalive's interval", interval),
-        check_positive("keepalive's count", count),
+        _check_at_most("keepalive's idle time", idle, _LONGEST_KEEPALIVE),
+        _check_at_most("keepalive's interval", interval, _LONGEST_KEEPALIVE),
+        _check_at_most("keepalive's count", count, _MOST_PROBES),
     )
+
+
+def _check_at_most(name: str, value: Any, most: int) -> int:
+    if check_positive(name, value) > most:
+        raise ValueError(f"{name} must be at most {most}, not {value}")
+    return int(value)
 
 
 def check_optional_bool(name: str, value: Any) -> bool | None:

@@ -88,6 +88,8 @@ def _fresh(socket: S) -> S:
         raise InvalidStateError(
             f"add_socket must return a new TCPSocket or a socket derived from it, not {socket!r}"
         )
-    if socket.state is not SocketState.CLOSED or socket._keeper is not None:
+    # Made by from_socket() it would hold a descriptor that nobody closes.
+    given = getattr(socket, "_given", None) is not None
+    if given or socket.state is not SocketState.CLOSED or socket._keeper is not None:
         raise InvalidStateError(f"add_socket must return a new socket, not the used {socket!r}")
     return socket

@@ -21,7 +21,7 @@ from ._guard import protect_from_ki
 from ._keeper import Keeper
 
 Step = Callable[[], None]
-"""What to call when a descriptor is ready; never waits and never raises."""
+"""What to call when a descriptor is ready; never waits. Should it raise, the socket has failed."""
 
 
 class Watch(Protocol):
@@ -72,7 +72,7 @@ def watch_socket(
     if root.hub is None and _hub_is_usable():
         root.hub = _join_hub()
     if root.hub is not None:
-        return root.hub.watch(sock, read_step, write_step)
+        return root.hub.watch(sock, read_step, write_step, keeper.fail)
     return PortableWatch(keeper, sock, read_step, write_step)
 
 
@@ -190,7 +190,10 @@ class _Direction:
 
     def _step_if_wanted(self) -> None:
         if self._wanted and not self._closed:
-            self._step()
+            try:
+                self._step()
+            except BaseException as exc:
+                self._keeper.fail(exc)
 
     async def _park(self) -> None:
         def abort(_: object) -> trio.lowlevel.Abort:

@@ -17,6 +17,12 @@ _LAST_ACK_RECV = struct.Struct("=I")
 _LAST_ACK_RECV_OFFSET = 56
 _SIZE = 104
 
+_KEEPALIVE_OPTIONS = (
+    getattr(stdlib_socket, "TCP_KEEPIDLE", 0x10),  # macOS calls it TCP_KEEPALIVE
+    stdlib_socket.TCP_KEEPINTVL,
+    stdlib_socket.TCP_KEEPCNT,
+)
+
 
 class SelfSampling(Protocol):
     """A transport that no kernel knows and that can tell about its peer by itself."""
@@ -47,27 +53,24 @@ def take_sample(sock: stdlib_socket.socket | SelfSampling) -> Sample | None:
         in_flight=waiting > 0,
         unanswered=info[_RETRANSMITS] > 0 or info[_PROBES] > 0,
         last_ack=milliseconds / 1000,
+        probing=not info[_RETRANSMITS],
     )
 
 
 def set_keepalive(sock: stdlib_socket.socket, keepalive: tuple[int, int, int] | None) -> None:
     """Have the kernel probe an idle peer, or not; see SO_KEEPALIVE in tcp(7).
 
+    Does nothing where there is nothing to probe: a Unix socket, or a peer that is gone.
+
     Args:
-        sock: a TCP socket.
+        sock: a stream socket.
         keepalive: seconds of idleness before the first probe, seconds between probes, and
             after how many unanswered ones the connection has timed out; ``None`` for off.
-
-    Raises:
-        OSError: not a TCP socket.
     """
-    if keepalive is None:
-        sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_KEEPALIVE, 0)
-        return
-    idle, interval, count = keepalive
-    # macOS calls the first one TCP_KEEPALIVE.
-    idle_option: int = getattr(stdlib_socket, "TCP_KEEPIDLE", 0x10)
-    sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(stdlib_socket.IPPROTO_TCP, idle_option, idle)
-    sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_KEEPINTVL, interval)
-    sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_KEEPCNT, count)
+    try:
+        sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_KEEPALIVE, keepalive is not None)
+        if keepalive is not None:
+            for option, value in zip(_KEEPALIVE_OPTIONS, keepalive, strict=True):
+                sock.setsockopt(stdlib_socket.IPPROTO_TCP, option, value)
+    except OSError:
+        pass

@@ -25,7 +25,14 @@ from ._tcp_info import set_keepalive, take_sample
 class WatchedConnection(Connection):
     """A connection that notices when its peer is gone."""
 
-    __slots__ = ("_active_at", "_detector", "_idle_timeout", "_keepalive", "_sample_at")
+    __slots__ = (
+        "_active_at",
+        "_detector",
+        "_idle_timeout",
+        "_keepalive",
+        "_sample_at",
+        "_sampled_bytes",
+    )
 
     def _init_watchdogs(
         self,
@@ -35,6 +42,7 @@ class WatchedConnection(Connection):
     ) -> None:
         self._active_at = 0.0
         self._sample_at = math.inf
+        self._sampled_bytes = 0
         self._keepalive = check_keepalive(keepalive)
         self._idle_timeout = check_optional_seconds("idle_timeout", idle_timeout)
         seconds = check_optional_seconds("unacknowledged_timeout", unacknowledged_timeout)
@@ -48,7 +56,8 @@ class WatchedConnection(Connection):
         unanswered ones after which the connection ends as ``TIMED_OUT``. Source: tcp(7).
 
         Raises (assignment):
-            TypeError, ValueError: not three whole numbers of at least 1, or ``None``.
+            TypeError, ValueError: not three whole numbers of at least 1, or ``None``; the first
+                two go up to 32767, the third to 127.
         """
         return self._keepalive
 
@@ -63,7 +72,9 @@ class WatchedConnection(Connection):
         """Seconds; ``None`` for off. Takes effect at once. Linux only.
 
         Ends a connection, as ``TIMED_OUT``, whose peer has acknowledged nothing for so long
-        while data was in flight. A live peer that merely does not read is not ended.
+        while data was in flight. A live peer that merely does not read is not ended: the OS
+        asks it now and then, and it answers. If it vanishes meanwhile, the time runs from the
+        first question that it leaves unanswered.
 
         Raises (assignment):
             TypeError, ValueError: not a number of seconds above 0, or ``None``.
@@ -102,8 +113,12 @@ class WatchedConnection(Connection):
         if self._transport is None:
             return
         self._active_at = trio.current_time()
-        self._sample_at = -math.inf if self._detector is not None else math.inf
-        self._notes_activity = self._idle_timeout is not None or self._detector is not None
+        self._sample_at = math.inf
+        timeout = self.unacknowledged_timeout
+        if timeout is not None:
+            self._detector = DeadPeerDetector(timeout)  # nothing is known of this connection
+            self._sample_at = -math.inf
+        self._notes_activity = self._idle_timeout is not None or timeout is not None
         if self._notes_activity:
             self._wake_keeper()
 
@@ -111,40 +126,51 @@ class WatchedConnection(Connection):
         """Bytes moved, one way or the other."""
         if self._idle_timeout is not None:
             self._active_at = trio.current_time()
-        if self._sample_at == math.inf and self._detector is not None:
+        if self._sample_at == math.inf and self._bytes_out != self._sampled_bytes:
+            self._start_sampling()
+
+    def _start_sampling(self) -> None:
+        if self._detector is not None:
             self._sample_at = -math.inf
             self._wake_keeper()
 
+    def _send_fin(self) -> None:
+        super()._send_fin()
+        if self._sample_at == math.inf:
+            self._start_sampling()  # it has to be acknowledged as well
+
     def _next_deadline(self) -> float:
         deadline = super()._next_deadline()
-        if self._transport is None:
-            return deadline
-        now = trio.current_time()
-        return min(deadline, self._check_idle(now), self._check_acknowledged(now))
+        if self._transport is not None:
+            deadline = min(deadline, self._check_idle(trio.current_time()))
+        if self._transport is not None and self._detector is not None:
+            now = trio.current_time()
+            if now >= self._sample_at:
+                self._sample_at = self._take_sample(self._transport, self._detector, now)
+            deadline = min(deadline, self._sample_at)
+        return deadline
 
     def _check_idle(self, now: float) -> float:
-        if self._idle_timeout is None or self._transport is None:
+        if self._idle_timeout is None:
             return math.inf
         deadline = self._active_at + self._idle_timeout
         if now < deadline:
             return deadline
-        self._time_out(f"no byte went either way for {self._idle_timeout} seconds")
+        self._time_out(f"no byte went either way for {self._idle_timeout:g} seconds")
         return math.inf
 
-    def _check_acknowledged(self, now: float) -> float:
-        """Sample while something is in flight, and not otherwise."""
-        detector = self._detector
-        if detector is None or self._transport is None or now < self._sample_at:
-            return self._sample_at
-        sample = take_sample(self._transport)
+    def _take_sample(
+        self, transport: stdlib_socket.socket, detector: DeadPeerDetector, now: float
+    ) -> float:
+        """Sample while something is in flight, and not otherwise; when to do so next."""
+        sample = take_sample(transport)
         if sample is None or (not sample.in_flight and not self._ledger.left):
-            self._sample_at = math.inf  # until bytes move again
-            return math.inf
+            self._sampled_bytes = self._bytes_out
+            return math.inf  # until bytes are sent again
         if detector.observe(now, sample):
-            self._time_out(f"the peer acknowledged nothing for {detector.timeout} seconds")
+            self._time_out(f"the peer acknowledged nothing for {detector.timeout:g} seconds")
             return math.inf
-        self._sample_at = now + detector.interval
-        return self._sample_at
+        return now + detector.interval
 
     def _time_out(self, why: str) -> None:
         text = f"{self._endpoint()}: connection lost: {why}"

@@ -13,6 +13,7 @@ import ast
 import contextlib
 import inspect
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ def python_and_output(page: Path) -> Iterator[tuple[Block, str | None]]:
     """The Python blocks of a page, each with what it must print if the page says so."""
     lines = page.read_text(encoding="utf-8").splitlines()
     found = list(blocks(page))
-    for block, following in zip(found, [*found[1:], None], strict=True):
+    for block, following in itertools.zip_longest(found, found[1:]):
         if block.info != "python":
             continue
         printed = None
@@ -117,12 +118,14 @@ def test_blocks_are_known(page: Path) -> None:
 def check_options(block: Block, shown: Path) -> None:
     """An inclusion says that it is Python, and names objects that are there."""
     options = dict(re.findall(r"^:([\w-]+): *(.*)$", block.text, re.MULTILINE))
+    source = shown.read_text(encoding="utf-8")
     assert options.pop("language") == "python"
     wanted = options.pop("pyobject", None)
     if wanted is not None:
-        source = shown.read_text(encoding="utf-8")
         assert re.search(rf"^(class|(async )?def) {wanted}\b", source, re.MULTILINE)
-    assert options.keys() <= {"caption", "start-at", "end-before"}
+    for name in ("start-at", "end-before"):
+        assert options.pop(name, "") in source
+    assert options.keys() <= {"caption", "dedent"}
 
 
 @pytest.mark.parametrize("page", pages(".rst"), ids=name_of)

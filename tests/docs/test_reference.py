@@ -12,7 +12,7 @@ from .pages import DOCS
 REFERENCE = DOCS / "reference"
 
 FAMILY = {
-    "sockets": ["SocketCore", "TCPSocket", "SocketState", "SocketStatistics"],
+    "sockets": ["SocketCore", "TCPSocket", "Lines", "SocketState", "SocketStatistics"],
     "server": ["ServerSocket", "ServerStatistics"],
     "events": [
         "EventChannel",
@@ -47,7 +47,8 @@ FAMILY = {
 """The pages in their order, and what each describes: first the sockets, then what they give."""
 
 ENTRY = re.compile(
-    r"^\.\. (?:autoclass|autoexception|autofunction|autodata|py:type):: (\w+)$", re.MULTILINE
+    r"^\.\. (?:autoclass|autoexception|autofunction|autodata|py:type):: (\w+)(?:\(\))?$",
+    re.MULTILINE,
 )
 
 

@@ -60,7 +60,7 @@ async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
     if code is None:
         report.trouble("interrupted", "interrupted")
         return ExitCode.INTERRUPTED
-    if code not in {0, 1, 2}:
+    if code not in set(ExitCode):
         raise CommandError(f"the benchmarks ended with exit code {code}")
     return ExitCode(code)
 

@@ -1,0 +1,379 @@
+"""Where events go: to channels, merged, and to a handler's methods, each."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+import trio
+
+from trio_xsock import (
+    Connected,
+    DataAvailable,
+    ErrorOccurred,
+    Event,
+    EventChannel,
+    SendComplete,
+    SendProgress,
+    SocketError,
+    SocketHandler,
+)
+from trio_xsock._hub import METHODS, EventHub, handler_methods
+
+ERROR = SocketError("gone")
+SOCKET = object()
+
+# An event's class and fields, and what SPEC 4.3 says that a handler is told.
+EVENTS: list[tuple[Any, tuple[Any, ...], str, tuple[Any, ...]]] = [
+    (Connected, (SOCKET,), "on_connected", (SOCKET,)),
+    (DataAvailable, (SOCKET,), "on_data_available", (SOCKET,)),
+    (SendProgress, (SOCKET, 3, 4, 5), "on_send_progress", (SOCKET, 3, 4)),
+    (SendComplete, (SOCKET, True, 5, 4), "on_send_complete", (SOCKET, True)),
+    (ErrorOccurred, (SOCKET, ERROR), "on_error", (SOCKET, ERROR)),
+]
+
+
+class Everything:
+    """A handler with every method and one more."""
+
+    def on_connected(self, socket: object) -> None: ...
+
+    def on_data_available(self, socket: object) -> None: ...
+
+    def on_send_progress(self, socket: object, bytes_sent: int, bytes_left: int) -> None: ...
+
+    def on_send_complete(self, socket: object, user_aborted: bool) -> None: ...
+
+    def on_error(self, socket: object, error: SocketError) -> None: ...
+
+    def on_something_else(self) -> None: ...
+
+
+def nothing() -> list[Event]:
+    """What a socket that is closed tells a late consumer."""
+    return []
+
+
+def taken(channel: EventChannel) -> list[Event]:
+    """All that waits."""
+    events: list[Event] = []
+    try:
+        while True:
+            events.append(channel.receive_nowait())
+    except (trio.WouldBlock, trio.EndOfChannel):
+        return events
+
+
+# A handler's methods
+
+
+def test_the_methods_a_handler_has_are_called() -> None:
+    """Any object will do; what it has beyond the events is its own business."""
+    handler = Everything()
+    methods = handler_methods(handler, METHODS)
+    assert methods == {name: getattr(handler, name) for name in METHODS}
+
+
+def test_what_is_inherited_from_the_base_class_is_not_called() -> None:
+    """``SocketHandler`` does nothing, so it costs nothing; overridden methods count."""
+
+    class Handler(SocketHandler):
+        def on_error(self, socket: object, error: SocketError) -> None: ...
+
+    assert handler_methods(SocketHandler(), METHODS) == {}
+    assert list(handler_methods(Handler(), METHODS)) == ["on_error"]
+
+
+def test_the_base_class_has_every_method_and_does_nothing() -> None:
+    """Called through ``super()`` its methods answer ``None``."""
+    handler = SocketHandler()
+    for _, _, name, arguments in EVENTS:
+        assert getattr(handler, name)(*arguments) is None
+    assert [name for name in dir(handler) if name.startswith("on_")] == sorted(METHODS)
+
+
+@pytest.mark.parametrize("handler", [None, object(), 5, "text"])
+def test_an_object_without_methods_is_no_handler(handler: object) -> None:
+    """It is accepted, and nothing is called."""
+    assert handler_methods(handler, METHODS) == {}
+
+
+def test_a_method_may_be_any_callable() -> None:
+    """A function in an attribute, ``None`` for none, a partial, an object with ``__call__``."""
+
+    class Callable:
+        def __call__(self, socket: object) -> None: ...
+
+    class Handler:
+        def __init__(self) -> None:
+            self.on_connected = print
+            self.on_error = None
+            self.on_data_available = functools.partial(print, "data")
+            self.on_send_complete = Callable()
+
+    found = handler_methods(Handler(), METHODS)
+    assert list(found) == ["on_connected", "on_data_available", "on_send_complete"]
+
+
+async def async_function(*_: object) -> None:
+    """Refused as a handler method."""
+
+
+async def async_generator(*_: object) -> Any:
+    """Refused as well."""
+    yield  # pragma: no cover
+
+
+class AsyncCallable:
+    """And so are its instances."""
+
+    async def __call__(self, *_: object) -> None: ...
+
+    async def method(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "function",
+    [
+        async_function,
+        async_generator,
+        functools.partial(async_function, 1),
+        AsyncCallable(),
+        AsyncCallable().method,
+    ],
+    ids=["function", "generator", "partial", "object", "method"],
+)
+def test_async_methods_are_refused(name: str, function: object) -> None:
+    """At once, by a text that names the method and says what to do instead."""
+
+    class Handler:
+        pass
+
+    handler = Handler()
+    setattr(handler, name, function)
+    with pytest.raises(TypeError, match=rf"handler\.{name} is an async function.*start_soon"):
+        handler_methods(handler, METHODS)
+
+
+def test_what_cannot_be_called_is_refused() -> None:
+    """A number is no method."""
+
+    class Handler:
+        on_error = 5
+
+    with pytest.raises(TypeError, match=r"handler\.on_error is not callable: 5"):
+        handler_methods(Handler(), METHODS)
+
+
+# Posting to a handler
+
+
+@pytest.mark.parametrize(("kind", "fields", "name", "arguments"), EVENTS)
+def test_a_handler_is_told(
+    kind: Any, fields: tuple[Any, ...], name: str, arguments: tuple[Any, ...]
+) -> None:
+    """The call is noted, not made; only progress may be answered with an abort."""
+    hub, handler = EventHub(), Everything()
+    hub.set_handler(handler_methods(handler, METHODS))
+    assert hub.active
+    assert kind in hub.wanted
+    hub.post(kind, fields)
+    assert len(hub.calls) == 1
+    assert hub.called == 0
+    call = hub.next_call()
+    assert call.method == getattr(handler, name)
+    assert call.arguments == arguments
+    assert call.may_abort is (kind is SendProgress)
+    assert (hub.called, len(hub.calls), hub.posted) == (1, 0, 1)
+
+
+def test_a_handler_gets_every_event_unmerged_and_in_order() -> None:
+    """However many are due."""
+    hub = EventHub()
+    hub.set_handler(handler_methods(Everything(), METHODS))
+    for number in range(100):
+        hub.post(SendProgress, (SOCKET, 1, 100 - number, number))
+    numbers = [hub.next_call().arguments[2] for _ in range(100)]
+    assert numbers == [100 - number for number in range(100)]
+
+
+def test_only_what_a_handler_has_is_noted() -> None:
+    """Events without a method leave nothing behind, and are not wanted in the first place."""
+
+    class Handler:
+        def on_send_complete(self, socket: object, user_aborted: bool) -> None: ...
+
+    hub = EventHub()
+    hub.set_handler(handler_methods(Handler(), METHODS))
+    assert hub.wanted == {SendComplete}
+    assert (hub.active, hub.watches_sends, hub.watches_progress) == (True, True, False)
+    hub.post(Connected, (SOCKET,))
+    assert not hub.calls
+
+
+def test_nobody_listens_at_first() -> None:
+    """A socket without consumers need not make events."""
+    hub = EventHub()
+    assert (hub.active, hub.wanted, hub.has_channels) == (False, frozenset(), False)
+    assert (hub.watches_sends, hub.watches_progress) == (False, False)
+    hub.begin()
+    hub.withdraw_data()
+    hub.end()
+    hub.release()
+    assert (hub.posted, hub.merged, hub.over) == (0, 0, True)
+
+
+def test_a_handler_may_be_taken_away() -> None:
+    """What is due stays due; nothing new is noted."""
+    hub = EventHub()
+    hub.set_handler(handler_methods(Everything(), METHODS))
+    assert hub.watches_progress
+    hub.post(Connected, (SOCKET,))
+    hub.set_handler({})
+    assert (hub.active, hub.watches_progress, len(hub.calls)) == (False, False, 1)
+    hub.set_handler(handler_methods(Everything(), METHODS))
+    assert (hub.active, len(hub.calls)) == (True, 1)
+
+
+def test_sockets_without_a_handler_share_nothing() -> None:
+    """The queue that stands for none stays empty, whoever has a handler later."""
+    idle, busy = EventHub(), EventHub()
+    busy.set_handler(handler_methods(Everything(), METHODS))
+    busy.post(Connected, (SOCKET,))
+    assert (len(idle.calls), len(busy.calls)) == (0, 1)
+
+
+# Posting to channels
+
+
+def test_each_channel_sees_every_event() -> None:
+    """Channels and a handler are independent; the channels get events with all fields."""
+    hub = EventHub()
+    own, other = hub.own_channel(nothing), hub.subscribe(nothing)
+    hub.set_handler(handler_methods(Everything(), METHODS))
+    for kind, fields, _, _ in EVENTS:
+        assert kind in hub.wanted
+        hub.post(kind, fields)
+    expected = [kind(*fields) for kind, fields, _, _ in EVENTS]
+    assert taken(own) == taken(other) == expected
+    assert len(hub.calls) == len(EVENTS)
+    assert hub.posted == len(EVENTS)
+
+
+def test_channels_want_every_kind() -> None:
+    """Also those for which a handler has no method."""
+    hub = EventHub()
+    channel = hub.subscribe(nothing)
+    assert hub.wanted == {kind for kind, *_ in EVENTS}
+    assert (hub.active, hub.has_channels, hub.watches_sends) == (True, True, True)
+    assert not hub.watches_progress  # only a handler can abort
+    channel.close()
+    assert (hub.active, hub.has_channels, hub.watches_sends) == (False, False, False)
+
+
+def test_a_socket_has_one_channel_of_its_own() -> None:
+    """``events`` is the same object until it is closed, and then a new one."""
+    hub = EventHub()
+    channel = hub.own_channel(nothing)
+    assert hub.own_channel(nothing) is channel
+    assert hub.subscribe(nothing) is not channel
+    channel.close()
+    assert hub.own_channel(nothing) is not channel
+
+
+def test_who_comes_late_gets_what_applies_now() -> None:
+    """And the end, if it is over."""
+    hub, now = EventHub(), [DataAvailable(SOCKET), ErrorOccurred(SOCKET, ERROR)]
+    hub.end()
+    channel = hub.own_channel(lambda: list(now))
+    assert taken(channel) == now
+    with pytest.raises(trio.EndOfChannel):
+        channel.receive_nowait()
+    hub.begin()
+    assert not hub.over
+    with pytest.raises(trio.WouldBlock):
+        channel.receive_nowait()
+    with pytest.raises(trio.WouldBlock):
+        hub.subscribe(nothing).receive_nowait()
+
+
+def test_the_end_ends_every_channel_once() -> None:
+    """It may be told twice: when the peer's end is seen and when ours is."""
+    hub = EventHub()
+    channels = [hub.own_channel(nothing), hub.subscribe(nothing)]
+    hub.post(Connected, (SOCKET,))
+    for _ in range(2):
+        hub.end()
+        for channel in channels:
+            taken(channel)
+            with pytest.raises(trio.EndOfChannel):
+                channel.receive_nowait()
+
+
+def test_read_data_is_announced_no_more() -> None:
+    """``read_all`` takes a waiting announcement back from every channel."""
+    hub = EventHub()
+    first, second = hub.own_channel(nothing), hub.subscribe(nothing)
+    hub.post(DataAvailable, (SOCKET,))
+    assert taken(first) == [DataAvailable(SOCKET)]
+    hub.withdraw_data()
+    assert taken(second) == []
+
+
+def test_merged_events_are_counted() -> None:
+    """Over all channels, those that were closed included."""
+    hub = EventHub()
+    first, second = hub.own_channel(nothing), hub.subscribe(nothing)
+    hub.post(DataAvailable, (SOCKET,))
+    hub.post(DataAvailable, (SOCKET,))
+    assert hub.merged == 2
+    taken(second)
+    hub.post(DataAvailable, (SOCKET,))
+    assert hub.merged == 3
+    first.close()
+    assert hub.merged == 3
+    hub.post(DataAvailable, (SOCKET,))
+    assert hub.merged == 4
+    hub.detach(first)
+    assert (hub.merged, hub.posted) == (4, 4)
+
+
+# A channel of the user's
+
+
+def test_a_given_channel_is_the_socket_s_own() -> None:
+    """It takes the events of many sockets, and goes on when one of their blocks is left."""
+    channel, hubs = EventChannel(), [EventHub(), EventHub()]
+    for hub in hubs:
+        hub.adopt_channel(channel)
+        assert hub.own_channel(nothing) is channel
+    for number, hub in enumerate(hubs):
+        hub.post(Connected, (number,))
+        hub.end()
+        hub.release()
+    assert channel.statistics().open_send_channels == 0
+    assert taken(channel) == [Connected(0), Connected(1)]
+    with pytest.raises(trio.WouldBlock):
+        channel.receive_nowait()
+
+
+def test_a_closed_channel_is_not_taken() -> None:
+    """The socket makes a channel of its own, as if its own had been closed."""
+    channel, hub = EventChannel(), EventHub()
+    channel.close()
+    hub.adopt_channel(channel)
+    assert not hub.active
+    assert hub.own_channel(nothing) is not channel
+
+
+def test_a_socket_s_own_channel_ends_with_its_block() -> None:
+    """Whatever the state of the connection, nothing more can come."""
+    hub = EventHub()
+    channel = hub.own_channel(nothing)
+    hub.post(Connected, (SOCKET,))
+    hub.release()
+    assert taken(channel) == [Connected(SOCKET)]
+    with pytest.raises(trio.EndOfChannel):
+        channel.receive_nowait()

@@ -1,0 +1,25 @@
+"""Tools for testing programs that use ``trio_xsock``.
+
+Connected sockets in one line, ``socket_pair`` over loopback and ``memory_socket_pair`` without
+the OS; ``delay``, ``drop``, ``cut`` and ``stall``, which make a connection misbehave for the
+time of a block; and ``RecordingHandler``, which writes down what happened.
+
+======================  =====================================================================
+``_watch``              calls a socket's steps when a transport says that it is time
+``_memory``             a connection without an OS
+``_line``               what is on its way to a socket
+``_weather``            what faults there are, and what they amount to together
+``_faulty``             a transport that can be told to misbehave
+``_seam``               where all this reaches into a socket
+``_pairs`` ``_faults``  what is public, and ``_recording``
+======================  =====================================================================
+"""
+
+from ._faults import cut as cut
+from ._faults import delay as delay
+from ._faults import drop as drop
+from ._faults import stall as stall
+from ._pairs import memory_socket_pair as memory_socket_pair
+from ._pairs import socket_pair as socket_pair
+from ._recording import HandlerCall as HandlerCall
+from ._recording import RecordingHandler as RecordingHandler

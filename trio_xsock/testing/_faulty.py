@@ -1,0 +1,325 @@
+"""A transport between a socket and its own, which can be told to misbehave.
+
+All that arrives goes through a *line*, in which each piece has a time from which on it may be
+read. The transport is put in place for the first fault of a connection, and taken out again
+when the last one is over and the line is empty.
+"""
+
+from __future__ import annotations
+
+import errno as errnos
+import socket as stdlib_socket
+import struct
+from collections.abc import Callable
+from typing import TypeAlias
+
+import trio
+
+from trio_xsock._dead_peers import Sample
+from trio_xsock._guard import protect_from_ki
+from trio_xsock._keeper import Keeper
+from trio_xsock._kernel import unacknowledged_bytes
+from trio_xsock._readiness import Step, Watch, watch_socket
+from trio_xsock._tcp_info import take_sample
+from trio_xsock._typing import Address
+
+from ._line import Line
+from ._memory import MemoryTransport, os_error
+from ._watch import NEVER, NOW, SelfWatch
+from ._weather import MOST, Cut, Fault, Weather
+
+Inner: TypeAlias = stdlib_socket.socket | MemoryTransport
+"""What moves the bytes in truth."""
+
+_LINE_CAPACITY = 2**18
+_SEND_BUFFER = 2**16
+
+
+@protect_from_ki
+class FaultyTransport:
+    """A transport that passes on to another what the faults let through.
+
+    Args:
+        inner: the other.
+        remove: called with ``inner`` when there is nothing left to do here.
+
+    Attributes:
+        faults: what is wrong at present; call ``update`` after a change.
+    """
+
+    def __init__(self, inner: Inner, remove: Callable[[Inner], None]) -> None:
+        self.faults: list[Fault] = []
+        self._weather = Weather()
+        self._inner = inner
+        self._remove: Callable[[Inner], None] | None = remove
+        self._name: Address = inner.getsockname()
+        self._peer_name: Address = inner.getpeername()
+        self._line = Line()
+        self._reset = self._closed = False
+        self._fin_is_due = False
+        self._dropped = 0
+        self._dropping_since = 0.0
+        self._watch: FaultWatch | None = None
+
+    # Faults
+
+    def update(self) -> None:
+        """The faults have changed, or bytes have moved."""
+        weather = self._weather = Weather.of(self.faults)
+        if not weather.dropping:
+            self._dropped = 0
+        if weather.lets_out:
+            self._let_ends_out()
+        if not weather.passable and not self._reset:
+            self._break()
+        if self._watch is not None:
+            self._watch.refresh()
+            self._remove_if_idle()
+
+    def _let_ends_out(self) -> None:
+        if self._closed:
+            self._close_inner(reset=self._line.has_unread(trio.current_time()))
+        elif self._fin_is_due:
+            self._fin_is_due = False
+            try:
+                self._inner.shutdown(stdlib_socket.SHUT_WR)
+            except OSError as exc:
+                self._note_end(exc)
+
+    def _break(self) -> None:
+        """Reset the connection: both sides learn of it at once."""
+        self._reset = True
+        self._line.break_off(errnos.ECONNRESET, NOW)
+        if self._watch is not None:
+            self._watch.close_inner()
+        self._close_inner(reset=True)
+
+    def _remove_if_idle(self) -> None:
+        remove = self._remove
+        if remove is None or self.faults or self._line or self._fin_is_due:
+            return
+        self._remove = None
+        remove(self._inner)
+
+    def _count(self, moved: int) -> None:
+        cuts = [fault for fault in self.faults if isinstance(fault, Cut)]
+        for cut in cuts:
+            cut.left -= moved
+        if cuts:
+            self.update()
+
+    # Arriving
+
+    def wants_input(self) -> bool:
+        """Whether the inner transport should be read."""
+        over = self._line.ended or self._closed
+        return not (self._weather.stalled or over) and self._line.size < _LINE_CAPACITY
+
+    def take_in(self) -> None:
+        """Something has arrived at the inner transport."""
+        if self.wants_input():
+            self._take_piece()
+            self.update()
+
+    def _take_piece(self) -> bool:
+        """Put a piece of input into the line; whether there was any."""
+        try:
+            data = self._inner.recv(MOST)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as exc:
+            self._note_end(exc)
+            return False
+        if not data:
+            self._note_end(None)
+            return False
+        self._line.append(data, self._due())
+        return True
+
+    def _due(self) -> float:
+        return trio.current_time() + self._weather.latency
+
+    def _note_end(self, error: OSError | None) -> None:
+        number = 0 if error is None else error.errno or errnos.EIO
+        self._line.end(number, self._due())
+
+    def recv(self, count: int, flags: int = 0) -> bytes:
+        """Up to ``count`` bytes that have arrived; ``b""`` at the end."""
+        if self.readable_at() > trio.current_time():
+            raise os_error(errnos.EAGAIN)
+        peek = bool(flags & stdlib_socket.MSG_PEEK)
+        data = self._line.read(min(count, self._weather.passable), peek=peek)
+        if not peek:
+            self._count(len(data))
+            self.update()
+        return data
+
+    # Sending
+
+    def send(self, data: bytes | memoryview, flags: int = 0) -> int:
+        """Take some of ``data``; returns how many bytes that was."""
+        if self._weather.stalled:
+            raise os_error(errnos.EAGAIN)
+        if self._reset:
+            self._line.report_end()
+            raise os_error(errnos.EPIPE)
+        if self._weather.dropping:
+            return self._drop(len(data))
+        with memoryview(data) as view:
+            sent = self._pass_on(view[: self._weather.passable], flags)
+        self._count(sent)
+        return sent
+
+    def _drop(self, size: int) -> int:
+        """Take bytes as an OS does whose packets get lost: until its send buffer is full."""
+        taken = min(size, _SEND_BUFFER - self._dropped)
+        if not taken:
+            raise os_error(errnos.EAGAIN)
+        if not self._dropped:
+            self._dropping_since = trio.current_time()
+        self._dropped += taken
+        return taken
+
+    def _pass_on(self, data: memoryview, flags: int) -> int:
+        try:
+            return self._inner.send(data, flags)
+        except (BlockingIOError, InterruptedError):
+            raise
+        except OSError as exc:
+            while self._take_piece():  # what came before the reset can be read
+                pass
+            self._note_end(exc)
+            if self._line.end_due > trio.current_time():
+                return len(data)  # the reset is late, too: we do not know of it yet
+            self._line.report_end()
+            raise
+
+    def shutdown(self, how: int) -> None:
+        """End our direction, when the faults allow it."""
+        if self._reset:
+            raise os_error(errnos.ENOTCONN)
+        if self._weather.lets_out:
+            self._inner.shutdown(how)
+        else:
+            self._fin_is_due = True
+
+    def close(self) -> None:
+        """Close, when the faults allow it."""
+        self._closed = True
+        self._remove = self._watch = None
+        if self._weather.lets_out:
+            self._let_ends_out()
+
+    def _close_inner(self, *, reset: bool) -> None:
+        inner = self._inner
+        if isinstance(inner, MemoryTransport):
+            (inner.reset if reset else inner.close)()
+            return
+        if reset and inner.fileno() >= 0:
+            at_once = struct.pack("ii", 1, 0)
+            inner.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, at_once)
+        inner.close()
+
+    # Facts
+
+    def fileno(self) -> int:
+        """The inner transport's descriptor, -1 when there is none."""
+        return self._inner.fileno()
+
+    def getsockname(self) -> Address:
+        """What this end is called."""
+        return self._name
+
+    def getpeername(self) -> Address:
+        """What the other end is called."""
+        return self._peer_name
+
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+        """As the inner transport does."""
+        if not self._reset:
+            self._inner.setsockopt(level, option, value)
+
+    def unacknowledged_bytes(self) -> int:
+        """What was dropped, and what the inner transport knows of."""
+        known = 0 if self._reset else unacknowledged_bytes(self._inner)
+        return self._dropped + (known or 0)
+
+    def take_sample(self) -> Sample | None:
+        """A peer of whom nothing is heard, or what the inner transport says."""
+        if self._dropped:
+            silence = trio.current_time() - self._dropping_since
+            return Sample(in_flight=True, unanswered=True, last_ack=silence)
+        return None if self._reset else take_sample(self._inner)
+
+    # Readiness
+
+    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
+        """See ``SelfWatching``."""
+        self._watch = FaultWatch(keeper, self, self._inner, read_step, write_step)
+        return self._watch
+
+    def readable_at(self) -> float:
+        """See ``Readiness``."""
+        if self._weather.stalled:
+            return NEVER
+        return self._line.due
+
+    def writable_at(self) -> float:
+        """See ``Readiness``; of what does not depend on the inner transport."""
+        if self._weather.stalled:
+            return NEVER
+        takes = self._weather.dropping and self._dropped < _SEND_BUFFER
+        return NOW if self._reset or takes else NEVER
+
+    def passes_on(self) -> bool:
+        """Whether the inner transport decides if bytes can be sent."""
+        return self._weather.lets_out and not self._reset
+
+
+@protect_from_ki
+class FaultWatch:
+    """A watch of a faulty transport, and of the one within."""
+
+    __slots__ = ("_inner", "_own", "_transport", "_writes")
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        transport: FaultyTransport,
+        inner: Inner,
+        read_step: Step,
+        write_step: Step,
+    ) -> None:
+        self._transport = transport
+        self._writes = False
+        self._own = SelfWatch(keeper, transport, read_step, write_step)
+        self._inner: Watch | None = watch_socket(keeper, inner, transport.take_in, write_step)
+        self._inner.reading(transport.wants_input())
+
+    def reading(self, wanted: bool, /) -> None:
+        """See ``Watch.reading``."""
+        self._own.reading(wanted)
+
+    def writing(self, wanted: bool, /) -> None:
+        """See ``Watch.writing``."""
+        self._writes = wanted
+        self._own.writing(wanted)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """What the transport would answer may have changed."""
+        if self._inner is not None:
+            self._inner.reading(self._transport.wants_input())
+            self._inner.writing(self._writes and self._transport.passes_on())
+        self._own.update()
+
+    def close_inner(self) -> None:
+        """Forget the inner transport; to be called before it is closed."""
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            inner.close()
+
+    def close(self) -> None:
+        """See ``Watch.close``."""
+        self.close_inner()
+        self._own.close()

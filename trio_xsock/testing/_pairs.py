@@ -1,0 +1,113 @@
+"""Connected sockets in one line."""
+
+from __future__ import annotations
+
+import socket as stdlib_socket
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from trio_xsock._tcp import TCPSocket
+
+from ._memory import memory_transports
+from ._seam import take_over
+
+Options = Mapping[str, Any]
+
+_LOOPBACK = "127.0.0.1"
+
+
+@asynccontextmanager
+async def socket_pair(
+    *, left: Options | None = None, right: Options | None = None, **options: Any
+) -> AsyncGenerator[tuple[TCPSocket, TCPSocket], None]:
+    """Two sockets, connected to each other by TCP over loopback, each in its block.
+
+    ::
+
+        async with socket_pair() as (a, b):
+            await a.send_all(b"hello")
+
+    When the block is left both are closed at once: there is nobody left to read.
+
+    Args:
+        left: options of the first socket alone, as for ``TCPSocket``.
+        right: options of the second socket alone.
+        options: options of both.
+
+    Raises:
+        TypeError, ValueError: as for ``TCPSocket``.
+        OSError: the OS gave no connection.
+    """
+    ours, theirs = _loopback_pair()
+    with ours, theirs:
+        first = TCPSocket.from_socket(ours, **{**options, **(left or {})})
+        second = TCPSocket.from_socket(theirs, **{**options, **(right or {})})
+        async with first, second:
+            try:
+                yield first, second
+            finally:
+                first.close()
+                second.close()
+
+
+@asynccontextmanager
+async def memory_socket_pair(
+    capacity: int = 65536,
+    *,
+    left: Options | None = None,
+    right: Options | None = None,
+    **options: Any,
+) -> AsyncGenerator[tuple[TCPSocket, TCPSocket], None]:
+    """As ``socket_pair``, without the OS: deterministic, and at home under a ``MockClock``.
+
+    The sockets are ordinary ones and what is between them behaves as TCP does: partial sends,
+    back-pressure, half close, a reset for who closed with unread input. They have no
+    descriptor (``handle`` is -1), their addresses are made up and the same each time, and what
+    is done in the kernel alone (``keepalive``) does nothing.
+
+    Args:
+        capacity: how many bytes there may be on the way, each way, before a send blocks.
+        left: options of the first socket alone, as for ``TCPSocket``.
+        right: options of the second socket alone.
+        options: options of both.
+
+    Raises:
+        TypeError, ValueError: as for ``TCPSocket``, or for a ``capacity`` that is no whole
+            number of at least 1.
+    """
+    ours, theirs = memory_transports(capacity)
+    first = TCPSocket(**{**options, **(left or {})})
+    second = TCPSocket(**{**options, **(right or {})})
+    async with first, second:
+        take_over(first, ours)
+        take_over(second, theirs)
+        try:
+            yield first, second
+        finally:
+            first.close()
+            second.close()
+
+
+def _loopback_pair() -> tuple[stdlib_socket.socket, stdlib_socket.socket]:
+    """Two connected, non-blocking sockets, as the library itself would have made them."""
+    with stdlib_socket.create_server((_LOOPBACK, 0), backlog=1) as listener:
+        ours = stdlib_socket.create_connection(listener.getsockname())
+        try:
+            theirs = _accept_from(listener, ours.getsockname())
+        except BaseException:
+            ours.close()
+            raise
+    for sock in (ours, theirs):
+        sock.setblocking(False)
+        sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
+    return ours, theirs
+
+
+def _accept_from(listener: stdlib_socket.socket, wanted: object) -> stdlib_socket.socket:
+    """Accept, but only who is meant: any program could connect."""
+    while True:
+        sock, peer = listener.accept()
+        if peer == wanted:
+            return sock
+        sock.close()

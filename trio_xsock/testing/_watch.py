@@ -1,0 +1,137 @@
+"""Calling a socket's steps for a transport that no kernel watches.
+
+The steps are called by a service task of the socket, never by whoever made the transport
+ready: that is what readiness looks like with a kernel, too. The task parks while nothing is
+due, so that a clock that jumps when all tasks are idle does jump.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import trio
+
+from trio_xsock._guard import protect_from_ki
+from trio_xsock._keeper import Keeper
+from trio_xsock._readiness import Step
+
+NOW = -math.inf
+"""It is ready, whatever the time."""
+
+NEVER = math.inf
+"""It is not ready, unless something happens."""
+
+
+class Readiness(Protocol):
+    """What a transport tells of itself; both are times on Trio's clock."""
+
+    def readable_at(self) -> float:
+        """When there is input, an end of input or an error."""
+        ...
+
+    def writable_at(self) -> float:
+        """When bytes are taken, or there is an error."""
+        ...
+
+
+@protect_from_ki
+class SelfWatch:
+    """A watch of a transport that tells of its readiness; see ``trio_xsock._readiness.Watch``.
+
+    Args:
+        keeper: where the task is started.
+        transport: to be asked, and to call ``update`` when its answers have changed.
+        read_step: called while reading is wanted and there is something.
+        write_step: called while writing is wanted and possible.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_deadline",
+        "_keeper",
+        "_parked",
+        "_read_step",
+        "_reads",
+        "_running",
+        "_transport",
+        "_write_step",
+        "_writes",
+    )
+
+    def __init__(
+        self, keeper: Keeper, transport: Readiness, read_step: Step, write_step: Step
+    ) -> None:
+        self._keeper = keeper
+        self._transport = transport
+        self._read_step = read_step
+        self._write_step = write_step
+        self._reads = self._writes = False
+        self._running = self._closed = False
+        self._deadline = NEVER  # how long it parks
+        self._parked: trio.lowlevel.Task | None = None
+
+    def reading(self, wanted: bool, /) -> None:
+        """See ``Watch.reading``."""
+        self._reads = wanted
+        self.update()
+
+    def writing(self, wanted: bool, /) -> None:
+        """See ``Watch.writing``."""
+        self._writes = wanted
+        self.update()
+
+    def close(self) -> None:
+        """See ``Watch.close``."""
+        self._closed = True
+        self._unpark()
+
+    def update(self) -> None:
+        """What is wanted, or what the transport would answer, may have changed."""
+        if self._closed or self._due_at() >= self._deadline:
+            return
+        if self._running:
+            self._unpark()
+        else:
+            self._running = True
+            self._keeper.serve(self._run, "trio_xsock.testing readiness")
+
+    def _due_at(self) -> float:
+        reads = self._transport.readable_at() if self._reads else NEVER
+        writes = self._transport.writable_at() if self._writes else NEVER
+        return min(reads, writes)
+
+    def _unpark(self) -> None:
+        task, self._parked = self._parked, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    async def _run(self) -> None:
+        while not self._closed:
+            due_at = self._due_at()
+            if due_at <= trio.current_time():
+                self._step()
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            else:
+                await self._park_until(due_at)
+        # The steps are bound methods of the socket: let go of it.
+        del self._read_step, self._write_step, self._transport
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _step(self) -> None:
+        now = trio.current_time()
+        if self._reads and self._transport.readable_at() <= now:
+            self._read_step()
+        if self._writes and not self._closed and self._transport.writable_at() <= now:
+            self._write_step()
+
+    async def _park_until(self, deadline: float) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._parked = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._deadline = deadline
+        with trio.CancelScope(deadline=deadline):
+            self._parked = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        self._deadline = NEVER
