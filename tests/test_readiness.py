@@ -46,7 +46,7 @@ class Reader:
         self.received: list[bytes | str] = []
         self.writable = 0
         self.after_read: Callable[[], object] = lambda: None
-        self.after_write: Callable[[], object] = lambda: self.watch and self.watch.writing(False)
+        self.after_write: Callable[[], object] | None = None
 
     def read_step(self) -> None:
         """Take in at most four bytes."""
@@ -67,7 +67,10 @@ class Reader:
     def write_step(self) -> None:
         """Count, and by default want no more."""
         self.writable += 1
-        self.after_write()
+        if self.after_write is not None:
+            self.after_write()
+        elif self.watch is not None:
+            self.watch.writing(False)
 
     def fill(self) -> None:
         """Send until the OS takes no more."""
@@ -525,6 +528,31 @@ async def test_an_accepted_socket_uses_its_server_s_readiness(kind: str) -> None
             assert reader.received == [b"abcd"]
         await child.finish()
         await release_readiness(child)
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()], ids=repr)
+async def test_a_step_that_raises_fails_its_own_socket(kind: str, error: BaseException) -> None:
+    """Steps never should; if one does, the others do not suffer."""
+    async with keeping() as keeper, keeping() as other_keeper:
+        async with watched(keeper) as (reader, peer), watched(other_keeper) as (other, other_peer):
+
+            def fail() -> None:
+                assert reader.watch is not None
+                reader.watch.reading(False)  # as a socket does that is closed by its failure
+                raise error
+
+            reader.after_read = fail
+            for each in (reader, other):
+                assert each.watch is not None
+                each.watch.reading(True)
+            await wait_all_tasks_blocked()
+            peer.send_nowait(b"abcd")
+            for turn in (1, 2):
+                other_peer.send_nowait(b"efgh")
+                await wait_all_tasks_blocked()
+                assert other.received == [b"efgh"] * turn
+            assert keeper.failures == [error]
+            assert other_keeper.failures == []
 
 
 # Which kind

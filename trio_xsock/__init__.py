@@ -45,7 +45,7 @@ from ._hub import SocketHandler as SocketHandler
 from ._interface import NetworkInterface as NetworkInterface
 from ._interface import network_interface as network_interface
 from ._interface import network_interfaces as network_interfaces
-from ._receiving import Lines as Lines
+from ._lines import Lines as Lines
 from ._server import ServerSocket as ServerSocket
 from ._server_statistics import ServerStatistics as ServerStatistics
 from ._state import SocketState as SocketState

@@ -77,6 +77,7 @@ class Ending(Outlet):
 
     def _release(self) -> None:
         """Give the descriptor back; the socket is closed."""
+        self._settle()
         transport, watch = self._transport, self._watch
         self._transport = self._watch = None
         self._reading = self._blocked = False

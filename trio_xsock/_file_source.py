@@ -80,11 +80,11 @@ async def open_source(path: str | os.PathLike[str], offset: int, count: int | No
     descriptor = _Descriptor()
     try:
         status = await trio.to_thread.run_sync(descriptor.open, path, abandon_on_cancel=True)
-        if stat.S_ISREG(status.st_mode):
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errnos.EISDIR, os.strerror(errnos.EISDIR), os.fspath(path))
+        if descriptor.seekable:
             return _on_disk(descriptor, status, offset, count)
-        if descriptor.seekable():
-            return _OnDisk(descriptor, offset, count)
-        _check_positionable(path, offset)
+        _check_no_offset(offset, path)
         return _Pipe(descriptor, count)
     except BaseException:
         descriptor.close()
@@ -100,7 +100,7 @@ def source_of(file: FileArgument, offset: int, count: int | None) -> FileSource 
         count: how many bytes; ``None`` for all that is there now, or will come.
 
     Returns:
-        ``None`` for a path.
+        ``None`` for a path; see ``open_source``.
 
     Raises:
         TypeError: not a path, not a binary file, or numbers that are none.
@@ -108,43 +108,42 @@ def source_of(file: FileArgument, offset: int, count: int | None) -> FileSource 
             that is closed or not open for reading.
         OSError: no descriptor is left.
     """
-    if check_count("offset", offset) + check_count("count", count or 0) > _FARTHEST:
+    check_count("offset", offset)
+    if offset + (0 if count is None else check_count("count", count)) > _FARTHEST:
         raise ValueError(f"offset={offset}, count={count}: no file is that large")
     if isinstance(file, str | os.PathLike):
         return None
     _check_binary(file)
-    if isinstance(file, io.BytesIO):
+    if type(file) is io.BytesIO:
         return _InMemory(file, offset, count)
-    if _is_plain(file):
+    if _is_plain(file) and stat.S_ISREG((status := os.fstat(file.fileno())).st_mode):
         file.flush()
-        descriptor = _Descriptor(file.fileno())
-        status = os.fstat(file.fileno())
-        if stat.S_ISREG(status.st_mode):
-            return _on_disk(descriptor, status, offset, count)
-        descriptor.close()
-    seekable = bool(file.seekable()) if hasattr(file, "seekable") else False
-    if not seekable:
-        _check_positionable(file, offset)
-    return _Opened(file, offset if seekable else None, count)
+        return _on_disk(_Descriptor(os.dup(file.fileno())), status, offset, count)
+    seekable = getattr(file, "seekable", None)
+    if seekable is not None and seekable():
+        return _Opened(file, offset, count)
+    _check_no_offset(offset, file)
+    return _Opened(file, None, count)
 
 
 def _check_binary(file: Any) -> None:
     read = getattr(file, "read", None)
     if inspect.iscoroutinefunction(read):
-        raise TypeError(f"file must not be an async file; pass its .wrapped: {file!r}")
+        raise TypeError(f"file must not be an async one; pass what it wraps, not {file!r}")
     if isinstance(file, io.TextIOBase) or not callable(read):
         raise TypeError(f"file must be a path or a file opened for binary reading, not {file!r}")
-    if hasattr(file, "readable") and not file.readable():
-        raise ValueError(f"file must be open for reading: {file!r}")
+    readable = getattr(file, "readable", None)
+    if readable is not None and not readable():
+        raise ValueError(f"file must be open for reading, unlike {file!r}")
 
 
-def _check_positionable(file: object, offset: int) -> None:
+def _check_no_offset(offset: int, file: object) -> None:
     if offset:
         raise ValueError(f"offset={offset}, but {file!r} cannot be positioned")
 
 
 def _is_plain(file: Any) -> bool:
-    """Whether what the descriptor gives is what reading gives; a decompressor has one, too."""
+    """Whether reading gives what the descriptor gives; a decompressing file has one, too."""
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
     return type(raw) is io.FileIO
 
@@ -153,52 +152,162 @@ def _on_disk(
     descriptor: _Descriptor, status: os.stat_result, offset: int, count: int | None
 ) -> FileSource:
     size = status.st_size
-    if not size:  # empty, or the kernel makes it up while it is read (/proc)
+    if not stat.S_ISREG(status.st_mode) or not size:
+        # A device, or a file that the kernel makes up while it is read (/proc).
         return _OnDisk(descriptor, offset, count)
-    return _OnDisk(descriptor, offset, max(size - offset, 0) if count is None else count, size)
+    wanted = max(size - offset, 0) if count is None else count
+    return _OnDisk(descriptor, offset, wanted, fileno=descriptor.fileno)
 
 
 class _Descriptor:
-    """A descriptor of ours, used in threads that may be given up; the last user closes it.
+    """A descriptor of ours, read in threads that may be given up; its last user closes it.
 
-    Args:
-        other: one to be duplicated: it stays ours if its owner closes it.
+    Attributes:
+        fileno: its number, -1 before it is open.
     """
 
-    __slots__ = ("_busy", "_closed", "_fileno", "_lock")
+    __slots__ = ("_closed", "_in_use", "_lock", "fileno")
 
-    def __init__(self, other: int = -1) -> None:
-        self._fileno = os.dup(other) if other >= 0 else -1
+    def __init__(self, fileno: int = -1) -> None:
+        self.fileno = fileno
         self._lock = threading.Lock()
-        self._busy = False
+        self._in_use = False
         self._closed = False
 
-    @property
-    def fileno(self) -> int:
-        return self._fileno
+    def open(self, path: str | os.PathLike[str]) -> os.stat_result:
+        """Open it, in a thread; returns what there is."""
+        fileno = os.open(path, _FLAGS)
+        try:
+            return os.fstat(fileno)
+        finally:
+            with self._lock:
+                self.fileno = fileno
+                if self._closed:  # the thread was given up
+                    os.close(fileno)
 
+    @property
     def seekable(self) -> bool:
         try:
-            os.lseek(self._fileno, 0, os.SEEK_CUR)
+            os.lseek(self.fileno, 0, os.SEEK_CUR)
         except OSError:
             return False
         return True
 
-    def open(self, path: str | os.PathLike[str]) -> os.stat_result:
-        """Open it; for a thread."""
-        fileno = os.open(path, _FLAGS)
+    def read_at(self, count: int, position: int) -> bytes:
+        """Read, in a thread."""
         with self._lock:
-            self._fileno = fileno
             if self._closed:
-                os.close(fileno)
-        status = os.fstat(fileno) if not self._closed else os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errnos.EISDIR, os.strerror(errnos.EISDIR), os.fspath(path))
-        return status
-
-    def read(self, count: int, position: int | None) -> bytes:
-        """Read, at a position or wherever it is; for a thread."""
-        raise NotImplementedError
+                return b""
+            self._in_use = True
+        try:
+            return os.pread(self.fileno, count, position)
+        finally:
+            with self._lock:
+                self._in_use = False
+                if self._closed:
+                    os.close(self.fileno)
 
     def close(self) -> None:
-        raise NotImplementedError
+        with self._lock:
+            if not self._closed and not self._in_use and self.fileno >= 0:
+                os.close(self.fileno)
+            self._closed = True
+
+
+class _OnDisk(FileSource):
+    """What can be read at any position."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(
+        self, descriptor: _Descriptor, position: int, size: int | None, fileno: int = -1
+    ) -> None:
+        super().__init__(position, size, fileno)
+        self._descriptor = descriptor
+
+    async def read(self, count: int) -> bytes:
+        data = await trio.to_thread.run_sync(
+            self._descriptor.read_at, count, self.position, abandon_on_cancel=True
+        )
+        self.position += len(data)
+        return data
+
+    def close(self) -> None:
+        self._descriptor.close()
+
+
+class _Pipe(FileSource):
+    """A named pipe, or a terminal: it is waited for as for a socket."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: _Descriptor, size: int | None) -> None:
+        super().__init__(0, size)
+        self._descriptor = descriptor
+
+    async def read(self, count: int) -> bytes:
+        fileno = self._descriptor.fileno
+        while True:
+            await trio.lowlevel.wait_readable(fileno)
+            try:
+                return os.read(fileno, count)
+            except BlockingIOError:  # somebody else was faster
+                continue
+
+    def close(self) -> None:
+        self._descriptor.close()
+
+
+class _InMemory(FileSource):
+    """A ``BytesIO``."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: io.BytesIO, position: int, count: int | None) -> None:
+        with file.getbuffer() as view:
+            size = max(len(view) - position, 0)
+        super().__init__(position, size if count is None else count)
+        self._file = file
+
+    async def read(self, count: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        with self._file.getbuffer() as view:
+            data = bytes(view[self.position : self.position + count])
+        self.position += len(data)
+        return data
+
+    def close(self) -> None:
+        """It stays open."""
+
+
+class _Opened(FileSource):
+    """Whatever else has a ``read`` method."""
+
+    __slots__ = ("_file", "_seek_to", "_seekable")
+
+    def __init__(self, file: Any, position: int | None, size: int | None) -> None:
+        super().__init__(position or 0, size)
+        self._file = file
+        self._seekable = position is not None
+        self._seek_to = position
+
+    async def read(self, count: int) -> bytes:
+        # What cannot be positioned may be a pipe, whose next byte may never come.
+        return await trio.to_thread.run_sync(
+            self._read, count, abandon_on_cancel=not self._seekable
+        )
+
+    def _read(self, count: int) -> bytes:
+        if self._seek_to is not None:  # a decompressing file reads all that comes before
+            self._file.seek(self._seek_to)
+            self._seek_to = None
+        read = getattr(self._file, "read1", self._file.read)  # what is there, of a slow pipe
+        data = read(count)
+        if data is None:
+            raise BlockingIOError(errnos.EAGAIN, f"nothing can be read now from {self._file!r}")
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"{self._file!r} gave {type(data).__name__}, not bytes")
+        return bytes(data)
+
+    def close(self) -> None:
+        """It stays open."""

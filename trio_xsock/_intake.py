@@ -22,6 +22,7 @@ class Intake(Link):
 
     def purge(self) -> None:
         """Empty the receive buffer; the send queue is untouched. Xojo: ``Purge``."""
+        self._settle()
         self._buffer.clear()
         self._unannounced = False
         self._hub.withdraw_data()

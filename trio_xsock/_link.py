@@ -47,6 +47,13 @@ class Owner(Protocol):
         """The connection's handler object, or a task of its, raised."""
 
 
+class Borrower(Protocol):
+    """An iterator that has looked at a piece of the receive buffer and not taken it yet."""
+
+    def settle(self) -> None:
+        """Take what was used of it; somebody else is about to look at the buffer."""
+
+
 class Receiver(abc.ABC):
     """A task that waits for input.
 
@@ -84,6 +91,7 @@ class Link(SocketCore):
         "_allow_half_close",
         "_announce_local_end",
         "_blocked",
+        "_borrower",
         "_buffer",
         "_bytes_in",
         "_bytes_out",
@@ -148,6 +156,7 @@ class Link(SocketCore):
         self._bytes_in = self._bytes_out = self._read_pauses = 0
         self._closed_by_us = False
         self._owner: Owner | None = None
+        self._borrower: Borrower | None = None
         self._notes_activity = False
         self._reset()
 
@@ -217,8 +226,14 @@ class Link(SocketCore):
         address: Any = self._transport.getsockname()
         return address if isinstance(address, tuple) else None  # a Unix socket has a path
 
+    def _settle(self) -> None:
+        """Before anybody looks at the receive buffer from outside."""
+        if self._borrower is not None:
+            self._borrower.settle()
+
     def statistics(self) -> SocketStatistics:
         """Counters since the socket was made, over all its connections."""
+        self._settle()
         return SocketStatistics(
             bytes_in=self._bytes_in,
             bytes_out=self._bytes_out,

@@ -19,16 +19,19 @@ class ReadCalls(ListeningCalls):
     @property
     def bytes_available(self) -> int:
         """Bytes in the receive buffer. Xojo: ``BytesAvailable``."""
+        self._settle()
         return self._buffer.size
 
     @property
     def end_of_file(self) -> bool:
         """The receive buffer is empty now; more may come. Xojo: ``EndOfFile``."""
+        self._settle()
         return not self._buffer.size
 
     @property
     def at_eof(self) -> bool:
         """The receive buffer is empty and nothing more can come."""
+        self._settle()
         return not self._buffer.size and not self._more_can_come()
 
     def _more_can_come(self) -> bool:
@@ -59,6 +62,7 @@ class ReadCalls(ListeningCalls):
             LookupError: no such encoding.
         """
         check_count("n", n)
+        self._settle()
         if encoding is None:
             data: bytes | str = self._buffer.take(n)
         else:
@@ -82,6 +86,7 @@ class ReadCalls(ListeningCalls):
         Raises:
             UnicodeDecodeError, LookupError: as for ``read``.
         """
+        self._settle()
         if encoding is None:
             data: bytes | str = self._buffer.take_all()
             if not self._reading:
@@ -106,6 +111,7 @@ class ReadCalls(ListeningCalls):
         Raises:
             UnicodeDecodeError, LookupError: as for ``read``.
         """
+        self._settle()
         if encoding is None:
             return self._buffer.peek_all()
         return self._decode(self._buffer.size, encoding)[0]

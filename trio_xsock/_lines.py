@@ -1,0 +1,103 @@
+"""Lines: split a chunk at once, hand out one by one.
+
+A ``readline`` that awaits costs over 1 us a line, a split 0.03 us. So the iterator takes a look
+at a piece of the receive buffer, splits and decodes it whole, and hands the lines out without
+touching the buffer. The buffer is told how much of it has been used when the piece is used up,
+or when anybody else is about to look at it; until then the iterator *borrows* the piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+if TYPE_CHECKING:
+    from ._receiving import ReceiveCalls
+
+Text = TypeVar("Text", bytes, str)
+
+_PIECE = 2**14
+"""Bytes split at once: few enough for other tasks to have their turn after each piece."""
+
+
+class Lines(Generic[Text]):
+    """The iterator that ``lines()`` returns.
+
+    Lines that have arrived are handed out without a checkpoint each; there is one for every
+    16 KiB, and whenever the iterator has to wait.
+    """
+
+    __slots__ = ("_convert", "_lines", "_max_bytes", "_piece", "_socket", "_taken")
+
+    def __init__(
+        self, socket: ReceiveCalls, convert: Callable[[bytes], Text], max_bytes: int
+    ) -> None:
+        self._socket = socket
+        self._convert: Callable[[bytes], Text] = convert
+        self._max_bytes = max_bytes
+        self._piece = b""
+        self._lines: list[Text] = []  # those of the piece, the last one first
+        self._taken = 0  # lines of the piece that had been there in all
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Text:
+        if self._lines:  # noqa: ASYNC910 - see the class
+            return self._lines.pop()
+        self.settle()
+        line = await self._socket._receive_line(self._convert, self._max_bytes)
+        self._borrow()
+        return line
+
+    def _borrow(self) -> None:
+        """Split what else has arrived, up to its last line end, if that is a matter of course."""
+        buffer = self._socket._buffer
+        if not buffer.size or self._socket._borrower is not None:
+            return
+        piece = buffer.peek(_PIECE)
+        piece = piece[: piece.rfind(b"\n") + 1]
+        if not piece:
+            return
+        try:
+            text = self._convert(piece)
+        except UnicodeDecodeError:  # one by one, up to the line that is to blame
+            return
+        lines = self._split(text)
+        if len(lines) != piece.count(b"\n") or self._too_long(piece):
+            return
+        lines.reverse()
+        self._piece, self._lines, self._taken = piece, lines, len(lines)
+        self._socket._borrower = self
+
+    @staticmethod
+    def _split(text: Text) -> list[Text]:
+        if isinstance(text, bytes):
+            lines = text.split(b"\n")
+            if b"\r" in text:
+                lines = [line.removesuffix(b"\r") for line in lines]
+        else:
+            lines = text.split("\n")
+            if "\r" in text:
+                lines = [line.removesuffix("\r") for line in lines]
+        lines.pop()  # what follows the last line end: nothing
+        return lines
+
+    def _too_long(self, piece: bytes) -> bool:
+        if len(piece) <= self._max_bytes:
+            return False
+        return max(map(len, piece.split(b"\n"))) > self._max_bytes
+
+    def settle(self) -> None:
+        """Tell the buffer how much of the piece was used, and give the rest back."""
+        if not self._piece:
+            return
+        used = self._taken - len(self._lines)
+        self._socket._borrower = None
+        if used == self._taken:
+            count = len(self._piece)
+        else:
+            count = sum(len(line) + 1 for line in self._piece.split(b"\n", used)[:used])
+        self._piece, self._lines = b"", []
+        self._socket._buffer.skip(count)
+        self._socket._resume_reading()
