@@ -64,7 +64,8 @@ def _run(control: Control, message: Message) -> None:
     code = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        gc.collect()  # takes our own copy of the pages that the forge shares with us
+        if message["settle"]:
+            gc.collect()  # takes our own copy of the pages that the forge shares with us
         warm_allocator()
         control.listen_to_orders()
         program = getattr(importlib.import_module(message["module"]), message["program"])

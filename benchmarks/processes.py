@@ -87,14 +87,18 @@ class Forge(Process):
 
     @contextmanager
     def program(
-        self, contender: Contender, place: tuple[str, str], params: Params
+        self, contender: Contender, place: tuple[str, str], params: Params, settle: bool
     ) -> Iterator[Program]:
-        """A program under test, ended when the block is left."""
+        """A program under test, ended when the block is left.
+
+        With ``settle`` it takes a while to copy what it shares with the forge, which otherwise
+        happens during the work.
+        """
         wire, other = Wire.pair()
         module, program = place
-        order = {"module": module, "program": program, "loop": contender.loop, "params": params}
+        order = {"module": module, "program": program, "loop": contender.loop}
         try:
-            self.wire.send(order, (other.sock.fileno(),))
+            self.wire.send({**order, "params": params, "settle": settle}, (other.sock.fileno(),))
             pid = self.wire.receive(_PATIENCE)["pid"]
             other.close()
             try:

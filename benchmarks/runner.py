@@ -124,7 +124,8 @@ class Runner:
         self, workload: Workload, contender: Contender, params: Params
     ) -> Iterator[Program]:
         forge = self._forges[contender.module]
-        with forge.program(contender, workload.place(contender), params) as program:
+        settle = self._size is not Size.TINY
+        with forge.program(contender, workload.place(contender), params, settle) as program:
             try:
                 yield program
             except MeasurementError as exc:

@@ -31,7 +31,7 @@ COLOURS = {
 _OTHER = "#d4a017"
 _PER_ROW = 6
 _BAR, _GAP, _LEFT, _RIGHT = 11, 26, 44, 16
-_HEIGHT, _ABOVE, _BELOW, _HEAD = 190, 14, 44, 78
+_HEIGHT, _ABOVE, _BELOW, _HEAD, _FOOT = 190, 14, 50, 64, 20
 _FONT = 'font-family="sans-serif"'
 
 Group = tuple[Workload, list[Row]]
@@ -44,17 +44,17 @@ def plot(results: Results, order: Sequence[Contender], note: str = "") -> str:
         rows = [row for row in results.rows(workload, order) if row.to_baseline is not None]
         if rows:
             groups.append((workload, rows))
-    width_of_group = _BAR * max((len(rows) for _, rows in groups), default=1) + _GAP
+    span = _BAR * max((len(rows) for _, rows in groups), default=1)
     columns = max(1, min(_PER_ROW, len(groups)))
-    width = max(_LEFT + columns * width_of_group + _RIGHT, 640)
+    width = max(_LEFT + columns * (span + _GAP) + _RIGHT, 640)
     lines = max(1, math.ceil(len(groups) / _PER_ROW))
-    height = _HEAD + lines * (_ABOVE + _HEIGHT + _BELOW)
+    height = _HEAD + lines * (_ABOVE + _HEIGHT + _BELOW) + _FOOT
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} {_FONT} font-size="11">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
         _text(_LEFT, 18, "times better than trio.SocketStream, higher is better", 14),
-        _text(_LEFT, height - 4, note, 9, fill="#555555") if note else "",
+        _text(_LEFT, height - 6, note, 9, fill="#555555") if note else "",
         *_legend(groups, width),
     ]
     for line in range(lines):
@@ -63,7 +63,7 @@ def plot(results: Results, order: Sequence[Contender], note: str = "") -> str:
         scale = Scale([row.to_baseline or 1.0 for _, rows in members for row in rows])
         parts += _axis(scale, top, width)
         for column, group in enumerate(members):
-            parts += _group(group, scale, _LEFT + column * width_of_group + _GAP / 2, top)
+            parts += _group(group, scale, _LEFT + column * (span + _GAP) + _GAP / 2, top, span)
     parts.append("</svg>")
     return "\n".join(part for part in parts if part) + "\n"
 
@@ -98,9 +98,11 @@ def _axis(scale: Scale, top: float, width: float) -> Iterator[str]:
         yield _text(_LEFT - 6, y + 4, label, 10, anchor="end")
 
 
-def _group(group: Group, scale: Scale, left: float, top: float) -> Iterator[str]:
+def _group(group: Group, scale: Scale, left: float, top: float, span: float) -> Iterator[str]:
     workload, rows = group
     base = top + scale.y(1.0)
+    middle = left + span / 2
+    left = middle - len(rows) * _BAR / 2
     for place, row in enumerate(rows):
         ratio = row.to_baseline or 1.0
         end = top + scale.y(ratio)
@@ -111,11 +113,10 @@ def _group(group: Group, scale: Scale, left: float, top: float) -> Iterator[str]
             f'height="{max(abs(base - end), 1):.1f}" fill="{colour(row.contender)}">'
             f"<title>{title}</title></rect>"
         )
-    middle = left + len(rows) * _BAR / 2
     words = workload.title
     if workload.baseline != "trio-stream":
         words += f" (1x: {_title(workload.baseline)})"
-    for number, line in enumerate(textwrap.wrap(words, 24)):
+    for number, line in enumerate(textwrap.wrap(words, max(14, int((span + _GAP) / 6)))):
         yield _text(middle, top + _HEIGHT + 14 + number * 12, line, 10, anchor="middle")
 
 

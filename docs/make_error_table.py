@@ -17,7 +17,9 @@ BEGIN = "<!-- made by docs/make_error_table.py -->\n"
 END = "<!-- end of what it made -->\n"
 
 
-def tree(base: type[SocketError] = SocketError, depth: int = 0) -> Iterator[tuple[int, type]]:
+def tree(
+    base: type[SocketError] = SocketError, depth: int = 0
+) -> Iterator[tuple[int, type[SocketError]]]:
     """``base`` and the public classes below it, each with its depth, in order of definition."""
     yield depth, base
     for error in base.__subclasses__():
@@ -25,7 +27,7 @@ def tree(base: type[SocketError] = SocketError, depth: int = 0) -> Iterator[tupl
             yield from tree(error, depth + 1)
 
 
-def other_bases(error: type) -> str:
+def other_bases(error: type[SocketError]) -> str:
     """What else the class is, for those who catch by the names they know."""
     names = [
         f"`{'' if base.__module__ == 'builtins' else 'trio.'}{base.__name__}`"
@@ -35,7 +37,7 @@ def other_bases(error: type) -> str:
     return ", ".join(names)
 
 
-def purpose(error: type) -> str:
+def purpose(error: type[SocketError]) -> str:
     """The first sentence of the docstring, without the number and in Markdown."""
     paragraph, _, _ = (error.__doc__ or "").partition("\n\n")
     text = " ".join(paragraph.split()).replace("``", "`")

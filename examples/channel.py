@@ -2,7 +2,14 @@
 
 import trio
 
-from trio_xsock import Connected, DataAvailable, ErrorOccurred, SendComplete, ServerSocket, TCPSocket
+from trio_xsock import (
+    Connected,
+    DataAvailable,
+    ErrorOccurred,
+    SendComplete,
+    ServerSocket,
+    TCPSocket,
+)
 
 
 async def greet(sock: TCPSocket) -> None:

@@ -21,7 +21,7 @@ async def postpone(progress: EventChannel, scope: trio.CancelScope, seconds: flo
 
 async def slow_reader(sock: TCPSocket) -> None:
     """Take a little every now and then, and at last nothing any more."""
-    for _ in range(20):
+    for _ in range(25):
         await sock.receive_exactly(500_000)
         await trio.sleep(0.05)
     await trio.sleep_forever()
@@ -35,7 +35,7 @@ async def main() -> None:
             await sock.connect()
             began = trio.current_time()
             try:
-                await send_unless_stalled(sock, bytes(100_000_000), seconds=0.5)
+                await send_unless_stalled(sock, bytes(100_000_000), seconds=0.8)
             except trio.TooSlowError:
                 print(f"stalled after {sock.bytes_sent} bytes")
             print("took longer than the time-out:", trio.current_time() - began > 1)

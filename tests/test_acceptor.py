@@ -15,40 +15,17 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import EventRecorder, RawPeer, raw_listener, until
+from tests.support import RawPeer, raw_listener, until
+from tests.support.flaky import FlakyListener
 from trio_xsock import (
     OpenDriverError,
     OutOfMemoryError,
-    ServerSocket,
     SocketError,
     _acceptor,
-    _server,
 )
 from trio_xsock._acceptor import Acceptor, _prepared
 from trio_xsock._keeper import Keeper
 from trio_xsock._readiness import release_readiness
-
-
-class FlakyListener(socket.socket):
-    """A real listening socket whose ``accept`` does what the test says, first.
-
-    Attributes:
-        script: errors to raise, and ``None`` for what really comes.
-        calls: how often ``accept`` was called.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(fileno=sock.detach())
-        self.setblocking(False)
-        self.script: list[OSError | None] = []
-        self.calls = 0
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        self.calls += 1
-        error = self.script.pop(0) if self.script else None
-        if error is not None:
-            raise error
-        return super().accept()
 
 
 class Host:
@@ -430,29 +407,3 @@ class LineReader:
             self._rest += data
         line, _, self._rest = self._rest.partition(b"\n")
         return line.decode()
-
-
-async def test_a_server_goes_on_after_an_outage(
-    monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
-) -> None:
-    """The same with a server around it: pauses, reports to its handler, serves again."""
-    listeners: list[FlakyListener] = []
-
-    def open_listeners(*args: Any, **options: Any) -> list[Any]:
-        listeners.extend(FlakyListener(sock) for sock in original(*args, **options))
-        return list(listeners)
-
-    original = _server.open_listeners
-    monkeypatch.setattr(_server, "open_listeners", open_listeners)
-    recorder = EventRecorder()
-    async with ServerSocket(address="127.0.0.1", handler=recorder) as server:
-        await server.listen()
-        listeners[0].script = [OSError(errno.EMFILE, "too many")] * 3
-        with await RawPeer.connect(server.port) as peer:
-            for tries, pause in enumerate([0.1, 0.2, 0.4], 1):
-                await until(lambda tries=tries: listeners[0].calls == tries)
-                mock_clock.jump(pause)
-            sock = await server.accept()
-            assert sock.remote_port == peer.port
-        assert [error.errno for error in recorder.errors] == [errno.EMFILE]
-        assert server.is_listening

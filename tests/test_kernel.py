@@ -68,3 +68,13 @@ def test_elsewhere_there_is_no_such_number(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "platform", "somewhere else")
     with socket.socket() as sock:
         assert unacknowledged_bytes(sock) is None
+
+
+def test_a_transport_may_count_by_itself() -> None:
+    """What is no socket of the OS's is asked, and the OS is not."""
+
+    class Memory:
+        def unacknowledged_bytes(self) -> int:
+            return 7
+
+    assert unacknowledged_bytes(Memory()) == 7

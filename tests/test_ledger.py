@@ -16,7 +16,7 @@ FILES = [bytes(range(n, n + 100)) for n in (0, 100)]
 """What the files 0 and 1 of the model hold."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Entry:
     """What the model knows of one ticket."""
 
@@ -229,7 +229,9 @@ programs = st.lists(
             st.sampled_from([0, 0.5, 1, 1, 1]),
         ),
         st.tuples(st.just("remove"), st.integers(0, 9)),
-        st.tuples(st.sampled_from(["abort", "end", "end", "hold", "release", "give_up", "take_back"])),
+        st.tuples(
+            st.sampled_from(["abort", "end", "end", "hold", "release", "give_up", "take_back"])
+        ),
     ),
     max_size=40,
 )
@@ -238,6 +240,10 @@ programs = st.lists(
 @given(programs)
 @example([("hold",), ("feed", 5), ("queue", 3), ("send", 65536, 1), ("feed", 2), ("send", 9, 1)])
 @example([("announce", 9), ("feed", 5), ("queue", 3), ("send", 65536, 1), ("send", 65536, 1)])
+@example([("announce", 9), ("feed", 9), ("send", 4, 1), ("send", 4, 1), ("send", 4, 1)])
+@example([("queue", 5), ("take_back",), ("take_back",), ("end",), ("queue", 5), ("send", 9, 1)])
+@example([("reserve", 5), ("take_back",), ("queue", 3), ("take_back",), ("send", 9, 1)])
+@example([("queue", 5), ("send", 2, 1), ("take_back",), ("abort",), ("queue", 5), ("take_back",)])
 @example([("queue", 5), ("file", 0, 7, 9), ("queue", 1), ("send", 99, 1), ("send", 4, 1)])
 @example([("file", 1, 0, 9), ("send", 4, 1), ("give_up",), ("feed", 2), ("send", 9, 1)])
 @example([("queue", 20), ("send", 7, 1), ("queue", 20), ("send", 7, 1), ("send", 99, 1)])
@@ -304,15 +310,15 @@ def test_a_million_tiny_writes_are_few_objects() -> None:
     """FAULTS F22: memory and time are those of the bytes, not of the writes."""
     ledger = SendLedger()
     begin = time.process_time()
-    for _ in range(200_000):
+    for _ in range(20_000):
         ledger.queue(b"x")
     assert time.process_time() - begin < 5
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        for _ in range(50_000):
+        for _ in range(20_000):
             ledger.queue(b"x")
-        assert tracemalloc.get_traced_memory()[0] - before < 200_000
+        assert tracemalloc.get_traced_memory()[0] - before < 80_000
     finally:
         tracemalloc.stop()
     begin, sent = time.process_time(), 0
@@ -320,6 +326,6 @@ def test_a_million_tiny_writes_are_few_objects() -> None:
         assert not isinstance(chunk, FileRange)
         sent += len(chunk)
         ledger.account(len(chunk))
-    assert sent == 250_000
+    assert sent == 40_000
     assert time.process_time() - begin < 5
-    assert ledger.end_batch() == Batch(250_000, 0)
+    assert ledger.end_batch() == Batch(40_000, 0)

@@ -64,10 +64,10 @@ class Block:
         assert body is not None
         try:
             absorbed = body.__exit__(type(exc) if exc else None, exc, _traceback_of(exc))
-        except BaseException as rest:
+        except BaseException as rest:  # noqa: ASYNC103 - what is left is for raise_errors
             # Trio copies groups to take our cancellation out of them. If there was none inside,
             # what the body raised is still the object to go on with.
-            return rest if _holds_cancelled(exc) else exc  # noqa: ASYNC103 - see raise_errors
+            return rest if _holds_cancelled(exc) else exc  # noqa: ASYNC104
         return None if absorbed else exc
 
     async def close_nursery(self) -> BaseException | None:
@@ -80,8 +80,8 @@ class Block:
             return None
         try:
             await self._manager.__aexit__(None, None, None)
-        except BaseException as exc:
-            return _single(exc)  # noqa: ASYNC103 - raised by raise_errors
+        except BaseException as exc:  # noqa: ASYNC103 - for raise_errors, too
+            return _single(exc)  # noqa: ASYNC104, ASYNC910
         return None
 
     def raise_errors(

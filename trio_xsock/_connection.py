@@ -8,8 +8,8 @@ from typing import Any
 import trio
 
 from ._dial import dial
-from ._endpoint import address_text, check_port, format_endpoint
 from ._ending import Ending
+from ._endpoint import address_text, check_port, format_endpoint
 from ._errors import ConnectError, InvalidStateError, SocketClosedError, SocketError
 from ._events import Connected, ErrorOccurred
 from ._guard import protect_from_ki

@@ -41,7 +41,7 @@ class Ending(Outlet):
         error = LostConnectionError(
             f"{self._endpoint()}: the peer closed the connection", reason=LossReason.REMOTE_CLOSED
         )
-        both_ended = self._output_ended and not self._ledger.left
+        both_ended = self._output_ended and not self._ledger.open
         half_close = self._may_half_close() or self._output_ended
         if not half_close:
             self._sender_refusal = error
@@ -113,7 +113,7 @@ class Ending(Outlet):
 
     def _end_channels(self) -> None:
         """Iteration over events ends once the peer's end is announced and all is sent."""
-        if self._loss_announced and not self._ledger.left:
+        if self._loss_announced and not self._ledger.open:
             self._hub.end()
 
     def close(self) -> None:
@@ -209,7 +209,7 @@ class Ending(Outlet):
 
     def _advance_closing(self) -> None:
         """The queue is empty, or may be: end our direction, then ourselves."""
-        if self._ledger.left:
+        if self._ledger.open:
             return
         self._send_fin()
         transport = self._transport

@@ -24,10 +24,14 @@ import trio
 from ._guard import Parking, protect_from_ki
 
 _EVENTS_PER_BATCH = 256
-_BATCHES_PER_PASS = 8
 _SECONDS_PER_PASS = 0.0005
-_SHORT_WAIT = 0.00005
-_MOST_CREDIT = 8
+"""How long steps are called on end before other tasks have their turn."""
+_LOOKING = 0.00003
+"""How long to look for the answer of a peer on this or a near machine."""
+_MOST_CREDIT = 4
+"""Looks in vain before there are no more."""
+_TRY_AGAIN = 64
+"""Waits without a look before one is tried again."""
 
 _READ = 1  # EPOLLIN and EPOLLOUT; `select` has the names on Linux only
 _WRITE = 4
@@ -39,12 +43,14 @@ _current: trio.lowlevel.RunVar[EpollHub | None] = trio.lowlevel.RunVar("trio_xso
 class EpollHub:
     """The epoll set of one Trio run and the task that serves it."""
 
-    __slots__ = ("_epoll", "_scope", "_stopped", "_users", "_watches")
+    __slots__ = ("_credit", "_epoll", "_scope", "_stopped", "_users", "_waits", "_watches")
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watches: dict[int, EpollWatch] = {}
         self._users = 0
+        self._credit = 0
+        self._waits = 0
         self._scope = trio.CancelScope()
         self._stopped: Parking[None] = Parking()
         trio.lowlevel.spawn_system_task(self._run, name="trio_xsock readiness hub")
@@ -100,45 +106,73 @@ class EpollHub:
                 trio.lowlevel.notify_closing(self._epoll.fileno())
                 self._epoll.close()
                 self._stopped.unpark()
-        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _serve(self) -> None:
         """Wait and dispatch, for ever.
 
-        A peer that answers at once is served without going through Trio's own wait again:
-        after a batch there is one more look. A wait that was short earns credit for that, a
-        look in vain costs it, so that sparse traffic does without.
+        A peer that answers at once is served without going through Trio's own wait again, which
+        costs more than all the rest of a small message. So there is one more look after tasks
+        that were woken have run, and while nobody else has anything to do, the hub looks for a
+        few microseconds on end. What that brings is kept as credit: a look in vain costs it, so
+        that sparse traffic does without.
         """
         fileno = self._epoll.fileno()
-        credit = 0
         while True:
-            began = perf_counter()
             await trio.lowlevel.wait_readable(fileno)
-            if perf_counter() - began < _SHORT_WAIT:
-                credit = min(credit + 1, _MOST_CREDIT)
-            while self._dispatch():
-                if not credit:
+            may_look = True
+            while True:
+                tasks_woken = Parking.wakes
+                more = self._dispatch(may_look)
+                if Parking.wakes != tasks_woken:  # they go first
+                    may_look = False
+                elif more or (not may_look and self._credit > 0):
+                    may_look = True
+                else:
                     break
                 await trio.lowlevel.checkpoint()
-            else:
-                credit = max(credit - 1, 0)
 
-    def _dispatch(self) -> bool:
-        """Call the steps of all that is ready, for a bounded while; whether anything was."""
+    def _dispatch(self, may_look: bool) -> bool:
+        """Call the steps of all that is ready, for a bounded while.
+
+        Args:
+            may_look: nobody else has anything to do that we know of.
+
+        Returns:
+            Whether there may be more: the time was up, or tasks were woken.
+        """
         poll, watches = self._epoll.poll, self._watches
-        until = 0.0
-        for _ in range(_BATCHES_PER_PASS):
+        tasks_woken = Parking.wakes
+        looking_until = 0.0
+        began = perf_counter()
+        while True:
             ready = poll(0, _EVENTS_PER_BATCH)
-            if not ready:
-                return until > 0.0
-            # A step may close other sockets of this batch and have their numbers used again:
-            # an event is for the watch that had the number when the OS told of it.
-            for watch, mask in [(watches[fileno], mask) for fileno, mask in ready]:
-                watch.dispatch(mask)
-            now = perf_counter()
-            until = until or now + _SECONDS_PER_PASS
-            if now >= until:
-                break
+            if ready:
+                # A step may close other sockets of this batch and have their numbers used
+                # again: an event is for the watch that had the number when the OS told of it.
+                for watch, mask in [(watches[fileno], mask) for fileno, mask in ready]:
+                    watch.dispatch(mask)
+                if looking_until:
+                    self._credit = _MOST_CREDIT
+                    looking_until = 0.0
+                if Parking.wakes != tasks_woken or perf_counter() - began > _SECONDS_PER_PASS:
+                    return True
+            elif not looking_until:
+                if not (may_look and self._has_credit()):
+                    return False
+                looking_until = perf_counter() + _LOOKING
+            elif perf_counter() > looking_until:
+                self._credit -= 1
+                return False
+
+    def _has_credit(self) -> bool:
+        """Whether to look on for a few microseconds: it has paid lately, or is tried again."""
+        if self._credit > 0:
+            return True
+        self._waits += 1
+        if self._waits < _TRY_AGAIN:
+            return False
+        self._waits = 0
+        self._credit = 1
         return True
 
 
@@ -184,7 +218,7 @@ class EpollWatch:
                 self._read_step()
             if self._mask & _WRITE and mask & ~_READ:
                 self._write_step()
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
             self._failed(exc)
 
     def reading(self, wanted: bool, /) -> None:

@@ -182,8 +182,7 @@ class _Descriptor:
         finally:
             with self._lock:
                 self.fileno = fileno
-                if self._closed:  # the thread was given up
-                    os.close(fileno)
+                self._close_if_unused()
 
     @property
     def seekable(self) -> bool:
@@ -204,14 +203,17 @@ class _Descriptor:
         finally:
             with self._lock:
                 self._in_use = False
-                if self._closed:
-                    os.close(self.fileno)
+                self._close_if_unused()
 
     def close(self) -> None:
+        """To be called once."""
         with self._lock:
-            if not self._closed and not self._in_use and self.fileno >= 0:
-                os.close(self.fileno)
             self._closed = True
+            self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._closed and not self._in_use and self.fileno >= 0:
+            os.close(self.fileno)
 
 
 class _OnDisk(FileSource):
@@ -305,9 +307,7 @@ class _Opened(FileSource):
         data = read(count)
         if data is None:
             raise BlockingIOError(errnos.EAGAIN, f"nothing can be read now from {self._file!r}")
-        if not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(f"{self._file!r} gave {type(data).__name__}, not bytes")
-        return bytes(data)
+        return bytes(memoryview(data))  # text is refused
 
     def close(self) -> None:
         """It stays open."""

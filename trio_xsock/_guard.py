@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack
+from typing import Any, ClassVar, Generic, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
@@ -49,6 +49,9 @@ class Parking(Generic[T]):
     """
 
     __slots__ = ("_done", "_error", "_task", "_value")
+
+    wakes: ClassVar[int] = 0
+    """How many tasks were ever rescheduled; the readiness hub lets them run first."""
 
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
@@ -97,6 +100,7 @@ class Parking(Generic[T]):
         self._value = value
         task, self._task = self._task, None
         if task is not None:
+            Parking.wakes += 1
             trio.lowlevel.reschedule(task)
 
     def fail(self, error: BaseException) -> None:

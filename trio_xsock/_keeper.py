@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
-from ._guard import await_unprotected, protect_from_ki
+from ._guard import Parking, await_unprotected, protect_from_ki
 
 if TYPE_CHECKING:
     from ._epoll import EpollHub
@@ -137,6 +137,7 @@ class Keeper:
         self._woken = True
         if self._parked is not None:
             task, self._parked = self._parked, None
+            Parking.wakes += 1
             trio.lowlevel.reschedule(task)
         elif not self._running and not self._ended:
             self._running = True
@@ -170,12 +171,10 @@ class Keeper:
         self._ended = True
         self.cancel_user_tasks("the socket's block was left")
         self.wake()
-        if self._tasks:
+        if self._tasks:  # noqa: ASYNC910 - the nursery that is left next has a checkpoint
             self._finished = trio.Event()
             with trio.CancelScope(shield=True):
                 await self._finished.wait()
-        else:
-            await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _run_user_task(
         self,

@@ -153,7 +153,9 @@ class Link(SocketCore):
         self._closings: list[Parking[None]] = []
         self._remote_address = ""
         self._remote_port = 0
-        self._bytes_in = self._bytes_out = self._read_pauses = 0
+        self._bytes_in: int = 0
+        self._bytes_out: int = 0
+        self._read_pauses: int = 0
         self._closed_by_us = False
         self._owner: Owner | None = None
         self._borrower: Borrower | None = None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket as stdlib_socket
+import ssl
 from collections.abc import Sequence
 from typing import Any, Self
 
 import trio
 
 from ._acceptor import Acceptor
-from ._errors import SocketError
+from ._errors import InvalidStateError, SocketClosedError, SocketError
 from ._events import ErrorOccurred
 from ._guard import protect_from_ki
 from ._listen import listen_addresses, open_listeners
@@ -49,18 +50,21 @@ class ListeningCalls(WatchedConnection):
         self._begin(Move.LISTEN)
         self._reset()
         self._closed_by_us = False
+        scope = self._connect_scope = trio.CancelScope()
         try:
-            addresses = await listen_addresses(
-                "", self._port, interface=self._network_interface
-            )
-            if self._state is not SocketState.LISTENING:
-                raise self._closed_error()
-            listeners = open_listeners(addresses, backlog=1)
-        except BaseException:
-            if self._state is SocketState.LISTENING:
+            with scope:
+                interface = self._network_interface
+                addresses = await listen_addresses("", self._port, interface=interface)
+                if self._connect_scope is scope:
+                    self._await_peer(open_listeners(addresses, backlog=1))
+                    self._connect_scope = None
+                    return
+        finally:
+            if self._connect_scope is scope:  # it failed, or was cancelled
+                self._connect_scope = None
                 self._state = next_state(self._state, Move.FAIL)
-            raise
-        self._await_peer(listeners)
+                self._hub.end()
+        raise SocketClosedError(f"{self!r}: closed while it began to listen")
 
     def _await_peer(self, listeners: Sequence[stdlib_socket.socket]) -> None:
         assert self._keeper is not None
@@ -80,10 +84,12 @@ class ListeningCalls(WatchedConnection):
         self._schedule_pump()
 
     def _accepting_failed(self, error: SocketError, final: bool) -> None:
-        self._last_error = error
-        self._post_if_active(ErrorOccurred, error)
         if final:
+            self._announce_loss(error)
             self._release()
+        else:
+            self._last_error = error
+            self._post_if_active(ErrorOccurred, error)
 
     def _stop_listening(self) -> None:
         acceptor, self._acceptor = self._acceptor, None
@@ -131,11 +137,16 @@ class ListeningCalls(WatchedConnection):
             options: as for the constructor, without address and port.
 
         Raises:
-            TypeError: not a ``socket.socket``, or a wrong option.
+            TypeError: not a ``socket.socket``, one that does TLS, or a wrong option.
             ValueError: not a stream socket, or neither connected nor listening.
+
+        Raises (entering the block):
+            InvalidStateError: the socket was closed meanwhile.
         """
         if not isinstance(sock, stdlib_socket.socket):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"sock must be a socket.socket, not {type(sock).__name__}")
+        if isinstance(sock, ssl.SSLSocket):
+            raise TypeError("sock must be a plain socket; what speaks TLS here is SSLSocket")
         if sock.type != stdlib_socket.SOCK_STREAM or not (_is_listening(sock) or _peer(sock)):
             raise ValueError(f"sock must be a stream socket, connected or listening, not {sock!r}")
         socket = cls(**options)
@@ -144,9 +155,17 @@ class ListeningCalls(WatchedConnection):
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
-        given, self._given = self._given, None
+        given = self._given
         if given is not None:
-            self._take_over(given)
+            try:
+                if given.fileno() < 0:
+                    text = "the socket given to from_socket() was closed"
+                    raise InvalidStateError(f"{self!r}: {text}")
+                self._take_over(given)
+            except BaseException as exc:
+                # Its waits are shielded.
+                await self.__aexit__(type(exc), exc, exc.__traceback__)  # noqa: ASYNC102
+                raise
         return self
 
     def _take_over(self, given: stdlib_socket.socket) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 _FOR_EVER = 1e300
 """Seconds; a larger int may not fit a float."""
@@ -82,7 +82,7 @@ def check_keepalive(value: Any) -> tuple[int, int, int] | None:
         return None
     if not isinstance(value, tuple | list) or len(value) != 3:
         raise TypeError(f"keepalive must be (idle, interval, count) or None, not {value!r}")
-    idle, interval, count = value
+    idle, interval, count = cast("tuple[Any, Any, Any]", value)
     return (
         _check_at_most("keepalive's idle time", idle, _LONGEST_KEEPALIVE),
         _check_at_most("keepalive's interval", interval, _LONGEST_KEEPALIVE),

@@ -51,7 +51,8 @@ class Outlet(Intake):
     def _send_some(self) -> bool:
         if self._blocked or not self._ledger.left or self._transport is None:
             return False
-        payload = self._ledger.take_back()
+        waited_for = self._output_ended or self._flushers  # the end of this batch, by somebody
+        payload = None if waited_for else self._ledger.take_back()
         if payload is not None:
             self._offer(payload)
             if not self._ledger.left:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import overload
 
 from ._guard import protect_from_ki
+from ._listening import ListeningCalls
 from ._options import check_count
 from ._state import SocketState
-from ._listening import ListeningCalls
 
 
 @protect_from_ki

@@ -222,7 +222,7 @@ class SendCalls(ReceiveCalls):
     async def _wait_until_flushed(self) -> None:
         """Park until the queue is empty; raises if that is because it was dropped at the end."""
         parking: Parking[None] = Parking()
-        if self._ledger.left:
+        if self._ledger.open:
             self._flushers.append(parking)
             self._send_now()
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import trio
@@ -67,7 +68,15 @@ class ServerSocket(Supervision[S], trio.abc.Listener[S]):
         TypeError, ValueError: another option is of a wrong type, or out of its range.
     """
 
-    __slots__ = ("_address", "_backlog", "_left", "_network_interface", "_port", "_reuse_port")
+    __slots__ = (
+        "_address",
+        "_backlog",
+        "_guests",
+        "_left",
+        "_network_interface",
+        "_port",
+        "_reuse_port",
+    )
 
     _HANDLER_METHODS = ("on_error",)
 
@@ -100,6 +109,7 @@ class ServerSocket(Supervision[S], trio.abc.Listener[S]):
         self._backlog = backlog
         self._reuse_port = reuse_port
         self._left = False  # the block is being left
+        self._guests: list[trio.lowlevel.Task] = []  # those who entered it once more
 
     # Facts
 
@@ -164,10 +174,42 @@ class ServerSocket(Supervision[S], trio.abc.Listener[S]):
         endpoint = format_endpoint(self._address or "*", self.port)
         return f"<ServerSocket {state} on {endpoint}, {len(self._connections)} connections>"
 
-    # Listening
+    # The block
 
     async def __aenter__(self) -> Self:
-        return await super().__aenter__()
+        """Open the server's block; a checkpoint.
+
+        Inside of it, what takes a ``trio.abc.Listener`` may enter it once more, as
+        ``trio.serve_listeners`` does; that closes the server at its end.
+
+        Raises:
+            InvalidStateError: the block has been left.
+        """
+        if self._block is None or self._left:
+            return await super().__aenter__()
+        self._guests.append(trio.lowlevel.current_task())
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the server, and let out what failed; see ``aclose`` and ``close``."""
+        task = trio.lowlevel.current_task()
+        if task not in self._guests:
+            await super().__aexit__(exc_type, exc, traceback)
+            return
+        self._guests.remove(task)
+        if exc is not None:
+            self.close()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await self.aclose()
+
+    # Listening
 
     async def listen(self) -> None:
         """Start to listen; ``port`` is known when this returns. Xojo: ``Listen``.

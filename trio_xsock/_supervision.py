@@ -28,24 +28,25 @@ class Service(Generic[S]):
         handler: the user's.
         nursery: where the handlers run.
         run: runs one of them to its end.
+        escaped: collects what has to leave ``serve``.
 
     Attributes:
         handler: as above.
         parking: where ``serve`` waits; is given the error that stopped the listening, if any.
-        escaped: what has to leave ``serve``.
     """
 
-    __slots__ = ("_context", "_nursery", "_run", "escaped", "handler", "parking")
+    __slots__ = ("_context", "_escaped", "_nursery", "_run", "handler", "parking")
 
     def __init__(
         self,
         handler: Callable[[S], Awaitable[object]],
         nursery: trio.Nursery,
         run: Callable[[Service[S], S], Awaitable[None]],
+        escaped: list[BaseException],
     ) -> None:
         self.handler: Callable[[S], Awaitable[object]] = handler
         self.parking: Parking[SocketError] = Parking()
-        self.escaped: list[BaseException] = []
+        self._escaped = escaped
         self._nursery = nursery
         self._run: Callable[[Service[S], S], Awaitable[None]] = run
         # Connections arrive in tasks of the library's; handlers are children of this one.
@@ -57,19 +58,8 @@ class Service(Generic[S]):
 
     def escape(self, error: BaseException) -> None:
         """Cancel everything and let ``error`` leave ``serve``."""
-        self.escaped.append(error)
+        self._escaped.append(error)
         self._nursery.cancel_scope.cancel("a connection's handler failed")
-
-    def raise_escaped(self) -> None:
-        """Raise what has to leave, one error as itself."""
-        errors, self.escaped = self.escaped, []
-        try:
-            if len(errors) > 1:
-                raise BaseExceptionGroup("several errors leave serve()", errors)
-            if errors:
-                raise errors[0]
-        finally:
-            del errors  # they refer to this frame
 
 
 @protect_from_ki
@@ -98,10 +88,10 @@ class Supervision(Roster[S]):
         port: int,
     ) -> None:
         """Serve until listening stops; see ``ServerSocket.serve``."""
-        escaping: Service[S] | None = None
+        escaped: list[BaseException] = []
         try:
             async with trio.open_nursery() as nursery:
-                escaping = service = Service(handler, nursery, self._run_handler)
+                service = Service(handler, nursery, self._run_handler, escaped)
                 task_status.started(port)
                 self._enter_service(service)
                 try:
@@ -112,10 +102,9 @@ class Supervision(Roster[S]):
                     service.escape(exc)  # noqa: ASYNC103 - raised below
                 else:
                     if failure is not None:
-                        service.escaped.append(failure)
+                        escaped.append(failure)
         finally:
-            if escaping is not None:
-                escaping.raise_escaped()
+            _raise_all(escaped)
 
     def _enter_service(self, service: Service[S]) -> None:
         """Let ``service`` have what waits, and what comes."""
@@ -208,6 +197,19 @@ class Supervision(Roster[S]):
     def _cancel_handlers(self) -> None:
         for _, scope in self._serving.values():
             scope.cancel("the server was closed")
+
+
+def _raise_all(errors: list[BaseException]) -> None:
+    """Raise what is in ``errors``, a single one as itself; empties the list."""
+    taken = errors[:]
+    errors.clear()
+    try:
+        if len(taken) > 1:
+            raise BaseExceptionGroup("several errors leave serve()", taken)
+        if taken:
+            raise taken[0]
+    finally:
+        del taken  # their tracebacks refer to this frame
 
 
 def _without_cancelled(exc: BaseException) -> BaseException | None:

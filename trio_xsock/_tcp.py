@@ -7,10 +7,10 @@ from typing import Self
 import trio
 
 from ._channel import EventChannel
+from ._file_sending import FileCalls
 from ._guard import protect_from_ki
 from ._interface import NetworkInterface
 from ._options import check_optional_bool, check_positive
-from ._file_sending import FileCalls
 
 
 @protect_from_ki

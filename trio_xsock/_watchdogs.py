@@ -42,7 +42,7 @@ class WatchedConnection(Connection):
     ) -> None:
         self._active_at = 0.0
         self._sample_at = math.inf
-        self._sampled_bytes = 0
+        self._sampled_bytes: int = 0  # that had been sent when nothing was in flight
         self._keepalive = check_keepalive(keepalive)
         self._idle_timeout = check_optional_seconds("idle_timeout", idle_timeout)
         seconds = check_optional_seconds("unacknowledged_timeout", unacknowledged_timeout)

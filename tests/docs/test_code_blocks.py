@@ -4,7 +4,7 @@ A block that calls ``trio.run`` is a whole program. The others are pieces of one
 public names, ``sock`` and ``peer`` as the two ends of a new connection and ``server`` as where
 it came in, and what earlier pieces of the page have defined. A block of ``text`` that follows,
 with nothing or a line ending in a colon between, is what must be printed; ``…`` stands for
-anything. A page can also show a file of ``examples/``, which tests of its own run.
+anything. A page can also show a file of ``examples/``, or a test, which run by themselves.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def translate(block: Block, page: Path) -> CodeType:
     """Compile a block so that tracebacks show the lines of the page."""
     source = "\n" * (block.line - 1) + block.text
     flags = 0 if is_program(block) else ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    return compile(source, str(page), "exec", flags=flags, dont_inherit=True)
+    code: CodeType = compile(source, str(page), "exec", flags=flags, dont_inherit=True)
+    return code
 
 
 def is_program(block: Block) -> bool:
@@ -108,11 +109,19 @@ def test_blocks_are_known(page: Path) -> None:
         kind, _, argument = block.info.partition(" ")
         if kind == "{literalinclude}":
             shown = (page.parent / argument).resolve()
-            assert shown.parent == ROOT / "examples"
-            assert shown.stem in PRINTED
+            check_is_run(shown)
             check_options(block, shown)
         else:
             assert kind in known, f"line {block.line}"
+
+
+def check_is_run(shown: Path) -> None:
+    """A file that a page shows is an example that runs as a test, or a test itself."""
+    if shown.name.startswith("test_"):
+        assert ROOT / "tests" in shown.parents
+    else:
+        assert shown.parent == ROOT / "examples"
+        assert shown.stem in PRINTED
 
 
 def check_options(block: Block, shown: Path) -> None:
@@ -126,6 +135,17 @@ def check_options(block: Block, shown: Path) -> None:
     for name in ("start-at", "end-before"):
         assert options.pop(name, "") in source
     assert options.keys() <= {"caption", "dedent"}
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=name_of)
+def test_shown_output_is_that_of_the_example(page: Path) -> None:
+    """What a page shows as printed by an example is what the example's own test expects."""
+    for block in blocks(page):
+        command, _, output = block.text.partition("\n")
+        found = re.fullmatch(r"\$ python examples/(\w+)\.py", command)
+        if block.info == "console" and found is not None:
+            lines = [line for line in output.splitlines() if line.strip() != "…"]
+            assert re.fullmatch("\n".join(PRINTED[found[1]]), "\n".join(lines))
 
 
 @pytest.mark.parametrize("page", pages(".rst"), ids=name_of)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import trio_xsock
+import trio_xsock.testing
 
 from .pages import DOCS
 
@@ -43,6 +44,16 @@ FAMILY = {
         "DelimiterNotFoundError",
     ],
     "network": ["NetworkInterface", "network_interfaces", "network_interface"],
+    "testing": [
+        "socket_pair",
+        "memory_socket_pair",
+        "delay",
+        "drop",
+        "cut",
+        "stall",
+        "RecordingHandler",
+        "HandlerCall",
+    ],
 }
 """The pages in their order, and what each describes: first the sockets, then what they give."""
 
@@ -58,11 +69,12 @@ def entries(page: str) -> list[str]:
 
 
 def public_names() -> Iterator[str]:
-    """What the package exports."""
-    for name, value in vars(trio_xsock).items():
-        is_module = getattr(value, "__spec__", None) is not None
-        if not name.startswith("_") and not is_module:
-            yield name
+    """What the package and its module for tests export."""
+    for module in (trio_xsock, trio_xsock.testing):
+        for name, value in vars(module).items():
+            is_module = getattr(value, "__spec__", None) is not None
+            if not name.startswith("_") and not is_module:
+                yield name
 
 
 def test_every_public_name_has_one_entry() -> None:

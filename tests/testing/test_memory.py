@@ -17,7 +17,7 @@ from tests.support import raw_pair
 from trio_xsock.testing._memory import ADDRESSES, memory_transports
 
 SIDES = (0, 1)
-PATIENCE = 1.0
+PATIENCE = 0.5
 
 
 def outcome(call: Callable[[], object]) -> object:
@@ -53,7 +53,7 @@ operations = st.lists(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels have other habits")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(operations)
 def test_does_what_the_kernel_does(program: list[tuple[int, str, int]]) -> None:
     """Any sequence of calls has the outcomes that it has on a connection over loopback."""

@@ -109,7 +109,8 @@ class MemoryTransport:
         wire = self._incoming
         if wire.data:
             return wire.take(count, peek=bool(flags & stdlib_socket.MSG_PEEK))
-        self._raise_error()
+        if not wire.ended:  # else an error that came after the end is for senders
+            self._raise_error()
         if wire.ended or wire.dead:
             return b""
         raise os_error(errnos.EAGAIN)
@@ -157,7 +158,8 @@ class MemoryTransport:
         incoming.data.clear()
         if reset and not self._is_over():
             outgoing.reset()
-        outgoing.ended = True
+        elif not incoming.dead:
+            outgoing.end()
         outgoing.changed()
 
     def _is_over(self) -> bool:
