@@ -2,13 +2,16 @@
 
 The oracles of FAULTS 2.0: descriptors (O1) and threads (O3) of the process are looked at when all
 fixtures of a test were torn down; tasks (O2) and the thread limiter (O3) at the end of each Trio
-run. Warnings (O5) and the time-out (O10) are in the configuration of pytest.
+run. Warnings (O5) and the time-out (O10) are in the configuration of pytest; Trio runs are
+cancelled a little before that, because pytest-timeout leaves wrecks of them behind, which then
+make other tests fail.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
+import math
 import os
 import sys
 import threading
@@ -27,8 +30,12 @@ pytest.register_assert_rewrite("tests.support")
 PATIENCE = 2.0
 """Seconds for threads that nobody waits for any more (look-ups) to end."""
 
+TIME_IN_TRIO = 0.8
+"""Share of a test's time-out after which its Trio runs are cancelled."""
+
 _run = trio.run
 _problems: list[str] = []
+_deadline = math.inf  # of the running test, on time.monotonic
 
 
 @pytest.hookimpl(trylast=True)
@@ -40,8 +47,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves descriptors, threads, tasks or limiter tokens behind."""
+    global _deadline
+    _deadline = time.monotonic() + TIME_IN_TRIO * time_limit(request.node)
     _problems.clear()
     threads = set(threading.enumerate())
     descriptors = count_descriptors()
@@ -60,14 +69,27 @@ def nothing_left_behind() -> Iterator[None]:
         pytest.fail("; ".join(dict.fromkeys(_problems)), pytrace=False)
 
 
+def time_limit(item: pytest.Item) -> float:
+    """The seconds after which pytest-timeout ends a test."""
+    marker = item.get_closest_marker("timeout")
+    if marker is not None:
+        limit = marker.args[0] if marker.args else marker.kwargs.get("timeout")
+    else:
+        limit = item.config.getoption("timeout", None) or item.config.getini("timeout")
+    return float(limit or 0) or math.inf
+
+
 def checked_run(async_fn: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
     """``trio.run``, and a look at what is left when the main task has ended."""
 
     @functools.wraps(async_fn)
     async def main(*args: Any) -> Any:
         before = trio.lowlevel.current_statistics().tasks_living
+        # With a clock that jumps, seconds mean nothing.
+        limit = math.inf if options.get("clock") else max(0.0, _deadline - time.monotonic())
         try:
-            return await async_fn(*args)
+            with trio.fail_after(limit):
+                return await async_fn(*args)
         finally:
             # Trio itself sees to it that no tasks but those of the system are left by now.
             after = trio.lowlevel.current_statistics().tasks_living

@@ -122,4 +122,14 @@ def test_what_was_is_forgotten_when_all_is_acknowledged() -> None:
 )
 def test_samples_are_taken_often_enough(timeout: float, interval: float) -> None:
     """An eighth of the time, but neither all the time nor less than once a second."""
-    assert DeadPeerDetector(timeout).interval == pytest.approx(interval)
+    assert DeadPeerDetector(timeout).next_look(10.0) == pytest.approx(10.0 + interval)
+
+
+def test_the_last_look_is_in_time() -> None:
+    """It is taken when the time is up, not an eighth of it later, but never at once again."""
+    detector = DeadPeerDetector(3.0)
+    assert not any(verdicts(detector, (10.0, retransmitting(0.0)), (12.9, retransmitting(2.9))))
+    assert detector.next_look(12.9) == 13.0
+    assert not detector.observe(12.995, retransmitting(2.995))
+    assert detector.next_look(12.995) == pytest.approx(13.015)
+    assert detector.observe(13.015, retransmitting(3.015))

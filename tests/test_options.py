@@ -51,8 +51,7 @@ GOOD: list[tuple[Callable[..., Any], Any, Any]] = [
     (check_optional_seconds, None, None),
     (check_optional_seconds, 2, 2.0),
     (check_keepalive_option, None, None),
-    (check_keepalive_option, (1, 2, 3), (1, 2, 3)),
-    (check_keepalive_option, [1, Size.SEVEN, 3], (1, 7, 3)),
+    (check_keepalive_option, (1, Size.SEVEN, 3), (1, 7, 3)),
 ]
 
 BAD: list[tuple[Callable[..., Any], Any, type[Exception], str]] = [

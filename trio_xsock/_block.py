@@ -16,6 +16,7 @@ from types import TracebackType
 
 import trio
 
+from ._groups import as_group, single, without_cancelled
 from ._guard import protect_from_ki
 
 
@@ -81,7 +82,7 @@ class Block:
         try:
             await self._manager.__aexit__(None, None, None)
         except BaseException as exc:  # noqa: ASYNC103 - for raise_errors, too
-            return _single(exc)  # noqa: ASYNC104, ASYNC910
+            return single(exc)  # noqa: ASYNC104, ASYNC910
         return None
 
     def raise_errors(
@@ -120,20 +121,12 @@ def _raise_as_is(exc: BaseException) -> None:
         del exc, context
 
 
-def _single(exc: BaseException) -> BaseException:
-    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-        exc = exc.exceptions[0]
-    return exc
-
-
 def _holds_cancelled(exc: BaseException | None) -> bool:
-    return isinstance(exc, BaseExceptionGroup) and exc.split(trio.Cancelled)[0] is not None
+    return as_group(exc) is not None and exc is not None and without_cancelled(exc) is not exc
 
 
 def _is_cancelled(exc: BaseException) -> bool:
-    if isinstance(exc, BaseExceptionGroup):
-        return exc.split(trio.Cancelled)[1] is None
-    return isinstance(exc, trio.Cancelled)
+    return without_cancelled(exc) is None
 
 
 def _traceback_of(exc: BaseException | None) -> TracebackType | None:

@@ -9,7 +9,11 @@ ends a live peer with a closed window too: measured, after 3.5 s at a setting of
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Final, NamedTuple
+
+_SHORTEST_INTERVAL: Final = 0.02
+_LONGEST_INTERVAL: Final = 1.0
 
 
 class Sample(NamedTuple):
@@ -32,17 +36,18 @@ class DeadPeerDetector:
         timeout: for how many seconds.
     """
 
-    __slots__ = ("_since", "_unanswered_since", "timeout")
+    __slots__ = ("_due", "_since", "_unanswered_since", "timeout")
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
         self._since: float | None = None  # when the data in flight went out, at the latest
         self._unanswered_since: float | None = None
+        self._due = math.inf
 
-    @property
-    def interval(self) -> float:
-        """How many seconds to wait between two samples."""
-        return min(max(self.timeout / 8, 0.02), 1.0)
+    def next_look(self, now: float) -> float:
+        """When to take the next sample: soon enough to see that a peer has answered."""
+        least = now + _SHORTEST_INTERVAL
+        return max(min(now + min(self.timeout / 8, _LONGEST_INTERVAL), self._due), least)
 
     def observe(self, now: float, sample: Sample) -> bool:
         """Take a sample in.
@@ -54,6 +59,7 @@ class DeadPeerDetector:
         Returns:
             True if the peer is dead.
         """
+        self._due = math.inf
         if not sample.in_flight:
             self._since = None
         elif self._since is None:
@@ -68,4 +74,5 @@ class DeadPeerDetector:
         # A window may stay closed for minutes, and the kernel probes it ever more seldom: that
         # nothing was acknowledged before the probe says nothing about the peer.
         silent = max(self._since, now - sample.last_ack)
-        return now - (self._unanswered_since if sample.probing else silent) >= self.timeout
+        self._due = (self._unanswered_since if sample.probing else silent) + self.timeout
+        return now >= self._due

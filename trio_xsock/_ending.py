@@ -10,6 +10,7 @@ import trio
 
 from ._errors import LossReason, LostConnectionError, SocketError, forget_frames, translate_loss
 from ._events import ErrorOccurred
+from ._groups import as_group
 from ._guard import Parking, protect_from_ki
 from ._kernel import has_unread_input, unacknowledged_bytes
 from ._link import SMALLEST_READ
@@ -287,6 +288,7 @@ def _is_on_its_way(error: BaseException) -> bool:
         if each is error:
             return True
         if each is not None:
-            parts = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+            group = as_group(each)
+            parts = group.exceptions if group is not None else ()
             found += [one for one in (each.__cause__, each.__context__, *parts) if one not in found]
     return False

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
+from ._groups import without_cancelled
 from ._guard import Parking, await_unprotected, protect_from_ki
 
 if TYPE_CHECKING:
@@ -200,13 +201,10 @@ class Keeper:
 
     def _note(self, exc: BaseException) -> None:
         """Fail with ``exc``, less the cancellations in it, which are not ours to keep."""
-        if isinstance(exc, BaseExceptionGroup):
-            cancelled, rest = exc.split(trio.Cancelled)
-            if rest is None:
-                raise exc
-            if cancelled is not None:
-                exc = rest
-        self.fail(exc)
+        rest = without_cancelled(exc)
+        if rest is None:
+            raise exc
+        self.fail(rest)
 
     async def _run_service(self, async_fn: Callable[[], Awaitable[None]]) -> None:
         try:

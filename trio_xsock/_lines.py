@@ -27,13 +27,18 @@ class Lines(Generic[Text]):
     16 KiB, and whenever the iterator has to wait.
     """
 
-    __slots__ = ("_convert", "_lines", "_max_bytes", "_piece", "_socket", "_taken")
+    __slots__ = ("_convert", "_lines", "_max_bytes", "_piece", "_socket", "_split", "_taken")
 
     def __init__(
-        self, socket: ReceiveCalls, convert: Callable[[bytes], Text], max_bytes: int
+        self,
+        socket: ReceiveCalls,
+        convert: Callable[[bytes], Text],
+        split: Callable[[bytes], list[Text]],
+        max_bytes: int,
     ) -> None:
         self._socket = socket
         self._convert: Callable[[bytes], Text] = convert
+        self._split: Callable[[bytes], list[Text]] = split
         self._max_bytes = max_bytes
         self._piece = b""
         self._lines: list[Text] = []  # those of the piece, the last one first
@@ -60,28 +65,14 @@ class Lines(Generic[Text]):
         if not piece:
             return
         try:
-            text = self._convert(piece)
+            lines = self._split(piece)
         except UnicodeDecodeError:  # one by one, up to the line that is to blame
             return
-        lines = self._split(text)
         if len(lines) != piece.count(b"\n") or self._too_long(piece):
             return
         lines.reverse()
         self._piece, self._lines, self._taken = piece, lines, len(lines)
         self._socket._borrower = self
-
-    @staticmethod
-    def _split(text: Text) -> list[Text]:
-        if isinstance(text, bytes):
-            lines = text.split(b"\n")
-            if b"\r" in text:
-                lines = [line.removesuffix(b"\r") for line in lines]
-        else:
-            lines = text.split("\n")
-            if "\r" in text:
-                lines = [line.removesuffix("\r") for line in lines]
-        lines.pop()  # what follows the last line end: nothing
-        return lines
 
     def _too_long(self, piece: bytes) -> bool:
         if len(piece) <= self._max_bytes:
@@ -101,3 +92,17 @@ class Lines(Generic[Text]):
         self._piece, self._lines = b"", []
         self._socket._buffer.skip(count)
         self._socket._resume_reading()
+
+
+def split_bytes(piece: bytes) -> list[bytes]:
+    """The lines of ``piece``, which ends with a line end, without their line ends."""
+    lines = piece.split(b"\n")
+    lines.pop()  # what follows the last line end: nothing
+    return [line.removesuffix(b"\r") for line in lines] if b"\r" in piece else lines
+
+
+def split_text(text: str) -> list[str]:
+    """The same for text."""
+    lines = text.split("\n")
+    lines.pop()
+    return [line.removesuffix("\r") for line in lines] if "\r" in text else lines

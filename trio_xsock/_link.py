@@ -175,7 +175,7 @@ class Link(SocketCore):
         self._unannounced = False
         self._blocked = False
         self._reading = False
-        self._bytes_sent = 0
+        self._bytes_sent: int = 0
         self._read_size = SMALLEST_READ
         self._closing_deadline = math.inf
         self._ack_poll = 0.0
@@ -226,7 +226,7 @@ class Link(SocketCore):
         if self._transport is None:
             return None
         address: Any = self._transport.getsockname()
-        return address if isinstance(address, tuple) else None  # a Unix socket has a path
+        return None if isinstance(address, str | bytes) else address  # a Unix socket's path
 
     def _settle(self) -> None:
         """Before anybody looks at the receive buffer from outside."""

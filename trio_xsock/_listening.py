@@ -187,7 +187,7 @@ def _is_listening(sock: stdlib_socket.socket) -> bool:
 def _peer(sock: stdlib_socket.socket) -> tuple[Any, ...] | None:
     """The peer's address; of a Unix socket, which has none of our kind, an empty one."""
     try:
-        peer = sock.getpeername()
+        peer: Any = sock.getpeername()
     except OSError:
         return None
-    return peer if isinstance(peer, tuple) else ("", 0)
+    return ("", 0) if isinstance(peer, str | bytes) else peer

@@ -80,7 +80,8 @@ def check_keepalive(value: Any) -> tuple[int, int, int] | None:
     """
     if value is None:
         return None
-    if not isinstance(value, tuple | list) or len(value) != 3:
+    parts = cast("tuple[Any, ...]", value)
+    if not isinstance(value, tuple | list) or len(parts) != 3:
         raise TypeError(f"keepalive must be (idle, interval, count) or None, not {value!r}")
     idle, interval, count = cast("tuple[Any, Any, Any]", value)
     return (

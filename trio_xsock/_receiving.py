@@ -16,7 +16,7 @@ import trio
 from ._errors import DelimiterNotFoundError, IncompleteReadError, SocketError
 from ._guard import ConflictDetector, Parking, protect_from_ki
 from ._intake import CLEAN_END
-from ._lines import Lines
+from ._lines import Lines, split_bytes, split_text
 from ._link import Receiver
 from ._options import check_count
 from ._reading import ReadCalls
@@ -231,9 +231,14 @@ class ReceiveCalls(ReadCalls):
         """
         check_count("max_bytes", max_bytes)
         if encoding is None:
-            return Lines(self, bytes, max_bytes)
+            return Lines(self, bytes, split_bytes, max_bytes)
         codecs.lookup(encoding)
-        return Lines(self, lambda line: line.decode(encoding), max_bytes)
+        return Lines(
+            self,
+            lambda line: line.decode(encoding),
+            lambda piece: split_text(piece.decode(encoding)),
+            max_bytes,
+        )
 
     async def _receive_line(self, convert: Callable[[bytes], Text], max_bytes: int) -> Text:
         buffer = self._buffer

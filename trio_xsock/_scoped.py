@@ -181,7 +181,7 @@ class Scoped(abc.ABC):
             await self._closed_event.wait()
 
     def start_soon(
-        self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: Unpack[Ts]
+        self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: *Ts
     ) -> None:
         """Start a task in the socket's nursery; how a handler does async work.
 

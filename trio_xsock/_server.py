@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import trio
 
@@ -32,7 +32,7 @@ else:  # `typing` knows defaults only from Python 3.13 on
     S = TypeVar("S", bound=Connection)
 
 _GRACE = 5.0
-_TCP_SOCKET: Any = TCPSocket  # the default for S, which a signature cannot express
+_TCP_SOCKET: Any = TCPSocket  # what the first overload promises
 
 
 @protect_from_ki
@@ -80,6 +80,35 @@ class ServerSocket(Supervision[S], trio.abc.Listener[S]):
 
     _HANDLER_METHODS = ("on_error",)
 
+    @overload
+    def __init__(
+        self: ServerSocket[TCPSocket],
+        port: int = ...,
+        *,
+        address: str = ...,
+        network_interface: NetworkInterface | None = ...,
+        minimum_sockets_available: int = ...,
+        maximum_sockets_connected: int | None = ...,
+        handler: object = ...,
+        backlog: int | None = ...,
+        reuse_port: bool = ...,
+        raise_handler_errors: bool = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        port: int = ...,
+        *,
+        address: str = ...,
+        network_interface: NetworkInterface | None = ...,
+        minimum_sockets_available: int = ...,
+        maximum_sockets_connected: int | None = ...,
+        add_socket: Callable[[], S],
+        handler: object = ...,
+        backlog: int | None = ...,
+        reuse_port: bool = ...,
+        raise_handler_errors: bool = ...,
+    ) -> None: ...
     def __init__(
         self,
         port: int = 0,

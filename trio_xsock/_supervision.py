@@ -6,12 +6,13 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import trio
 
 from ._connection import Connection
 from ._errors import SocketError
+from ._groups import without_cancelled
 from ._guard import Parking, await_unprotected, protect_from_ki
 from ._roster import Roster
 
@@ -145,7 +146,7 @@ class Supervision(Roster[S]):
                 with trio.CancelScope(shield=True):
                     await socket._end_scope()
         except BaseException as exc:
-            error = _without_cancelled(exc)
+            error = without_cancelled(exc)
             if error is None:
                 raise
         finally:
@@ -210,12 +211,3 @@ def _raise_all(errors: list[BaseException]) -> None:
             raise taken[0]
     finally:
         del taken  # their tracebacks refer to this frame
-
-
-def _without_cancelled(exc: BaseException) -> BaseException | None:
-    """``exc`` less the cancellations in it; the same object if there are none."""
-    if isinstance(exc, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", exc)
-        cancelled, rest = group.split(trio.Cancelled)
-        return rest if cancelled is not None else group
-    return None if isinstance(exc, trio.Cancelled) else exc

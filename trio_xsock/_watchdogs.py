@@ -164,13 +164,13 @@ class WatchedConnection(Connection):
     ) -> float:
         """Sample while something is in flight, and not otherwise; when to do so next."""
         sample = take_sample(transport)
-        if sample is None or (not sample.in_flight and not self._ledger.left):
+        if sample is None or not sample.in_flight:
             self._sampled_bytes = self._bytes_out
             return math.inf  # until bytes are sent again
         if detector.observe(now, sample):
             self._time_out(f"the peer acknowledged nothing for {detector.timeout:g} seconds")
             return math.inf
-        return now + detector.interval
+        return detector.next_look(now)
 
     def _time_out(self, why: str) -> None:
         text = f"{self._endpoint()}: connection lost: {why}"

@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.support import until
 from tests.support.pairs import clog
 from trio_xsock import (
     LossReason,
@@ -106,8 +107,7 @@ async def test_closing_with_unread_input_resets_the_peer(make_pair: MakePair) ->
         await left.send_all(b"last words")
         await right.receive_exactly(1)
         await right.send_all(b"1 and more")
-        while not left.bytes_available:
-            await trio.lowlevel.checkpoint()
+        await until(lambda: left.bytes_available)
         left.close()
         assert await right.receive_exactly(9) == b"ast words"
         with pytest.raises(LostConnectionError) as caught:
