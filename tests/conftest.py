@@ -30,8 +30,8 @@ pytest.register_assert_rewrite("tests.support")
 PATIENCE = 2.0
 """Seconds for threads that nobody waits for any more (look-ups) to end."""
 
-TIME_IN_TRIO = 0.8
-"""Share of a test's time-out after which its Trio runs are cancelled."""
+TIME_TO_REPORT = 4.0
+"""Seconds before a test's time-out at which its Trio runs are cancelled; at most half of it."""
 
 _run = trio.run
 _problems: list[str] = []
@@ -50,7 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves descriptors, threads, tasks or limiter tokens behind."""
     global _deadline
-    _deadline = time.monotonic() + TIME_IN_TRIO * time_limit(request.node)
+    limit = time_limit(request.node)
+    _deadline = time.monotonic() + max(limit - TIME_TO_REPORT, limit / 2)
     _problems.clear()
     threads = set(threading.enumerate())
     descriptors = count_descriptors()
@@ -88,9 +89,11 @@ def checked_run(async_fn: Callable[..., Awaitable[Any]], *args: Any, **options: 
         # With a clock that jumps, seconds mean nothing.
         limit = math.inf if options.get("clock") else max(0.0, _deadline - time.monotonic())
         try:
-            with trio.fail_after(limit):
+            with trio.fail_after(limit) as scope:
                 return await async_fn(*args)
         finally:
+            if scope.cancel_called:
+                _problems.append(f"cancelled after {limit:.1f} seconds in Trio")
             # Trio itself sees to it that no tasks but those of the system are left by now.
             after = trio.lowlevel.current_statistics().tasks_living
             if after > before:

@@ -57,7 +57,7 @@ class Connection(Ending, trio.abc.AsyncResource):
         except SocketError as error:
             if self._connect_scope is scope:
                 self._connect_failed(error)
-                await self._delivered()
+                await self._delivered()  # noqa: ASYNC120 - cancelled only if a handler failed
                 raise
         finally:
             if self._connect_scope is scope:  # cancelled

@@ -119,9 +119,7 @@ class Keeper:
         """A keeper for a socket that a server accepted; its tasks live in the server's nursery."""
         return Keeper(self._nursery, work, on_failure, self)
 
-    def start_soon(
-        self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: *Ts
-    ) -> None:
+    def start_soon(self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: *Ts) -> None:
         """Start a user's task; it is cancelled when the socket's block is left."""
         self._tasks += 1
         self._nursery.start_soon(
@@ -164,7 +162,7 @@ class Keeper:
         for scope in self._user_scopes:
             scope.cancel(reason)
 
-    async def finish(self) -> None:
+    async def finish(self) -> None:  # noqa: ASYNC910 - the nursery left next has a checkpoint
         """Cancel the user's tasks, end the keeper task, and wait until all tasks are gone.
 
         Cancellation: is not seen; nothing may outlive the block.
@@ -172,7 +170,7 @@ class Keeper:
         self._ended = True
         self.cancel_user_tasks("the socket's block was left")
         self.wake()
-        if self._tasks:  # noqa: ASYNC910 - the nursery that is left next has a checkpoint
+        if self._tasks:
             self._finished = trio.Event()
             with trio.CancelScope(shield=True):
                 await self._finished.wait()

@@ -48,8 +48,8 @@ class Lines(Generic[Text]):
         return self
 
     async def __anext__(self) -> Text:
-        if self._lines:  # noqa: ASYNC910 - see the class
-            return self._lines.pop()
+        if self._lines:
+            return self._lines.pop()  # noqa: ASYNC910 - see the class
         self.settle()
         line = await self._socket._receive_line(self._convert, self._max_bytes)
         self._borrow()

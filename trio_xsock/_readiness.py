@@ -76,13 +76,13 @@ def watch_socket(
     return PortableWatch(keeper, sock, read_step, write_step)
 
 
-async def release_readiness(keeper: Keeper) -> None:
+async def release_readiness(keeper: Keeper) -> None:  # noqa: ASYNC910 - see Keeper.finish
     """A block has been left: it needs no hub any more.
 
     Cancellation: is not seen.
     """
     hub, keeper.hub = keeper.hub, None
-    if hub is not None:  # noqa: ASYNC910 - the nursery that is left next has a checkpoint
+    if hub is not None:
         await hub.leave()
 
 

@@ -143,10 +143,10 @@ class Roster(Scoped, Generic[S]):
         assert keeper is not None
         try:
             socket = self._pool.take(keeper.context)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: ASYNC103 - of a plain function; it is passed on
             sock.close()
             self._pool_failed(exc)
-            return
+            return  # noqa: ASYNC104
         self._accepted += 1
         self._open.add(socket)
         self._connections[socket] = None
@@ -167,7 +167,7 @@ class Roster(Scoped, Generic[S]):
         assert self._keeper is not None
         try:
             self._pool.fill(self._minimum, self._keeper.context)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: ASYNC103 - of a plain function; it is passed on
             self._pool_failed(exc)
 
     def _pool_failed(self, exc: BaseException) -> None:

@@ -129,10 +129,11 @@ class Scoped(abc.ABC):
         elif not self._over:
             try:
                 await self.aclose()
-            except BaseException as cancelled:  # re-raised below, once everything has ended
+            except BaseException as cancelled:  # noqa: ASYNC103 - raised below, when all has ended
                 error = cancelled
-        await self._end_scope()
-        leftover = await block.close_nursery()
+        # Both wait for tasks that have been told to end, as leaving a nursery does.
+        await self._end_scope()  # noqa: ASYNC102
+        leftover = await block.close_nursery()  # noqa: ASYNC102
         failures, keeper.failures = keeper.failures, []
         block.raise_errors(exc, error, failures, leftover)
 
@@ -164,9 +165,7 @@ class Scoped(abc.ABC):
         await release_readiness(self._keeper)
         self._hub.release()
 
-    async def run(
-        self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         """The socket's block in a task of its own: ``await nursery.start(sock.run)``.
 
         Reports ``started(self)`` and returns when the socket is closed: by ``close`` and its
@@ -180,9 +179,7 @@ class Scoped(abc.ABC):
             task_status.started(self)
             await self._closed_event.wait()
 
-    def start_soon(
-        self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: *Ts
-    ) -> None:
+    def start_soon(self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: *Ts) -> None:
         """Start a task in the socket's nursery; how a handler does async work.
 
         The task is cancelled when the block is left. If it raises, the socket is closed, the
@@ -264,7 +261,7 @@ class Scoped(abc.ABC):
         if self._hub.calls and not self._pumping and self._keeper is not None:
             self._keeper.wake()
 
-    async def _delivered(self) -> None:
+    async def _delivered(self) -> None:  # noqa: ASYNC910 - comes after a call's own checkpoint
         """At the end of an awaited call: the handlers of what it caused have run."""
         hub = self._hub
         due = hub.called + len(hub.calls)

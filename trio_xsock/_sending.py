@@ -138,9 +138,9 @@ class SendCalls(ReceiveCalls):
                 self._account(sent)
             await self._see_through(ticket, cancelled)
 
-    async def _try_at_once(self, view: memoryview) -> int:  # noqa: ASYNC910 - its caller has one
+    async def _try_at_once(self, view: memoryview) -> int:
         try:
-            return self._send_at_once(view)
+            return self._send_at_once(view)  # noqa: ASYNC910 - its caller has one
         except OSError as exc:
             self._ledger.reserve(view)  # it was to be sent, and is dropped like all that is queued
             self._output_failed(exc)
@@ -174,7 +174,7 @@ class SendCalls(ReceiveCalls):
         try:
             await parking.park(leave)
         except SocketError:
-            await self._delivered()
+            await self._delivered()  # noqa: ASYNC120 - cancelled only if a handler failed
             raise
         except BaseException:  # cancelled: no more waiting
             self._pump()

@@ -229,7 +229,7 @@ class ServerSocket(Supervision[S], trio.abc.Listener[S]):
         """Close the server, and let out what failed; see ``aclose`` and ``close``."""
         task = trio.lowlevel.current_task()
         if task not in self._guests:
-            await super().__aexit__(exc_type, exc, traceback)
+            await super().__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - it sees to itself
             return
         self._guests.remove(task)
         if exc is not None:
@@ -289,7 +289,7 @@ class ServerSocket(Supervision[S], trio.abc.Listener[S]):
         """
         self._stop()
 
-    async def serve(
+    async def serve(  # noqa: ASYNC128 - Supervision._serve calls it
         self,
         handler: Callable[[S], Awaitable[object]],
         *,

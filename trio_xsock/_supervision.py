@@ -133,7 +133,9 @@ class Supervision(Roster[S]):
 
     # Handlers
 
-    async def _run_handler(self, service: Service[S], socket: S) -> None:
+    async def _run_handler(  # noqa: ASYNC910 - a task of its own
+        self, service: Service[S], socket: S
+    ) -> None:
         """Run one connection's handler to its end, and then end the connection."""
         error: BaseException | None = None
         try:
@@ -145,7 +147,7 @@ class Supervision(Roster[S]):
                 socket.close()
                 with trio.CancelScope(shield=True):
                     await socket._end_scope()
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: ASYNC103 - its cancellations are raised, the rest judged
             error = without_cancelled(exc)
             if error is None:
                 raise
