@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from tests.support import EventRecorder, RawPeer, accept, check_grammar, raw_listener
-from tests.support.pairs import GatedResolver, linked
+from tests.support.pairs import GatedResolver, clog, linked
 from trio_xsock import (
     ConnectError,
     Connected,
@@ -29,6 +29,7 @@ from trio_xsock import (
     OutOfMemoryError,
     SendComplete,
     SendProgress,
+    ServerSocket,
     SocketClosedError,
     SocketError,
     SocketState,
@@ -623,3 +624,73 @@ async def test_poll_under_cancellation_does_nothing() -> None:
 async def test_poll_of_a_closed_socket_finds_nothing() -> None:
     """It is legal in any state."""
     assert await TCPSocket().poll() is False
+
+
+# From a server
+
+
+async def test_a_socket_from_a_server() -> None:
+    """It is connected when it comes, and serves for one connection only."""
+    async with ServerSocket(address="127.0.0.1") as server:
+        events = server.events
+        await server.listen()
+        with await RawPeer.connect(server.port) as peer:
+            sock = await server.accept()
+            assert (sock.state, sock.remote_port) == (SocketState.CONNECTED, peer.port)
+            await peer.send(b"x")
+            assert await sock.receive_some() == b"x"
+            await sock.aclose()
+            with pytest.raises(InvalidStateError, match="made by a server.*make a new one"):
+                await sock.connect()
+        with await RawPeer.connect(server.port) as peer:
+            sock = await server.accept()
+            sock.start_soon(fail)
+            assert await peer.recv_some() == b""
+            assert isinstance(await events.receive(), ErrorOccurred)
+        with await RawPeer.connect(server.port):
+            with pytest.raises(ZeroDivisionError):
+                async with await server.accept() as sock:
+                    sock.start_soon(fail)
+                    await trio.sleep_forever()
+
+
+async def fail() -> None:
+    await trio.lowlevel.checkpoint()
+    raise ZeroDivisionError
+
+
+async def test_another_transport_for_the_same_connection() -> None:
+    """What is wanted of the one is wanted of the other."""
+    recorder = EventRecorder(read=True)
+    async with linked(small=True, handler=recorder) as (sock, peer):
+        before = await clog(sock)
+        sock.write(b"queued")
+        assert sock._transport is not None
+        old = sock._transport
+        sock._replace_transport(old.dup())
+        old.close()
+        assert (await peer.recv_exactly(before + 6))[before:] == b"queued"
+        await peer.send(b"x")
+        await recorder.wait_for(DataAvailable)
+        assert recorder.received == b"x"
+        await sock.send_all(b"y")
+        assert await peer.recv_some() == b"y"
+
+
+async def test_close_in_the_moment_of_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The descriptor came, and is not wanted any more."""
+    made: list[socket.socket] = []
+
+    async def dial(host: str, port: int, **_: Any) -> socket.socket:
+        await trio.lowlevel.checkpoint()
+        made.append(socket.create_connection((host, port)))
+        sock.close()
+        return made[0]
+
+    monkeypatch.setattr("trio_xsock._connection.dial", dial)
+    with raw_listener() as listener:
+        async with TCPSocket("127.0.0.1", listener.getsockname()[1]) as sock:
+            with pytest.raises(SocketClosedError, match="closed while it was connecting"):
+                await sock.connect()
+            assert sock.state is SocketState.CLOSED
+            assert made[0].fileno() == -1

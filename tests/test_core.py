@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import socket
 from typing import Any
 
@@ -18,10 +19,12 @@ from trio_xsock import (
     NetworkInterface,
     SocketCore,
     SocketState,
+    SocketStatistics,
     TCPSocket,
     network_interfaces,
 )
 from trio_xsock._core import check_interface
+from trio_xsock._state import Move
 
 LOOPBACK = NetworkInterface.loopback()
 
@@ -198,3 +201,63 @@ async def test_last_error_is_the_one_posted_last() -> None:
             await sock.connect()
         assert sock.last_error is None
     assert sock.last_error is None
+
+
+# The base on its own
+
+
+class Bare(SocketCore):
+    """The least that a socket can be."""
+
+    is_connected = False
+    handle = -1
+
+    def _local_endpoint(self) -> None:
+        return None
+
+    def _events_now(self) -> list[Any]:
+        return []
+
+    def _send_some(self) -> bool:
+        return False
+
+    def _abort_from_handler(self) -> None:
+        """Nothing is sent."""
+
+    def _next_deadline(self) -> float:
+        return math.inf
+
+    def statistics(self) -> SocketStatistics:
+        return SocketStatistics()
+
+    async def connect(self) -> None:
+        self._begin(Move.BIND)
+
+    def purge(self) -> None:
+        """Nothing is received."""
+
+    def close(self) -> None:
+        self._set_closed()
+
+    async def aclose(self, grace: float = 5.0) -> None:
+        self.close()
+
+
+def test_the_base_checks_ports() -> None:
+    """Of whichever socket."""
+    assert Bare(80, None, None, None).port == 80
+    with pytest.raises(InvalidPortError, match="not 65536$"):
+        Bare(65536, None, None, None)
+
+
+async def test_the_base_knows_states() -> None:
+    """A move that is illegal is refused with the socket's name; ``run`` ends with the socket."""
+    sock = Bare(80, None, None, None)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(sock.run)
+        await sock.connect()
+        assert sock.state is SocketState.BOUND
+        with pytest.raises(InvalidStateError, match=r"Bare.*: bind\(\) is not possible while"):
+            await sock.connect()
+        sock.close()
+    assert sock.state is SocketState.CLOSED

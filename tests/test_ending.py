@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from tests.support import EventRecorder, RawPeer, accept, check_grammar, raw_listener
-from tests.support.pairs import clog, linked, shrink_send_buffer
+from tests.support.pairs import GatedResolver, clog, linked, shrink_send_buffer
 from trio_xsock import (
     Connected,
     DataAvailable,
@@ -24,6 +24,7 @@ from trio_xsock import (
     LostConnectionError,
     SendComplete,
     SendProgress,
+    ServerSocket,
     SocketClosedError,
     SocketError,
     SocketState,
@@ -200,6 +201,28 @@ async def test_every_end_is_legal_in_every_state(call: str, state: str) -> None:
     expected = 1 if call == "disconnect" and state == "connected" else 0
     assert recorder.names.count("on_error") == expected
     check_grammar(recorder.events)
+
+
+@pytest.mark.parametrize("call", ["close", "aclose", "disconnect"])
+async def test_every_end_is_legal_while_connecting(call: str) -> None:
+    """It ends the attempt, without an event."""
+    resolver = GatedResolver()
+    recorder = EventRecorder()
+    async with TCPSocket("some.host", 80, handler=recorder) as sock:
+        async with trio.open_nursery() as nursery:
+
+            async def connect() -> None:
+                with pytest.raises(SocketClosedError):
+                    await sock.connect()
+
+            nursery.start_soon(connect)
+            await resolver.called.wait()
+            if call == "close":
+                sock.close()
+            else:
+                await getattr(sock, call)()
+            assert sock.state is SocketState.CLOSED
+    assert recorder.events == []
 
 
 async def test_a_bad_grace_is_refused_and_changes_nothing() -> None:
@@ -956,3 +979,81 @@ async def test_a_caller_s_frame_does_not_keep_the_socket() -> None:
         assert (await use())() is None
     finally:
         gc.enable()
+
+
+# Connections of a server
+
+
+async def test_a_server_s_connection_ends_gracefully_on_its_own() -> None:
+    """It gives its place back as it begins to close, and its tasks as it has closed."""
+    for handled in (True, False):
+        recorder = EventRecorder()
+
+        def make(handler: object = recorder if handled else None) -> TCPSocket:
+            return TCPSocket(handler=handler)
+
+        async with ServerSocket(address="127.0.0.1", add_socket=make) as server:
+            await server.listen()
+            with await RawPeer.connect(server.port) as peer:
+                sock = await server.accept() if not handled else await first(server)
+                assert server.active_connections() == [sock]
+                sock.write(bytes(LOTS))
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(server.aclose)
+                    assert await end_seen_by(peer) == (LOTS, "FIN")
+                assert server.active_connections() == []
+                assert sock.state is SocketState.CLOSED
+        sock.close()
+        assert sock.handle == -1
+
+
+async def first(server: ServerSocket) -> TCPSocket:
+    while not server.active_connections():
+        await trio.lowlevel.checkpoint()
+    return server.active_connections()[0]
+
+
+async def test_a_server_s_connection_ends_while_the_server_goes_on() -> None:
+    """No task of it is left parked."""
+    async with ServerSocket(address="127.0.0.1") as server:
+        await server.listen()
+        await settle()
+        before = trio.lowlevel.current_statistics().tasks_living
+        for _ in range(3):
+            with await RawPeer.connect(server.port) as peer:
+                sock = await server.accept()
+                await peer.send(b"unread")
+                await settle()
+                sock.write(b"reply")
+                await sock.aclose()
+                assert await peer.recv_all_to_eof() == b"reply"
+            await settle()
+        assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+# Odd moments
+
+
+async def test_abort_while_lingering() -> None:
+    """There is nothing left to abort, and nothing begins anew."""
+    async with linked(receive_buffer_limit=10) as (sock, peer), trio.open_nursery() as nursery:
+        await peer.send(bytes(1000))
+        await settle()
+        sock._watch.reading(False)  # type: ignore[union-attr]
+        sock._start_closing(1000)
+        sock._start_closing(1)
+        sock._after_queue()
+        sock.abort_send()
+        nursery.start_soon(sock.aclose)
+        assert await end_seen_by(peer) == (0, "FIN")
+
+
+async def test_a_wake_up_too_many_while_closing() -> None:
+    """A step that finds nothing does nothing."""
+    async with linked(small=True) as (sock, peer), trio.open_nursery() as nursery:
+        sock.write(bytes(LOTS))
+        nursery.start_soon(sock.aclose)
+        await settle()
+        assert await sock.poll() is False
+        assert sock.state is SocketState.CLOSING
+        assert await end_seen_by(peer) == (LOTS, "FIN")

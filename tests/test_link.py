@@ -135,6 +135,17 @@ async def test_statistics_of_queue_and_events() -> None:
         assert statistics.bytes_left_to_send == 0 or statistics.bytes_left_to_send == 1
 
 
+async def test_statistics_while_lines_are_read() -> None:
+    """Lines that were split off and not asked for yet are still there."""
+    async with linked() as (sock, peer):
+        await peer.send(b"one\ntwo\nthree\n")
+        await trio.testing.wait_all_tasks_blocked()
+        lines = sock.lines()
+        assert await anext(lines) == "one"
+        assert sock.statistics().bytes_available == 10
+        assert await anext(lines) == "two"
+
+
 async def test_read_pauses_are_counted() -> None:
     """Once each time the buffer is full."""
     async with linked(receive_buffer_limit=10) as (sock, peer):

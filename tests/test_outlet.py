@@ -12,9 +12,13 @@ import trio.testing
 from tests.support import EventRecorder, RawPeer, check_grammar, check_merged
 from tests.support.pairs import clog, linked, shrink_send_buffer
 from trio_xsock import (
+    Connected,
+    ErrorOccurred,
+    InvalidStateError,
     LostConnectionError,
     SendComplete,
     SendProgress,
+    SocketClosedError,
     SocketError,
     SocketState,
     TCPSocket,
@@ -427,3 +431,101 @@ async def test_merged_events_add_up() -> None:
         events += [event async for event in channel]
     check_merged(events, queued=queued)
     assert peer.received == sock.bytes_sent
+
+
+# What stands in the way of sending
+
+
+async def test_why_nothing_can_be_sent() -> None:
+    """Each reason has its own error."""
+    with pytest.raises(InvalidStateError, match="never connected"):
+        TCPSocket().write(b"x")
+    async with linked() as (sock, peer):
+        await sock.send_eof()
+        with pytest.raises(SocketClosedError, match="ended by send_eof"):
+            sock.write(b"x")
+        sock.close()
+        with pytest.raises(SocketClosedError, match="was closed"):
+            sock.write(b"x")
+    async with linked() as (sock, peer):
+        peer.reset()
+        await settle()
+        with pytest.raises(LostConnectionError):
+            sock.write(b"x")
+
+
+async def test_a_peer_that_ended_may_be_written_to_until_it_resets() -> None:
+    """Iteration over events has ended by then; the loss closes the socket."""
+    async with linked() as (sock, peer):
+        channel = sock.events
+        peer.fin()
+        kinds = [type(event) async for event in channel]
+        assert kinds == [Connected, ErrorOccurred]
+        sock.write(b"x")
+        assert await peer.recv_some() == b"x"
+        peer.close()
+        while sock.is_connected:
+            sock.write(b"y")
+            await trio.lowlevel.checkpoint()
+        assert sock.state is SocketState.CLOSED
+
+
+# Odd sizes and moments
+
+
+async def test_exactly_as_many_chunks_as_go_in_one_step() -> None:
+    """The queue is empty when the step's turn ends."""
+    async with linked(progress_interval=10) as (sock, peer):
+        channel = sock.events
+        sock.write(bytes(160))
+        assert sock.bytes_left_to_send == 0
+        assert await peer.recv_exactly(160) == bytes(160)
+        assert channel.statistics().current_buffer_used == 3
+        sock.write(bytes(161))
+        assert sock.bytes_left_to_send == 1
+        assert await peer.recv_exactly(161) == bytes(161)
+
+
+async def test_a_handler_writes_more_than_the_os_takes() -> None:
+    """The rest follows when it does."""
+    recorder = EventRecorder(reactions={"on_data_available": lambda sock: sock.write(bytes(LOTS))})
+    async with linked(small=True, handler=recorder) as (sock, peer):
+        peer.send_nowait(b"x")
+        assert len(await peer.recv_exactly(LOTS)) == LOTS
+        await recorder.wait_for(SendComplete)
+    check_grammar(recorder.events, queued=LOTS)
+
+
+async def test_a_transport_that_takes_nothing_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for the chunk of a file that has to be read instead: it is offered again."""
+    real = TCPSocket._send_chunk
+    answers = [0]
+
+    def send_chunk(sock: TCPSocket, transport: Any, chunk: Any) -> int:
+        return answers.pop() if answers else real(sock, transport, chunk)
+
+    async with linked() as (sock, peer):
+        monkeypatch.setattr(TCPSocket, "_send_chunk", send_chunk)
+        sock.write(bytes(100_000))
+        assert await peer.recv_exactly(100_000) == bytes(100_000)
+
+
+async def test_sending_counts_as_activity() -> None:
+    """For ``idle_timeout``; see there."""
+    async with linked(idle_timeout=1000) as (sock, peer):
+        sock.write(b"x")
+        assert await peer.recv_some() == b"x"
+
+
+async def test_a_flush_that_ends_with_the_socket() -> None:
+    """It raises what ended the queue."""
+    async with linked(small=True) as (sock, _), trio.open_nursery() as nursery:
+        sock.write(bytes(LOTS))
+
+        async def flush() -> None:
+            with pytest.raises(SocketClosedError):
+                await sock.flush()
+
+        nursery.start_soon(flush)
+        await settle()
+        sock.close()

@@ -7,7 +7,7 @@ import gc
 import signal
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from trio_xsock import (
     LostConnectionError,
     SendComplete,
     SendProgress,
+    ServerSocket,
     SocketClosedError,
     SocketHandler,
     SocketState,
@@ -335,6 +336,106 @@ async def test_a_failing_handler_is_the_last_one_to_be_called() -> None:
     assert kinds == [Connected, SendProgress, SendComplete]
 
 
+async def test_a_body_that_stumbles_over_the_failure() -> None:
+    """It had no time to be cancelled, and found the socket closed: that is no error of its own."""
+    error = ValueError("mine")
+    recorder = EventRecorder(reactions={"on_send_complete": raiser(error)})
+    with pytest.raises(ValueError, match="mine") as caught:
+        async with linked(handler=recorder) as (sock, _):
+            while True:
+                sock.write(b"x")
+                await trio.lowlevel.cancel_shielded_checkpoint()
+    assert caught.value is error
+    with pytest.raises(SocketClosedError) as later:
+        sock.write(b"x")
+    assert later.value.__cause__ is None
+
+
+async def test_a_failure_cancels_what_waits_for_the_socket() -> None:
+    """It is cancelled and not told of a closed socket, in the body and in the socket's tasks."""
+    error = ValueError("mine")
+    recorder = EventRecorder(reactions={"on_send_complete": raiser(error)})
+    seen: list[type[BaseException]] = []
+
+    async def note(call: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await call()
+        except BaseException as exc:
+            seen.append(type(exc))
+            raise
+
+    with pytest.raises(ValueError, match="mine") as caught:
+        async with linked(handler=recorder) as (sock, _):
+            sock.start_soon(note, sock.receive_some)
+            await trio.testing.wait_all_tasks_blocked()
+            sock.write(b"x")
+            await note(trio.sleep_forever)
+    assert caught.value is error
+    assert seen == [trio.Cancelled, trio.Cancelled]
+
+
+async def test_what_the_body_itself_makes_of_the_failure() -> None:
+    """Its own exception leaves with the other, even if it comes of the closed socket."""
+    error = ValueError("mine")
+    recorder = EventRecorder(reactions={"on_send_complete": raiser(error)})
+    with pytest.raises(ExceptionGroup) as caught:
+        async with linked(handler=recorder) as (sock, _):
+            try:
+                while True:
+                    sock.write(b"x")
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+            except SocketClosedError as closed:
+                assert closed.__cause__ is error
+                raise KeyError from closed
+    assert [type(each) for each in caught.value.exceptions] == [KeyError, ValueError]
+
+
+async def test_handlers_hear_of_what_leaving_by_an_exception_drops() -> None:
+    """They have run when the exception leaves."""
+    recorder = EventRecorder()
+    with pytest.raises(KeyError):
+        async with linked(small=True, handler=recorder) as (sock, _):
+            sock.write(bytes(5_000_000))
+            raise KeyError
+    assert recorder.calls[-1] == ("on_send_complete", True)
+
+
+async def test_a_socket_from_a_server_is_entered_after_its_task_failed() -> None:
+    """Its own block lets the failure out, and its body is cancelled."""
+    error = ValueError("mine")
+    caught: list[BaseException] = []
+
+    async def handle(sock: TCPSocket) -> None:
+        with trio.CancelScope(shield=True):
+            sock.start_soon(fail, error)
+            await trio.testing.wait_all_tasks_blocked()
+            try:
+                async with sock:
+                    await trio.sleep_forever()
+            except ValueError as exc:
+                caught.append(exc)
+        server.stop_listening()
+
+    async with ServerSocket(address="127.0.0.1") as server, trio.open_nursery() as nursery:
+        port = await nursery.start(server.serve, handle)
+        (await RawPeer.connect(port)).close()
+    assert caught == [error]
+
+
+async def test_a_socket_from_a_server_fails_without_a_block() -> None:
+    """It is closed; the server reports it."""
+    async with ServerSocket(address="127.0.0.1") as server:
+        events = server.events
+        await server.listen()
+        with await RawPeer.connect(server.port) as peer:
+            sock = await server.accept()
+            sock.start_soon(fail, ValueError("mine"))
+            assert await peer.recv_some() == b""
+            event = await events.receive()
+    assert "mine" in str(event)
+    assert sock.state is SocketState.CLOSED
+
+
 async def test_user_tasks_end_with_the_block() -> None:
     """After aclose, by cancellation; those started too late do not even begin."""
     ended: list[str] = []
@@ -588,6 +689,25 @@ async def test_handlers_are_called_in_order_and_never_nested() -> None:
         ]
         assert await peer.recv_some() == b"c"
     assert recorder.depth == 1
+
+
+async def test_handlers_never_nest() -> None:
+    """Whatever would run those that are due, inside a handler it does not."""
+    recorder = EventRecorder(reactions={"on_data_available": lambda sock: sock._pump()})
+    async with linked(handler=recorder) as (sock, peer):
+        sock.write(b"x")
+        peer.send_nowait(b"x")
+        await recorder.wait_for(DataAvailable)
+    assert recorder.depth == 1
+
+
+async def test_true_from_on_send_progress_aborts() -> None:
+    """The one answer that means something."""
+    recorder = EventRecorder(abort_after=1)
+    async with linked(small=True, handler=recorder) as (sock, _):
+        sock.write(bytes(5_000_000))
+        await recorder.wait_for(SendComplete)
+    assert recorder.names == ["on_connected", "on_send_progress", "on_send_complete"]
 
 
 async def test_a_plain_call_runs_no_handler() -> None:

@@ -16,7 +16,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import EventRecorder, RawPeer, check_grammar
+from tests.support import EventRecorder, RawPeer, check_grammar, raw_listener
 from tests.support.pairs import clog, linked
 from trio_xsock import (
     EventChannel,
@@ -461,6 +461,56 @@ async def test_cancelling_flush_aborts_nothing() -> None:
         assert sock.bytes_sent == LOTS
 
 
+async def test_send_all_returns_after_all_handlers_that_were_due() -> None:
+    """However many that are."""
+    recorder = EventRecorder()
+    async with linked(handler=recorder) as (sock, _):
+        for _ in range(300):
+            sock.write(b"x")
+        await sock.send_all(b"y")
+        assert len(recorder.of(SendComplete)) == 301
+
+
+async def test_a_handler_writes() -> None:
+    """What it writes goes out when it has returned."""
+
+    def write(sock: TCPSocket) -> None:
+        sock.write(b"a")
+        assert sock.bytes_left_to_send == 1
+
+    recorder = EventRecorder(reactions={"on_connected": write})
+    async with linked(handler=recorder) as (sock, peer):
+        assert sock.bytes_left_to_send == 0
+        assert await peer.recv_some() == b"a"
+
+
+async def test_a_send_all_of_the_connection_before() -> None:
+    """It ends late, for many handlers are due, and does not get in the way of the next one."""
+    recorder = EventRecorder()
+
+    async def send() -> None:
+        with pytest.raises(SocketClosedError):
+            await sock.send_all(bytes(LOTS))
+
+    with raw_listener(small=True, backlog=100) as listener:
+        async with TCPSocket("127.0.0.1", listener.getsockname()[1], handler=recorder) as sock:
+            for _ in range(10):
+                await sock.connect()
+                async with trio.open_nursery() as nursery:
+                    for _ in range(200):
+                        sock.write(b"x")
+                    nursery.start_soon(send)
+                    while sock.bytes_sent <= 200:
+                        await trio.lowlevel.checkpoint()
+                    sock.close()
+                    await sock.connect()
+                    with trio.move_on_after(0.02) as scope:
+                        await sock.send_all(bytes(LOTS))
+                    assert scope.cancelled_caught
+                sock.close()
+    assert recorder.names.count("on_connected") == 20
+
+
 # flush()
 
 
@@ -561,6 +611,15 @@ async def test_send_eof_cancelled_while_it_waits() -> None:
         assert not sock.is_connected
         assert await peer.count_to_eof() == LOTS
         await sock.send_eof()
+
+
+async def test_send_eof_finds_the_connection_dead() -> None:
+    """It raises the loss."""
+    async with linked() as (sock, peer):
+        peer.reset()
+        with pytest.raises(LostConnectionError) as caught:
+            await sock.send_eof()
+        assert caught.value is sock.last_error
 
 
 async def test_abort_send_while_send_eof_waits() -> None:

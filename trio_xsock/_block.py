@@ -105,10 +105,13 @@ class Block:
             errors.insert(0, error)
         if leftover is not None and not (errors and _is_cancelled(leftover)):
             errors.append(leftover)
-        if len(errors) > 1:
-            _raise_as_is(BaseExceptionGroup("several errors leave a socket's block", errors))
-        if errors and errors[0] is not original:
-            _raise_as_is(errors[0])
+        try:
+            if len(errors) > 1:
+                _raise_as_is(BaseExceptionGroup("several errors leave a socket's block", errors))
+            if errors and errors[0] is not original:
+                _raise_as_is(errors[0])
+        finally:
+            del original, error, failures, leftover, errors  # their tracebacks refer to this frame
 
 
 def _raise_as_is(exc: BaseException) -> None:

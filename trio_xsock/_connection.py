@@ -16,7 +16,7 @@ from ._guard import protect_from_ki
 from ._keeper import Keeper
 from ._link import Owner
 from ._readiness import watch_socket
-from ._state import Move, next_state
+from ._state import Move, SocketState, next_state
 
 
 @protect_from_ki
@@ -98,14 +98,14 @@ class Connection(Ending, trio.abc.AsyncResource):
         self._adopt(sock, peer)
         self._announce_connected()
 
-    def _begin(self, move: Move) -> None:
+    def _after(self, move: Move) -> SocketState:
         if self._owner is not None:
             # Its tasks live in the server's block, which waits for those it knows of.
             raise InvalidStateError(
                 f"{self!r}: {move.value} is not possible: the socket was made by a server for "
                 "one connection; make a new one"
             )
-        super()._begin(move)
+        return super()._after(move)
 
     def _handle_failure(self) -> None:
         super()._handle_failure()
@@ -131,8 +131,8 @@ class Connection(Ending, trio.abc.AsyncResource):
     def _replace_transport(self, transport: stdlib_socket.socket) -> None:
         """The same connection goes on by way of another transport."""
         assert self._keeper is not None
-        if self._watch is not None:
-            self._watch.close()
+        assert self._watch is not None
+        self._watch.close()
         self._transport = transport
         watch = watch_socket(self._keeper, transport, self._on_readable, self._on_writable)
         watch.reading(self._reading and not self._input_ended)

@@ -96,7 +96,8 @@ class Ending(Outlet):
         self._set_closed()
         if self._owner is not None:
             self._owner._connection_closed(self)
-            if self._keeper is not None and not self._keeper.ended:
+            assert self._keeper is not None
+            if not self._keeper.ended:
                 self._keeper.retire()
         for parking in self._closings:
             parking.unpark()

@@ -116,9 +116,11 @@ def source_of(file: FileArgument, offset: int, count: int | None) -> FileSource 
     _check_binary(file)
     if type(file) is io.BytesIO:
         return _InMemory(file, offset, count)
-    if _is_plain(file) and stat.S_ISREG((status := os.fstat(file.fileno())).st_mode):
+    if _is_plain(file):
         file.flush()
-        return _on_disk(_Descriptor(os.dup(file.fileno())), status, offset, count)
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode):
+            return _on_disk(_Descriptor(os.dup(file.fileno())), status, offset, count)
     seekable = getattr(file, "seekable", None)
     if seekable is not None and seekable():
         return _Opened(file, offset, count)

@@ -289,8 +289,8 @@ class Link(SocketCore):
         return InvalidStateError(f"{self!r}: {text}")
 
     def _wake_keeper(self) -> None:
-        if self._keeper is not None:
-            self._keeper.wake()
+        assert self._keeper is not None
+        self._keeper.wake()
 
     def _note_activity(self) -> None:
         """Bytes moved, one way or the other; called where ``_notes_activity`` says so."""

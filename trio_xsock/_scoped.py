@@ -135,7 +135,10 @@ class Scoped(abc.ABC):
         await self._end_scope()  # noqa: ASYNC102
         leftover = await block.close_nursery()  # noqa: ASYNC102
         failures, keeper.failures = keeper.failures, []
-        block.raise_errors(exc, error, failures, leftover)
+        try:
+            block.raise_errors(exc, error, failures, leftover)
+        finally:
+            del exc, error, failures, leftover  # their tracebacks refer to this frame
 
     def _follows_from_failure(self, error: BaseException | None) -> bool:
         """The body had no time to be cancelled, and found the socket closed by the failure."""
@@ -231,8 +234,8 @@ class Scoped(abc.ABC):
                     return
         finally:
             self._pumping = False
-        if self._keeper is not None:
-            self._keeper.wake()
+        assert self._keeper is not None
+        self._keeper.wake()
 
     def _run_next_call(self) -> None:
         method, arguments, may_abort = self._hub.next_call()
@@ -240,7 +243,7 @@ class Scoped(abc.ABC):
         assert keeper is not None
         try:
             answer = keeper.context.run(call_unprotected, method, *arguments)
-        except trio.Cancelled:  # a plain function has no business with it
+        except trio.Cancelled:  # pragma: no cover  (a plain function has no way to it)
             raise
         except BaseException as exc:
             keeper.fail(exc)

@@ -247,7 +247,7 @@ class SendCalls(ReceiveCalls):
             if not self._output_ended:
                 self._check_sending()
                 self._output_ended = True
-                if not self._ledger.left:
+                if not self._ledger.open:
                     self._send_fin()
             elif self._closed_by_us or self._loss is not None:
                 raise self._why_not_sending()

@@ -83,17 +83,14 @@ class Supervision(Roster[S]):
         self._serving: dict[Connection, tuple[Service[S], trio.CancelScope]] = {}
 
     async def _serve(
-        self,
-        handler: Callable[[S], Awaitable[object]],
-        task_status: trio.TaskStatus[int],
-        port: int,
+        self, handler: Callable[[S], Awaitable[object]], started: Callable[[int], None]
     ) -> None:
         """Serve until listening stops; see ``ServerSocket.serve``."""
         escaped: list[BaseException] = []
         try:
             async with trio.open_nursery() as nursery:
                 service = Service(handler, nursery, self._run_handler, escaped)
-                task_status.started(port)
+                started(self.port)
                 self._enter_service(service)
                 try:
                     failure = await service.parking.park(lambda: self._services.remove(service))

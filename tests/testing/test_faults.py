@@ -445,6 +445,7 @@ async def test_a_new_connection_has_no_faults() -> None:
             await right.listen()
             left.address, left.port = "127.0.0.1", right.port
             await left.connect()
+            await until(lambda: right.is_connected)
             await left.send_all(b"works")
             assert await right.receive_some() == b"works"
         await left.send_all(b"still")
