@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ class Host:
     def __init__(self) -> None:
         self.places = 100
         self.came: list[socket.socket] = []
+        self.peers: list[Any] = []
         self.failures: list[tuple[SocketError, bool]] = []
         self.react: Callable[[], None] = lambda: None
 
@@ -42,7 +44,7 @@ class Host:
 
     def welcome(self, sock: socket.socket, peer: Any) -> None:
         self.came.append(sock)
-        assert peer == sock.getpeername()
+        self.peers.append(peer)
         self.react()
 
     def failed(self, error: SocketError, final: bool) -> None:
@@ -50,9 +52,11 @@ class Host:
 
 
 @asynccontextmanager
-async def accepting(host: Host) -> AsyncIterator[tuple[Acceptor, FlakyListener, int]]:
+async def accepting(
+    host: Host, sock: socket.socket | None = None
+) -> AsyncIterator[tuple[Acceptor, FlakyListener, Any]]:
     """An acceptor with a listener, the listener, and its port."""
-    listener = FlakyListener(raw_listener())
+    listener = FlakyListener(sock or raw_listener())
     acceptor: Acceptor | None = None
 
     def work() -> float:
@@ -76,8 +80,9 @@ async def accepting(host: Host) -> AsyncIterator[tuple[Acceptor, FlakyListener, 
             acceptor.close()
             for sock in host.came:
                 sock.close()
-            await keeper.finish()
-            await release_readiness(keeper)
+            with trio.move_on_after(5, shield=True):
+                await keeper.finish()
+                await release_readiness(keeper)
 
 
 async def test_accepting_needs_to_be_wanted() -> None:
@@ -103,9 +108,24 @@ async def test_a_connection_is_prepared() -> None:
         with await RawPeer.connect(port):
             await until(lambda: host.came)
             (sock,) = host.came
+            assert host.peers == [sock.getpeername()]
             assert not sock.getblocking()
             assert not sock.get_inheritable()
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_a_unix_socket_will_do(tmp_path: Path) -> None:
+    """Its peers have no address, which is told in our way."""
+    host = Host()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    listener.listen()
+    async with accepting(host, listener) as (acceptor, _, _):
+        acceptor.update()
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(str(tmp_path / "socket"))
+            await until(lambda: host.came)
+            assert host.peers == [("", 0)]
 
 
 def test_an_option_that_is_refused_does_no_harm() -> None:
@@ -381,9 +401,10 @@ async def test_real_exhaustion_of_descriptors() -> None:
         assert await process.wait() == 0
     finally:
         process.kill()
-        await process.wait()
-        await process.stdin.aclose()
-        await process.stdout.aclose()
+        with trio.move_on_after(5, shield=True):
+            await process.wait()
+            await process.stdin.aclose()
+            await process.stdout.aclose()
 
 
 def readable(peer: RawPeer) -> bool:

@@ -16,8 +16,8 @@ import trio.testing
 from tests.support import EventRecorder, RawPeer, accept, check_grammar, raw_listener
 from tests.support.pairs import GatedResolver, clog, linked
 from trio_xsock import (
-    ConnectError,
     Connected,
+    ConnectError,
     DataAvailable,
     ErrorCode,
     ErrorOccurred,
@@ -137,7 +137,9 @@ async def test_refused() -> None:
     async with TCPSocket("127.0.0.1", port, handler=recorder) as sock:
         channel = sock.events
         with trio.testing.assert_checkpoints():
-            with pytest.raises(ConnectError, match=f"127.0.0.1:{port} .*check that a server lis") as caught:
+            with pytest.raises(
+                ConnectError, match=f"127.0.0.1:{port} .*check that a server lis"
+            ) as caught:
                 await sock.connect()
         error = caught.value
         assert isinstance(error, OSError)
@@ -291,7 +293,9 @@ async def test_port_0_cannot_be_connected_to() -> None:
     """107, naming the host; never posted."""
     recorder = EventRecorder()
     async with TCPSocket("some.host", handler=recorder) as sock:
-        with pytest.raises(InvalidPortError, match=r"1\.\.65535, not 0 \(of 'some\.host'\)") as caught:
+        with pytest.raises(
+            InvalidPortError, match=r"1\.\.65535, not 0 \(of 'some\.host'\)"
+        ) as caught:
             await sock.connect()
         assert caught.value.error_number == ErrorCode.INVALID_PORT_ERROR
         assert sock.state is SocketState.CLOSED
@@ -472,7 +476,7 @@ async def test_close_and_connect_again_while_connecting(count: int) -> None:
                 await sock.send_all(b"x")
                 while await peer.recv_some() != b"x":  # it was the first one's
                     peer.close()
-                    peer = await accept(listener)  # noqa: PLW2901
+                    peer = await accept(listener)
                 peer.close()
 
 

@@ -52,7 +52,9 @@ async def test_progress_tells_of_at_most_one_interval(interval: int) -> None:
     check_grammar(recorder.events, queued=500_000, progress_interval=interval)
     progress = recorder.of(SendProgress)
     assert progress[-1].bytes_left == 0
-    assert [event.total_sent for event in progress] == sorted(event.total_sent for event in progress)
+    assert [event.total_sent for event in progress] == sorted(
+        event.total_sent for event in progress
+    )
     assert len(progress) >= 500_000 / interval
     assert len(recorder.of(SendComplete)) == 1
 

@@ -906,7 +906,9 @@ async def test_a_socket_dies_with_its_last_reference(fate: str, consumer: str) -
         port = listener.getsockname()[1]
         if fate == "refused":
             listener.close()
-        sock = TCPSocket("127.0.0.1", port, handler=SocketHandler() if consumer == "handler" else None)
+        sock = TCPSocket(
+            "127.0.0.1", port, handler=SocketHandler() if consumer == "handler" else None
+        )
         if consumer == "channel":
             channel = sock.events
         async with sock:

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from tests.support import EventRecorder, RawPeer, until
-from tests.support.serving import connect, echo, listening, serving
+from tests.support.serving import connect, echo, listening, serving, start_serving
 from trio_xsock import (
     AddressInUseError,
     ErrorOccurred,
@@ -163,9 +163,9 @@ async def test_serve_returns_when_stopped_and_the_handlers_have_ended() -> None:
     async with ServerSocket(address="127.0.0.1") as server:
         returned = False
 
-        async def serve(task_status: Any) -> None:
+        async def serve(**options: Any) -> None:
             nonlocal returned
-            await server.serve(echo, task_status=task_status)
+            await server.serve(echo, **options)
             returned = True
 
         async with trio.open_nursery() as nursery:
@@ -273,9 +273,9 @@ async def test_serve_raises_what_stopped_the_listening() -> None:
     async with ServerSocket(address="127.0.0.1", add_socket=add_socket) as server:
         async with trio.open_nursery() as nursery:
 
-            async def serve(task_status: Any) -> None:
+            async def serve(**options: Any) -> None:
                 with pytest.raises(InvalidStateError, match="add_socket") as caught:
-                    await server.serve(echo, task_status=task_status)
+                    await server.serve(echo, **options)
                 assert isinstance(caught.value.__cause__, ValueError)
                 assert not server._serving
 
@@ -319,6 +319,19 @@ async def test_handlers_run_in_the_context_of_serve() -> None:
         with await connect(server):
             await until(lambda: len(seen) == 2)
     assert seen == ["block", "block"]
+
+
+async def test_a_handlers_task_has_its_name() -> None:
+    """Who looks at the tasks of a program sees whose they are."""
+    names = []
+
+    async def my_handler(sock: TCPSocket) -> None:
+        names.append(trio.lowlevel.current_task().name)
+
+    async with serving(my_handler) as server:
+        with await connect(server) as peer:
+            assert await ended(peer)
+    assert names[0].endswith("my_handler")
 
 
 async def test_ctrl_c_reaches_handlers() -> None:
@@ -441,11 +454,11 @@ async def test_several_errors_leave_as_a_group() -> None:
     """If others fail while they are being cancelled, all of them are told of."""
 
     async def handler(sock: TCPSocket) -> None:
+        received = b""
         try:
-            if await sock.receive_some() == b"fail":
-                raise ValueError("first")
-        except trio.Cancelled:
-            raise KeyError("second") from None
+            received = await sock.receive_some()
+        finally:
+            raise ValueError("first") if received else KeyError("second")
 
     async with ServerSocket(address="127.0.0.1", raise_handler_errors=True) as server:
         with pytest.RaisesGroup(ValueError, KeyError):
@@ -478,7 +491,7 @@ async def test_a_group_of_a_handlers_own_is_kept() -> None:
         async def handler(sock: TCPSocket) -> None:
             raise group
 
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.RaisesGroup(ValueError, KeyError) as caught:
             async with client(server):
                 await server.serve(handler)
         assert caught.value is group
@@ -803,7 +816,7 @@ async def test_closing_the_server_cancels_handlers() -> None:
 
     async with trio.open_nursery() as nursery:
         async with ServerSocket(address="127.0.0.1") as server:
-            await nursery.start(server.serve, handler)
+            await start_serving(nursery, server, handler)
             with await connect(server):
                 await until(lambda: server._serving)
                 await trio.testing.wait_all_tasks_blocked()

@@ -14,8 +14,8 @@ import trio.abc
 import trio.testing
 
 from tests.support import EventRecorder, accept, raw_listener
-from tests.support.peers import SMALL
 from tests.support.pairs import clog, descriptor_of, linked, shrink_send_buffer
+from tests.support.peers import SMALL
 from trio_xsock import EventChannel, NetworkInterface, ServerSocket, TCPSocket
 
 DEFAULTS: dict[str, Any] = {
@@ -63,9 +63,7 @@ def test_all_options_at_once() -> None:
         assert getattr(sock, name) == value
 
 
-@pytest.mark.parametrize(
-    "name", ["receive_buffer_limit", "send_buffer_limit", "progress_interval"]
-)
+@pytest.mark.parametrize("name", ["receive_buffer_limit", "send_buffer_limit", "progress_interval"])
 def test_amounts_are_whole_numbers_above_zero(name: str) -> None:
     """The text names the option; the value there was stays."""
     sock = TCPSocket()

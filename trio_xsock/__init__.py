@@ -3,15 +3,20 @@
 A map of the package, bottom to top; a module imports only from rows above its own:
 
 ======================  =====================================================================
-values                  ``_errors`` ``_events`` ``_typing`` ``_endpoint`` ``_options``
-machines without I/O    ``_state`` ``_buffer`` ``_ledger`` ``_coalesce``
-Trio plumbing           ``_guard`` ``_keeper`` ``_block`` ``_channel`` ``_hub`` ``_readiness``
-network plumbing        ``_interface`` ``_resolve`` ``_dial`` ``_listen`` ``_kernel``
-the base                ``_core``
+values                  ``_errors`` ``_events`` ``_typing`` ``_statistics`` ``_server_statistics``
+machines without I/O    ``_state`` ``_buffer`` ``_ledger`` ``_coalesce`` ``_endpoint``
+                        ``_dead_peers``
+guards and checks       ``_guard`` ``_options`` ``_groups`` ``_kernel`` ``_tcp_info``
+Trio plumbing           ``_keeper`` ``_channel`` ``_block`` ``_epoll`` ``_hub`` ``_readiness``
+network plumbing        ``_interface`` ``_resolve`` ``_file_source`` ``_dial`` ``_listen``
+                        ``_acceptor``
+the base                ``_scoped`` ``_core``
 a connection, by parts  ``_link`` ``_intake`` ``_outlet`` ``_ending`` ``_connection``
-its calls               ``_receiving`` ``_sending``
-sockets                 ``_tcp`` ``_server``
-outside                 ``_cli``
+                        ``_watchdogs`` ``_listening``
+its calls               ``_reading`` ``_lines`` ``_receiving`` ``_sending`` ``_file_sending``
+sockets                 ``_tcp``
+a server, by parts      ``_pool`` ``_roster`` ``_supervision`` ``_server_listening`` ``_server``
+outside                 ``testing`` ``_cli``
 ======================  =====================================================================
 
 This file only re-exports.

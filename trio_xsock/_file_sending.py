@@ -126,6 +126,8 @@ class FileCalls(SendCalls):
             if not ticket.held:
                 source.position += ticket.sent
         while ticket.left or ticket.held:
+            if ticket.removed:  # when its last piece had just gone
+                raise self._why_removed(ticket)
             wanted = PIECE if ticket.held else min(PIECE, ticket.left)
             piece = await self._read_piece(source, wanted, ticket)
             if not piece:
@@ -195,7 +197,7 @@ class FileCalls(SendCalls):
 
     def _read_instead(self) -> int:
         """The kernel does not send the file: its owner goes on by reading it."""
-        if self._ticket is not None:
-            self._ticket.give_up_file()
-            self._sent_some()
+        assert self._ticket is not None
+        self._ticket.give_up_file()
+        self._sent_some()
         return 0

@@ -181,6 +181,8 @@ class ListeningCalls(WatchedConnection):
 
 
 def _is_listening(sock: stdlib_socket.socket) -> bool:
+    if sock.fileno() < 0:
+        return False
     return bool(sock.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN))
 
 

@@ -59,7 +59,8 @@ class Outlet(Intake):
                 return bool(self._hub.calls)
         before = self._bytes_out
         self._write_step()
-        return self._bytes_out != before
+        # A connection that turns out to be dead takes nothing, and has news all the same.
+        return self._bytes_out != before or bool(self._hub.calls)
 
     def _offer(self, payload: bytes) -> None:
         """Send bytes if it is their turn; what the OS does not take is queued."""

@@ -148,23 +148,15 @@ class SendCalls(ReceiveCalls):
         raise self._why_not_sending()
 
     async def _see_through(self, ticket: Ticket, cancelled: bool) -> None:
-        """Wait until a ticket's bytes are gone, one way or the other."""
-        self._ticket = ticket
-        try:
-            if not cancelled:
-                self._send_now()
-            await self._wait_for(ticket)
-        finally:
-            if self._ticket is ticket:
-                self._ticket = None
-
-    async def _wait_for(self, ticket: Ticket) -> None:
-        """Wait until the ticket has nothing to send at present; raises if it was removed."""
+        """Send until a ticket has nothing to send at present; raises if it was removed."""
 
         def leave() -> None:
-            self._sender = None
+            self._ticket = self._sender = None
             self._remove(ticket)
 
+        self._ticket = ticket
+        if not cancelled:
+            self._send_now()
         self._sender = parking = Parking[None]()
         self._sent_some()
         await self._parked(parking, leave)
@@ -198,7 +190,7 @@ class SendCalls(ReceiveCalls):
         ticket, sender = self._ticket, self._sender
         if ticket is None or sender is None or not (ticket.idle or ticket.removed):
             return
-        self._sender = None
+        self._ticket = self._sender = None
         if ticket.removed:
             sender.fail(self._why_removed(ticket))
         else:

@@ -188,7 +188,7 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
             raise TypeError(f"handler must be an async function, not {handler!r}")
         if self._acceptor is None:
             await self.listen()
-        await self._serve(handler, task_status.started)
+        await self._serve(handler, lambda: task_status.started(self.port))
 
     # The end
 

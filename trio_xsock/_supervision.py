@@ -55,7 +55,11 @@ class Service(Generic[S]):
 
     def take(self, socket: S) -> None:
         """Start a handler for ``socket``."""
-        self._context.run(self._nursery.start_soon, self._run, self, socket)
+
+        def start() -> None:
+            self._nursery.start_soon(self._run, self, socket, name=self.handler)
+
+        self._context.run(start)
 
     def escape(self, error: BaseException) -> None:
         """Cancel everything and let ``error`` leave ``serve``."""
@@ -83,14 +87,14 @@ class Supervision(Roster[S]):
         self._serving: dict[Connection, tuple[Service[S], trio.CancelScope]] = {}
 
     async def _serve(
-        self, handler: Callable[[S], Awaitable[object]], started: Callable[[int], None]
+        self, handler: Callable[[S], Awaitable[object]], started: Callable[[], None]
     ) -> None:
         """Serve until listening stops; see ``ServerSocket.serve``."""
         escaped: list[BaseException] = []
         try:
             async with trio.open_nursery() as nursery:
                 service = Service(handler, nursery, self._run_handler, escaped)
-                started(self.port)
+                started()
                 self._enter_service(service)
                 try:
                     failure = await service.parking.park(lambda: self._services.remove(service))

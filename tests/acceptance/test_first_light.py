@@ -334,9 +334,7 @@ async def test_the_three_kinds_of_users_see_the_same() -> None:
     recorder = EventRecorder(read=True)
     with raw_listener() as listener:
         port = listener.getsockname()[1]
-        async with TCPSocket(
-            "127.0.0.1", port, handler=recorder, allow_half_close=True
-        ) as sock:
+        async with TCPSocket("127.0.0.1", port, handler=recorder, allow_half_close=True) as sock:
             channel = sock.events
             seen: list[Event] = []
             async with trio.open_nursery() as nursery:

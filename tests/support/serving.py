@@ -34,6 +34,13 @@ async def serving(
         nursery.cancel_scope.cancel()
 
 
+async def start_serving(
+    nursery: trio.Nursery, server: ServerSocket[Any], handler: Callable[[Any], Awaitable[object]]
+) -> None:
+    """Have a server serve in a nursery that may outlive it."""
+    await nursery.start(server.serve, handler)
+
+
 async def connect(server: ServerSocket[Any]) -> RawPeer:
     """A new connection to a server."""
     return await RawPeer.connect(server.port)

@@ -1,0 +1,596 @@
+"""Two connected sockets, driven through random lives, never do what the model says they cannot.
+
+Each rule does something to one of the sockets, waits until nothing moves any more, and compares
+all that can be seen with the model (``reference``): bytes, books, events, states, and that
+nothing waits that could go on. Once over loopback in either readiness mode, and once in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, ClassVar
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.support import EventRecorder
+from tests.support.pairs import shrink_send_buffer
+from trio_xsock import (
+    LostConnectionError,
+    OutOfMemoryError,
+    SocketClosedError,
+    SocketState,
+)
+from trio_xsock.testing import memory_socket_pair, socket_pair
+from trio_xsock.testing._memory import memory_transports
+from trio_xsock.testing._seam import take_over
+
+from .guest import GuestRun
+from .reference import Operation, Side
+
+GRACE = 0.02
+PATIENCE = 5.0
+SEPARATOR = b"\x07\x0f"
+
+sides = st.sampled_from([0, 1])
+small = st.integers(1, 300)
+
+
+class SocketMachine(RuleBasedStateMachine):
+    """The rules, whatever is between the sockets."""
+
+    largest: ClassVar[int]
+    """Bytes of the largest send, enough to fill what is between."""
+    sides: tuple[Side, Side]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run: GuestRun | None = None
+        self.stack = AsyncExitStack()
+        self.failed = False
+
+    # What the kinds of pairs do differently
+
+    def clock(self) -> trio.abc.Clock | None:
+        """The run's clock."""
+        return None
+
+    def pair(self, **options: Any) -> Any:
+        """The pair, as a context manager."""
+        raise NotImplementedError
+
+    async def link_again(self) -> None:
+        """Connect the two sockets, which are closed."""
+        raise NotImplementedError
+
+    async def become_quiet(self) -> None:
+        """Wait until nothing moves any more, or should not."""
+        raise NotImplementedError
+
+    # The frame
+
+    def call(self, async_fn: Callable[..., Awaitable[object]], *args: Any) -> None:
+        """Do something in the Trio run, and let everything come to rest."""
+        assert self.run is not None
+        self.failed = True
+        self.run.call(self.perform, async_fn, *args)
+        self.failed = False
+
+    async def perform(self, async_fn: Callable[..., Awaitable[object]], *args: Any) -> None:
+        """See ``call``."""
+        await self.settle()  # the clock may have jumped
+        await async_fn(*args)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Come to rest, and look at everything."""
+        await self.become_quiet()
+        for side in self.sides:
+            side.observe()
+        for side in self.sides:
+            side.check()
+        for side in self.sides:
+            for operation in side.operations:
+                if not operation.running:
+                    side.finished(operation)
+            if side.sender is not None and not side.sender.running:
+                side.sender = None
+            if side.receiver is not None and not side.receiver.running:
+                side.receiver = None
+            side.others = [each for each in side.others if each.running]
+
+    def unrest(self) -> str:
+        """Why something should still happen."""
+        return self.sides[0].is_quiet() or self.sides[1].is_quiet()
+
+    @initialize(
+        options=st.tuples(
+            *[
+                st.fixed_dictionaries(
+                    {
+                        "progress_interval": st.sampled_from([1, 100, 1000, 65536]),
+                        "receive_buffer_limit": st.sampled_from([1, 2, 64, 1000, 2**20]),
+                        "send_buffer_limit": st.sampled_from([100, 2**26]),
+                        "allow_half_close": st.sampled_from([None, True, False]),
+                    }
+                )
+            ]
+            * 2
+        ),
+        recorders=st.tuples(*[st.sampled_from(["none", "plain", "aborts", "reads"])] * 2),
+    )
+    def start(self, options: tuple[dict[str, Any], ...], recorders: tuple[str, ...]) -> None:
+        """Connect."""
+        self.run = GuestRun(self.clock())
+        self.run.call(self._start, options, recorders)
+
+    async def _start(self, options: tuple[dict[str, Any], ...], kinds: tuple[str, ...]) -> None:
+        recorders = [
+            EventRecorder(abort_after=1000 if kind == "aborts" else None)
+            if kind != "none"
+            else None
+            for kind in kinds
+        ]
+        for each, recorder in zip(options, recorders, strict=True):
+            each["handler"] = recorder
+        await self.stack.__aenter__()
+        pair = self.pair(left=options[0], right=options[1])
+        left, right = await self.stack.enter_async_context(pair)
+        self.nursery = await self.stack.enter_async_context(trio.open_nursery())
+        self.sides = (
+            Side(left, recorders[0], kinds[0] == "aborts"),
+            Side(right, recorders[1], kinds[1] == "aborts"),
+        )
+        left_side, right_side = self.sides
+        left_side.peer, right_side.peer = right_side, left_side
+        for side in self.sides:
+            side.life.largest_interval = side.sock.progress_interval
+            side.life.allowed_buffer = side.sock.receive_buffer_limit
+        await self.settle()
+
+    def teardown(self) -> None:
+        """Let everything that can still arrive arrive, close, and look at the books."""
+        if self.run is None:
+            return
+        try:
+            if hasattr(self, "sides") and not self.failed:
+                self.run.call(self._end_gracefully)
+        finally:
+            self.run.call(self._stop)
+            self.run.close()
+
+    async def _end_gracefully(self) -> None:
+        for side in self.sides:
+            for operation in side.operations:
+                if operation.running:
+                    self._cancel(side, operation)
+        await self.settle()
+        for side in self.sides:
+            with trio.fail_after(PATIENCE):
+                await self._close_while_peer_reads(side)
+        await self._end_lives()
+
+    async def _close_while_peer_reads(self, side: Side) -> None:
+        peer = side.peer
+        for each in self.sides:
+            each.observe()
+        to_be_sent = len(side.life.wire) + side.left
+        graceful = side.sock.is_connected and not (side.aborts or side.life.abrupt)
+        peer_reads = peer.sock.state is SocketState.CONNECTED and peer.sock.last_error is None
+        async with trio.open_nursery() as nursery:
+            if peer_reads:
+                nursery.start_soon(self._drain, peer)
+            side.life.closed_by_us = True
+            await side.sock.aclose()
+        side.observe()
+        if graceful and peer_reads:
+            assert len(side.life.wire) == to_be_sent, "aclose() sends the queue"
+            assert peer.life.taken == len(side.life.wire), "what was sent arrives"
+
+    async def _drain(self, side: Side) -> None:
+        try:
+            async for data in side.sock:
+                side.peer.observe()
+                side.take(data)
+        except LostConnectionError:
+            assert side.peer.life.closed_by_us
+
+    async def _end_lives(self) -> None:
+        for side in self.sides:
+            side.observe()
+        for side in self.sides:
+            side.check()
+            side.end_life()
+
+    async def _stop(self) -> None:
+        if hasattr(self, "nursery"):
+            self.nursery.cancel_scope.cancel("the machine has stopped")
+        await self.stack.aclose()
+
+    def _start_operation(self, side: Side, operation: Operation) -> None:
+        self.nursery.start_soon(operation.run)
+
+    def _cancel(self, side: Side, operation: Operation) -> None:
+        side.observe()
+        operation.scope.cancel("a rule")
+        if operation.kind == "send_all":
+            operation.limit = side.remove(operation)
+
+    # Sending
+
+    @rule(side=sides, size=st.one_of(small, st.just(0)), big=st.booleans())
+    def write(self, side: int, size: int, big: bool) -> None:
+        self.call(self._write, self.sides[side], self.largest if big else size)
+
+    async def _write(self, side: Side, size: int) -> None:
+        sock, data = side.sock, side.next_bytes(size)
+        connected = sock.is_connected
+        counted = sum(len(item.data) for item in side.life.queue if item.operation is None)
+        if connected and data and counted + size > sock.send_buffer_limit:
+            with pytest.raises(OutOfMemoryError):
+                sock.write(data)
+        elif connected:
+            if data:
+                side.queue(data)
+            sock.write(data)
+        else:
+            wanted: list[type[Exception]] = [LostConnectionError]
+            if side.life.closed_by_us:
+                wanted = [SocketClosedError]
+            elif side.life.wrote_eof:  # and the connection may be lost as well
+                wanted.append(SocketClosedError)
+            with pytest.raises(tuple(wanted)):
+                sock.write(data)
+
+    @rule(side=sides, size=small, big=st.booleans())
+    def send_all(self, side: int, size: int, big: bool) -> None:
+        self.call(self._send_all, self.sides[side], self.largest if big else size)
+
+    async def _send_all(self, side: Side, size: int) -> None:
+        data = bytearray(side.next_bytes(size))
+
+        async def call() -> None:
+            if side.sock.is_connected and not busy:
+                side.queue(bytes(data), operation)
+            try:
+                await side.sock.send_all(data)
+            finally:
+                data.extend(b"unlocked")
+
+        busy = side.sender is not None
+        operation = Operation("send_all", call)
+        await self._start_sender(side, operation)
+
+    async def _start_sender(self, side: Side, operation: Operation) -> None:
+        """Start a call that excludes others of its kind."""
+        busy = side.sender is not None
+        if not busy:
+            side.sender = operation
+        self._start_operation(side, operation)
+        if busy:
+            await trio.testing.wait_all_tasks_blocked()
+            assert isinstance(operation.error, trio.BusyResourceError)
+
+    @rule(side=sides)
+    def send_eof(self, side: int) -> None:
+        self.call(self._send_eof, self.sides[side])
+
+    async def _send_eof(self, side: Side) -> None:
+        async def call() -> None:
+            if side.sock.is_connected and not busy:
+                side.life.wrote_eof = True
+            await side.sock.send_eof()
+
+        busy = side.sender is not None
+        await self._start_sender(side, Operation("send_eof", call))
+
+    @rule(side=sides)
+    def flush(self, side: int) -> None:
+        self.call(self._flush, self.sides[side])
+
+    async def _flush(self, side: Side) -> None:
+        operation = Operation("flush", side.sock.flush)
+        side.others.append(operation)
+        self._start_operation(side, operation)
+
+    @rule(side=sides)
+    def abort_send(self, side: int) -> None:
+        self.call(self._abort_send, self.sides[side])
+
+    async def _abort_send(self, side: Side) -> None:
+        side.drop_queue()
+        side.sock.abort_send()
+        assert side.sock.bytes_left_to_send == 0
+
+    @rule(side=sides)
+    def cancel_sender(self, side: int) -> None:
+        self.call(self._cancel_sender, self.sides[side])
+
+    async def _cancel_sender(self, side: Side) -> None:
+        operation = side.sender
+        if operation is None:
+            return
+        self._cancel(side, operation)
+        await self.become_quiet()
+        assert operation.cancelled
+        if operation.kind == "send_all":
+            assert operation.limit, "cancelled, although all of it went out"
+
+    @rule(side=sides)
+    def cancel_others(self, side: int) -> None:
+        self.call(self._cancel_others, self.sides[side])
+
+    async def _cancel_others(self, side: Side) -> None:
+        for operation in side.others:
+            if operation.kind in ("aclose", "disconnect"):
+                side.life.abrupt = True
+            self._cancel(side, operation)
+
+    # Receiving
+
+    @rule(side=sides, count=st.one_of(small, st.just(0)), everything=st.booleans())
+    def read(self, side: int, count: int, everything: bool) -> None:
+        self.call(self._read, self.sides[side], None if everything else count)
+
+    async def _read(self, side: Side, count: int | None) -> None:
+        available = side.sock.bytes_available
+        data = side.sock.read_all() if count is None else side.sock.read(count)
+        assert len(data) == (available if count is None else min(count, available))
+        side.take(data)
+
+    @rule(side=sides)
+    def purge(self, side: int) -> None:
+        self.call(self._purge, self.sides[side])
+
+    async def _purge(self, side: Side) -> None:
+        side.take(side.sock.lookahead())
+        side.sock.purge()
+        assert side.sock.end_of_file
+
+    @rule(side=sides, count=st.one_of(st.none(), small))
+    def receive_some(self, side: int, count: int | None) -> None:
+        self.call(self._receive_some, self.sides[side], count)
+
+    async def _receive_some(self, side: Side, count: int | None) -> None:
+        def judge(data: bytes) -> None:
+            assert count is None or len(data) <= count
+            assert data or side.peer.has_ended_output
+            side.peer.observe()
+            side.take(data)
+
+        operation = Operation(
+            "receive_some",
+            lambda: side.sock.receive_some(count),
+            limit=1,
+            needs=lambda buffer: not buffer,
+            on_value=judge,
+        )
+        await self._start_receiver(side, operation)
+
+    @rule(side=sides, count=st.integers(0, 2000))
+    def receive_exactly(self, side: int, count: int) -> None:
+        self.call(self._receive_exactly, self.sides[side], count)
+
+    async def _receive_exactly(self, side: Side, count: int) -> None:
+        def judge(data: bytes) -> None:
+            assert len(data) == count
+            side.peer.observe()
+            side.take(data)
+
+        operation = Operation(
+            "receive_exactly",
+            lambda: side.sock.receive_exactly(count),
+            limit=count,
+            needs=lambda buffer: len(buffer) < count,
+            on_value=judge,
+        )
+        await self._start_receiver(side, operation)
+
+    @rule(side=sides, most=st.sampled_from([10, 500, 65536]))
+    def receive_until(self, side: int, most: int) -> None:
+        self.call(self._receive_until, self.sides[side], most)
+
+    async def _receive_until(self, side: Side, most: int) -> None:
+        def judge(data: bytes) -> None:
+            assert len(data) <= most
+            assert SEPARATOR not in data
+            side.peer.observe()
+            side.take(data + SEPARATOR)
+
+        operation = Operation(
+            "receive_until",
+            lambda: side.sock.receive_until(SEPARATOR, most),
+            limit=most + len(SEPARATOR),
+            needs=lambda buffer: SEPARATOR not in buffer and len(buffer) < most + len(SEPARATOR),
+            on_value=judge,
+        )
+        await self._start_receiver(side, operation)
+
+    async def _start_receiver(self, side: Side, operation: Operation) -> None:
+        busy = side.receiver is not None
+        if not busy:
+            side.receiver = operation
+        self._start_operation(side, operation)
+        if busy:
+            await trio.testing.wait_all_tasks_blocked()
+            assert isinstance(operation.error, trio.BusyResourceError)
+
+    @rule(side=sides)
+    def cancel_receiver(self, side: int) -> None:
+        self.call(self._cancel_receiver, self.sides[side])
+
+    async def _cancel_receiver(self, side: Side) -> None:
+        if side.receiver is not None:
+            before = side.sock.lookahead()
+            side.receiver.scope.cancel("a rule")
+            await self.become_quiet()
+            assert side.receiver.cancelled
+            assert side.sock.lookahead().startswith(before)
+
+    # Events, options, time
+
+    @rule(side=sides, count=st.integers(1, 12))
+    def read_channel(self, side: int, count: int) -> None:
+        self.sides[side].read_channel(count)
+
+    @rule(
+        side=sides,
+        receive=st.sampled_from([1, 3, 100, 2**20]),
+        send=st.sampled_from([1, 1000, 2**26]),
+        interval=st.sampled_from([1, 10, 65536]),
+    )
+    def change_options(self, side: int, receive: int, send: int, interval: int) -> None:
+        self.call(self._change_options, self.sides[side], receive, send, interval)
+
+    async def _change_options(self, side: Side, receive: int, send: int, interval: int) -> None:
+        sock = side.sock
+        sock.receive_buffer_limit = receive
+        sock.send_buffer_limit = send
+        sock.progress_interval = interval
+        side.life.largest_interval = max(interval, side.life.largest_interval)
+
+    @rule(side=sides)
+    def poll(self, side: int) -> None:
+        self.call(self.sides[side].sock.poll)
+
+    @rule()
+    def let_time_pass(self) -> None:
+        self.call(trio.sleep, 2 * GRACE)
+
+    # Ends
+
+    @rule(side=sides)
+    def close(self, side: int) -> None:
+        self.call(self._close, self.sides[side])
+
+    async def _close(self, side: Side) -> None:
+        side.life.abrupt = side.life.abrupt or not side.is_closed
+        side.life.closed_by_us = True
+        side.sock.close()
+        side.drop_queue()
+
+    @rule(side=sides, tell=st.booleans())
+    def aclose(self, side: int, tell: bool) -> None:
+        self.call(self._aclose, self.sides[side], tell)
+
+    async def _aclose(self, side: Side, tell: bool) -> None:
+        async def call() -> None:
+            began = trio.current_time()
+            close = side.sock.disconnect if tell else side.sock.aclose
+            await close(GRACE)
+            if trio.current_time() >= began + GRACE:
+                side.life.abrupt = True
+
+        operation = Operation("disconnect" if tell else "aclose", call)
+        side.life.closed_by_us = True
+        side.others.append(operation)
+        self._start_operation(side, operation)
+
+    @precondition(lambda self: all(side.is_closed for side in self.sides))
+    @rule()
+    def reconnect(self) -> None:
+        self.call(self._reconnect)
+
+    async def _reconnect(self) -> None:
+        await self._end_lives()
+        await self.link_again()
+        for side in self.sides:
+            side.begin_life()
+
+    @invariant()
+    def handlers_are_not_nested(self) -> None:
+        for side in getattr(self, "sides", ()):
+            assert side.recorder is None or side.recorder.depth <= 1
+
+
+class LoopbackMachine(SocketMachine):
+    """Two sockets over loopback."""
+
+    largest = 100_000
+
+    def pair(self, **options: Any) -> Any:
+        return socket_pair(**options)
+
+    async def link_again(self) -> None:
+        left, right = (side.sock for side in self.sides)
+        right.port = 0
+        await right.listen()
+        left.address, left.port = "127.0.0.1", right.port
+        await left.connect()
+        with trio.fail_after(PATIENCE):
+            while not right.is_connected:
+                await trio.lowlevel.checkpoint()
+        self.shrink_buffers()
+
+    def shrink_buffers(self) -> None:
+        for side in self.sides:
+            shrink_send_buffer(side.sock)
+
+    async def _start(self, options: Any, kinds: Any) -> None:
+        await super()._start(options, kinds)
+        self.shrink_buffers()
+
+    async def become_quiet(self) -> None:
+        with trio.move_on_after(PATIENCE):
+            await trio.testing.wait_all_tasks_blocked(0.0003)
+            while self.unrest():
+                await trio.sleep(0.001)
+        assert not self.unrest()
+
+
+class MemoryMachine(SocketMachine):
+    """Two sockets in memory; nothing is ever late."""
+
+    capacity = 200
+    largest = 2000
+
+    def clock(self) -> trio.abc.Clock:
+        return trio.testing.MockClock(autojump_threshold=0)
+
+    def pair(self, **options: Any) -> Any:
+        return memory_socket_pair(self.capacity, **options)
+
+    async def link_again(self) -> None:
+        for side, transport in zip(self.sides, memory_transports(self.capacity), strict=True):
+            take_over(side.sock, transport)
+
+    async def become_quiet(self) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        assert not self.unrest(), self.unrest()
+
+
+def profile(examples: int, steps: int) -> settings:
+    return settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@pytest.mark.slow
+def test_in_memory() -> None:
+    """Deterministic, with a clock that jumps."""
+    run_state_machine_as_test(MemoryMachine, settings=profile(60, 40))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["hub", "portable"])
+def test_over_loopback(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the kernel, in both readiness modes."""
+    monkeypatch.setenv("TRIO_XSOCK_READINESS", mode)
+    run_state_machine_as_test(LoopbackMachine, settings=profile(20, 30))
