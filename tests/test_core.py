@@ -246,7 +246,7 @@ class Bare(SocketCore):
 def test_the_base_checks_ports() -> None:
     """Of whichever socket."""
     assert Bare(80, None, None, None).port == 80
-    with pytest.raises(InvalidPortError, match="not 65536$"):
+    with pytest.raises(InvalidPortError, match=r"not 65536$"):
         Bare(65536, None, None, None)
 
 

@@ -19,9 +19,9 @@ def retransmitting(last_ack: float) -> Sample:
     return Sample(in_flight=True, unanswered=True, last_ack=last_ack)
 
 
-def probing(last_ack: float) -> Sample:
-    """The window is closed, and a probe for it is out."""
-    return Sample(in_flight=True, unanswered=True, last_ack=last_ack, probing=True)
+def probing(last_ack: float, probes: int = 1) -> Sample:
+    """The window is closed, and probes for it are out."""
+    return Sample(in_flight=True, unanswered=True, last_ack=last_ack, probes=probes)
 
 
 def verdicts(detector: DeadPeerDetector, *timeline: tuple[float, Sample]) -> list[bool]:
@@ -91,9 +91,26 @@ def test_a_peer_that_vanishes_behind_a_closed_window_is_found() -> None:
         DeadPeerDetector(1.0),
         (10.0, waiting(0.0)),
         (100.0, probing(90.0)),
-        (100.9, probing(90.9)),
-        (101.0, probing(91.0)),
+        (100.9, probing(90.9, 3)),
+        (101.0, probing(91.0, 3)),
     ) == [False, False, False, True]
+
+
+def test_a_probe_may_be_lost() -> None:
+    """However long ago that was, two of them prove nothing; nor is there any hurry meanwhile."""
+    detector = DeadPeerDetector(1.0)
+    assert not any(
+        verdicts(
+            detector,
+            (10.0, waiting(0.0)),
+            (20.0, probing(10.0)),
+            (50.0, probing(40.0)),
+            (60.0, probing(50.0, 2)),
+            (150.0, probing(140.0, 2)),
+        )
+    )
+    assert detector.next_look(150.0) == 150.125
+    assert detector.observe(160.0, probing(150.0, 3))
 
 
 def test_one_look_is_not_enough() -> None:

@@ -14,8 +14,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import EventRecorder, RawPeer, accept, check_grammar, raw_listener
-from tests.support.pairs import GatedResolver, clog, linked, shrink_send_buffer
+from tests.support import EventRecorder, RawPeer, accept, check_grammar, raw_listener, until
+from tests.support.pairs import GatedResolver, linked, shrink_send_buffer
 from trio_xsock import (
     Connected,
     DataAvailable,
@@ -123,12 +123,10 @@ async def test_whoever_waits_is_told_of_our_close(call: str) -> None:
     ended: list[object] = []
     for waits in ("receive_some", "wait_send_all_might_not_block", "flush", "send_all"):
         async with linked(small=True) as (sock, _):
-            await clog(sock)
+            sock.write(bytes(LOTS))
             waiting: Any = getattr(sock, waits)
             if waits == "send_all":
                 waiting = lambda sock=sock: sock.send_all(b"x")  # noqa: E731
-            elif waits == "flush":
-                sock.write(b"x")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(expect, waiting)
                 await settle()
@@ -662,7 +660,7 @@ async def test_waiting_readers_get_the_rest_and_the_end() -> None:
 
         async def read() -> None:
             async for chunk in sock:
-                chunks.append(chunk)
+                chunks.append(chunk)  # noqa: PERF401
 
         nursery.start_soon(read)
         await peer.send(b"abc")
@@ -782,15 +780,13 @@ async def test_data_before_a_reset_is_read_first() -> None:
 async def test_whoever_waits_is_told_of_a_loss(waits: str) -> None:
     """F27: nothing hangs; all get the same object."""
     async with linked(small=True) as (sock, peer):
-        await clog(sock)
+        sock.write(bytes(LOTS))
         waiting: Any = {
             "receive_some": sock.receive_some,
             "flush": sock.flush,
             "send_all": lambda: sock.send_all(b"x"),
             "might_not_block": sock.wait_send_all_might_not_block,
         }[waits]
-        if waits == "flush":
-            sock.write(b"x")
         async with trio.open_nursery() as nursery:
 
             async def wait() -> None:
@@ -944,9 +940,10 @@ async def test_an_error_on_its_way_keeps_its_traceback() -> None:
                 return error
 
     for where in ("itself", "group", "cause", "context", "kept"):
+        error: BaseException
         try:
-            error: BaseException = await lose()
-        except BaseException as exc:
+            error = await lose()
+        except Exception as exc:
             error = exc
         if isinstance(error, ExceptionGroup):
             error = error.exceptions[1]
@@ -1008,8 +1005,7 @@ async def test_a_server_s_connection_ends_gracefully_on_its_own() -> None:
 
 
 async def first(server: ServerSocket) -> TCPSocket:
-    while not server.active_connections():
-        await trio.lowlevel.checkpoint()
+    await until(server.active_connections)
     return server.active_connections()[0]
 
 

@@ -229,25 +229,28 @@ async def test_cancelled_while_it_begins() -> None:
 async def test_closed_while_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """The call raises; what was begun anew meanwhile is not disturbed."""
     async with TCPSocket() as sock:
-        async with trio.open_nursery() as nursery:
 
-            @nursery.start_soon
-            async def listen() -> None:
-                with pytest.raises(SocketClosedError):
-                    await sock.listen()
-
-            await until(lambda: sock.state is SocketState.LISTENING)
-            sock.close()
-        assert sock.state is SocketState.CLOSED
+        async def wait_meanwhile(*_: object, **__: object) -> list[Any]:
+            await trio.sleep_forever()
+            raise AssertionError
 
         async def close_meanwhile(*_: object, **__: object) -> list[Any]:
             sock.close()
             return []
 
-        with monkeypatch.context() as patch:
-            patch.setattr(_listening, "listen_addresses", close_meanwhile)
+        async def listen() -> None:
             with pytest.raises(SocketClosedError, match="closed while it began to listen"):
                 await sock.listen()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_listening, "listen_addresses", wait_meanwhile)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(listen)
+                await wait_all_tasks_blocked()
+                assert sock.state is SocketState.LISTENING
+                sock.close()
+            patch.setattr(_listening, "listen_addresses", close_meanwhile)
+            await listen()
         assert sock.state is SocketState.CLOSED
         await sock.listen()
 

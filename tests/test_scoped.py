@@ -140,7 +140,7 @@ async def test_the_body_s_exception_leaves_as_the_same_object(
     cause, context = KeyError("cause"), KeyError("context")
     error.__cause__, error.__context__ = cause, context
     sock = TCPSocket("127.0.0.1", 1)
-    try:
+    with pytest.raises(type(error)) as caught:
         with raw_listener() as listener:
             sock.port = listener.getsockname()[1]
             async with sock:
@@ -148,11 +148,8 @@ async def test_the_body_s_exception_leaves_as_the_same_object(
                     await sock.connect()
                     assert sock.is_connected
                 raise error
-    except BaseException as caught:
-        assert caught is error
-        assert (caught.__cause__, caught.__context__) == (cause, context)
-    else:
-        pytest.fail("nothing was raised")
+    assert caught.value is error
+    assert (error.__cause__, error.__context__) == (cause, context)
     assert sock.state is SocketState.CLOSED
 
 
@@ -287,7 +284,7 @@ async def test_a_failing_task_ends_the_block() -> None:
 async def test_body_and_task_failing_leave_in_one_group() -> None:
     """The body's exception comes first."""
     mine, other = ValueError("body"), KeyError("task")
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.RaisesGroup(ValueError, KeyError) as caught:
         async with TCPSocket() as sock:
             sock.start_soon(fail, other)
             try:
@@ -378,7 +375,7 @@ async def test_what_the_body_itself_makes_of_the_failure() -> None:
     """Its own exception leaves with the other, even if it comes of the closed socket."""
     error = ValueError("mine")
     recorder = EventRecorder(reactions={"on_send_complete": raiser(error)})
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.RaisesGroup(KeyError, ValueError) as caught:
         async with linked(handler=recorder) as (sock, _):
             try:
                 while True:
@@ -558,7 +555,9 @@ async def test_run_cancelled_right_after_it_started() -> None:
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
 
-            async def started_late(*, task_status: trio.TaskStatus[Any]) -> None:
+            async def started_late(  # noqa: ASYNC128 - run() does
+                *, task_status: trio.TaskStatus[Any]
+            ) -> None:
                 scope.cancel()
                 await sock.run(task_status=task_status)
 
@@ -784,7 +783,7 @@ async def test_handlers_run_in_the_context_of_the_block() -> None:
         async with TCPSocket("127.0.0.1", listener.getsockname()[1], handler=Handler()) as sock:
             VARIABLE.set("later")
             await sock.connect()
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - for its context
                 nursery.start_soon(sock.send_all, b"x")
             assert VARIABLE.get() == "later"
     assert seen == ["block", "changed by the handler"]

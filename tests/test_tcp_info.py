@@ -70,7 +70,7 @@ async def test_a_closed_window_is_probed_and_answered(
     sample = sample_of(ours)
     assert sample.in_flight
     assert not sample.unanswered
-    assert sample.probing
+    assert sample.probes == 0
     assert peer.sock.fileno() >= 0
 
 

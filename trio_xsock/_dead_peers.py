@@ -5,12 +5,18 @@ nothing goes out. The kernel knows the difference. A live peer answers: it ackno
 and when its window is closed it answers the probes for it, so the counts of unanswered
 retransmissions and probes go back to 0. (TCP_USER_TIMEOUT does not make the difference; it
 ends a live peer with a closed window too: measured, after 3.5 s at a setting of 3 s.)
+
+One unanswered probe says little: it may have been lost, and Linux answers only one in 500 ms
+(tcp_invalid_ratelimit), while the first ones come faster than that.
 """
 
 from __future__ import annotations
 
 import math
 from typing import Final, NamedTuple
+
+_TELLING_PROBES: Final = 3
+"""So many unanswered ones are no accident."""
 
 _SHORTEST_INTERVAL: Final = 0.02
 _LONGEST_INTERVAL: Final = 1.0
@@ -25,8 +31,8 @@ class Sample(NamedTuple):
     """A retransmission or a window probe is out without an answer."""
     last_ack: float
     """Seconds since anything was acknowledged."""
-    probing: bool = False
-    """What is unanswered are only probes of a closed window."""
+    probes: int = 0
+    """How many probes of a closed window are unanswered, if that is all that is."""
 
 
 class DeadPeerDetector:
@@ -74,5 +80,9 @@ class DeadPeerDetector:
         # A window may stay closed for minutes, and the kernel probes it ever more seldom: that
         # nothing was acknowledged before the probe says nothing about the peer.
         silent = max(self._since, now - sample.last_ack)
-        self._due = (self._unanswered_since if sample.probing else silent) + self.timeout
+        if sample.probes:
+            if sample.probes < _TELLING_PROBES:
+                return False
+            silent = self._unanswered_since
+        self._due = silent + self.timeout
         return now >= self._due

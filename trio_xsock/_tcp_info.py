@@ -53,7 +53,7 @@ def take_sample(sock: stdlib_socket.socket | SelfSampling) -> Sample | None:
         in_flight=waiting > 0,
         unanswered=info[_RETRANSMITS] > 0 or info[_PROBES] > 0,
         last_ack=milliseconds / 1000,
-        probing=not info[_RETRANSMITS],
+        probes=0 if info[_RETRANSMITS] else info[_PROBES],
     )
 
 

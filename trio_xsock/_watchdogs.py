@@ -74,7 +74,7 @@ class WatchedConnection(Connection):
         Ends a connection, as ``TIMED_OUT``, whose peer has acknowledged nothing for so long
         while data was in flight. A live peer that merely does not read is not ended: the OS
         asks it now and then, and it answers. If it vanishes meanwhile, the time runs from the
-        first question that it leaves unanswered.
+        first question that it leaves unanswered, and it takes three of them.
 
         Raises (assignment):
             TypeError, ValueError: not a number of seconds above 0, or ``None``.

@@ -341,7 +341,8 @@ class Side:
             elif posted is not error:  # found by sending to a peer that had ended before
                 assert isinstance(posted, LostConnectionError)
                 assert posted.reason is LossReason.REMOTE_CLOSED
-            assert self.peer.life.closed_by_us or self.peer.is_closed, repr(error)
+            peer = self.peer
+            assert peer.life.closed_by_us or peer.is_closed or peer.life.wrote_eof, repr(error)
         elif isinstance(error, IncompleteReadError):
             assert error.partial == self.sock.lookahead()
             assert self.has_ended or self.peer.has_ended_output

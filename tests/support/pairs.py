@@ -79,9 +79,24 @@ class GatedResolver(trio.abc.HostnameResolver):
         raise NotImplementedError
 
 
-async def clog(sock: TCPSocket) -> int:
-    """Send until not even one byte goes any more; returns how many bytes went."""
+async def clog(sock: TCPSocket, *, for_good: bool = False) -> int:
+    """Send until not even one byte goes any more; returns how many bytes went.
+
+    Args:
+        sock: nothing is queued in it; its peer does not read.
+        for_good: also see to it that none will go later. Linux fills what is left of the
+            peer's window 200 ms after the rest (the zero window probe), so this takes as long.
+            Where the test only wants to have something queued, let it write more than fits.
+    """
     before = sock.bytes_sent
+    await _fill(sock)
+    if for_good:
+        await trio.sleep(0.25)
+        await _fill(sock)
+    return sock.bytes_sent - before
+
+
+async def _fill(sock: TCPSocket) -> None:
     size = SMALL
     while size:
         sent = sock.bytes_sent
@@ -91,4 +106,3 @@ async def clog(sock: TCPSocket) -> int:
         await trio.testing.wait_all_tasks_blocked()
         if sock.bytes_sent == sent:
             size //= SMALL  # 4096, 1, and that was it
-    return sock.bytes_sent - before

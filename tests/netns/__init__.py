@@ -1,0 +1,1 @@
+"""What needs a network that misbehaves: two hosts of our own, see ``tests/support/link.py``."""
