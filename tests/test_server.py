@@ -490,7 +490,8 @@ async def test_a_sockets_block_may_be_left_after_the_servers() -> None:
     async with trio.open_nursery() as nursery:
         async with listening() as server:
             with await connect(server):
-                nursery.start_soon(use, await server.accept())
+                accepted = await server.accept()
+                nursery.start_soon(use, accepted)
                 await entered.wait()
         leave.set()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -72,6 +74,45 @@ async def test_a_closed_window_is_probed_and_answered(
     assert not sample.unanswered
     assert sample.probes == 0
     assert peer.sock.fileno() >= 0
+
+
+class Told(socket.socket):
+    """A connected socket whose ``tcp_info`` is what a test says."""
+
+    info = b""
+
+    def getsockopt(self, level: int, option: int, size: int = 0) -> Any:
+        if option != socket.TCP_INFO:
+            return super().getsockopt(level, option, size)
+        assert len(self.info) <= size
+        return self.info
+
+    def tell(self, *, retransmits: int, probes: int, sent: int, acknowledged: int) -> None:
+        """Milliseconds ago something was sent, and acknowledged."""
+        self.info = struct.pack(
+            "=BBBBB35x4xIIII44x", 1, 0, retransmits, probes, 0, sent, 7, 8, acknowledged
+        )
+
+
+@pytest.mark.parametrize(
+    ("retransmits", "probes", "sent", "acknowledged", "unanswered", "probing"),
+    [
+        pytest.param(0, 0, 10, 500, False, 0, id="on its way"),
+        pytest.param(0, 0, 500, 490, False, 0, id="a closed window"),
+        pytest.param(2, 0, 100, 900, True, 0, id="retransmitted"),
+        pytest.param(2, 0, 0, 0, True, 0, id="retransmitted just now"),
+        pytest.param(2, 0, 900, 890, False, 0, id="retransmitted, answered, not accepted"),
+        pytest.param(0, 2, 900, 500, True, 2, id="probed"),
+        pytest.param(2, 1, 100, 900, True, 0, id="both"),
+    ],
+)
+def test_what_the_kernel_says(
+    retransmits: int, probes: int, sent: int, acknowledged: int, unanswered: bool, probing: int
+) -> None:
+    """An answer is an acknowledgement of anything, after the last transmission."""
+    with Told() as sock:
+        sock.tell(retransmits=retransmits, probes=probes, sent=sent, acknowledged=acknowledged)
+        assert take_sample(sock) == Sample(False, unanswered, acknowledged / 1000, probing)
 
 
 def test_other_sockets_tell_nothing() -> None:

@@ -128,9 +128,7 @@ async def test_keepalive_is_off_in_the_kernel_unless_asked_for() -> None:
 async def test_keepalive_of_a_client() -> None:
     """Set when it connects, changed at once, and kept for the next connection."""
     with raw_listener() as listener:
-        async with TCPSocket(
-            "127.0.0.1", listener.getsockname()[1], keepalive=(60, 10, 3)
-        ) as sock:
+        async with TCPSocket("127.0.0.1", listener.getsockname()[1], keepalive=(60, 10, 3)) as sock:
             await sock.connect()
             assert keepalive_of(sock) == (True, 60, 10, 3)
             sock.keepalive = (5, 6, 7)
@@ -266,9 +264,7 @@ async def test_while_closed_nothing_is_watched(mock_clock: trio.testing.MockCloc
 # Data in flight
 
 
-async def test_a_dead_peer_times_out(
-    mock_clock: trio.testing.MockClock, samples: Samples
-) -> None:
+async def test_a_dead_peer_times_out(mock_clock: trio.testing.MockClock, samples: Samples) -> None:
     """What is queued is dropped and accounted for, and the sender gets the loss."""
     recorder = EventRecorder()
     async with linked(small=True, handler=recorder, unacknowledged_timeout=3) as (sock, peer):
@@ -410,6 +406,22 @@ async def test_a_new_connection_starts_with_a_clean_slate(
                 assert sock.is_connected
                 await let(mock_clock, 0.2)
                 assert not sock.is_connected
+
+
+async def test_each_watchdog_minds_its_own_time(
+    mock_clock: trio.testing.MockClock, samples: Samples
+) -> None:
+    """The one that is due first is looked at, and the other one is not hurried."""
+    samples.answer = lambda: WAITING
+    async with linked(unacknowledged_timeout=100, idle_timeout=0.5) as (sock, _):
+        await let(mock_clock, 0.4)
+        assert samples.taken == 1
+        sock.write(b"x")
+        await let(mock_clock, 0.4)
+        assert samples.taken == 1
+        assert sock.is_connected
+        await let(mock_clock, 0.2)
+        assert not sock.is_connected
 
 
 async def test_a_dead_peer_may_end_an_aclose(

@@ -13,8 +13,8 @@ from ._kernel import unacknowledged_bytes
 # struct tcp_info in linux/tcp.h: eight bytes of small fields, then 32-bit ones.
 _RETRANSMITS = 2
 _PROBES = 3
-_LAST_ACK_RECV = struct.Struct("=I")
-_LAST_ACK_RECV_OFFSET = 56
+_LAST_SENT_AND_ACK = struct.Struct("=I8xI")  # tcpi_last_data_sent and tcpi_last_ack_recv
+_LAST_SENT_OFFSET = 44
 _SIZE = 104
 
 _KEEPALIVE_OPTIONS = (
@@ -48,12 +48,15 @@ def take_sample(sock: stdlib_socket.socket | SelfSampling) -> Sample | None:
         info = sock.getsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_INFO, _SIZE)
     except OSError:
         return None
-    milliseconds: int = _LAST_ACK_RECV.unpack_from(info, _LAST_ACK_RECV_OFFSET)[0]
+    sent, acknowledged = _LAST_SENT_AND_ACK.unpack_from(info, _LAST_SENT_OFFSET)  # ms ago
+    retransmits, probes = info[_RETRANSMITS], info[_PROBES]
+    # A peer whose memory is full drops what is retransmitted, but it answers.
+    unanswered = probes > 0 if not retransmits else acknowledged >= sent
     return Sample(
         in_flight=waiting > 0,
-        unanswered=info[_RETRANSMITS] > 0 or info[_PROBES] > 0,
-        last_ack=milliseconds / 1000,
-        probes=0 if info[_RETRANSMITS] else info[_PROBES],
+        unanswered=unanswered,
+        last_ack=acknowledged / 1000,
+        probes=0 if retransmits else probes,
     )
 
 
