@@ -1,9 +1,9 @@
 """Each public coroutine, cancelled at each scheduling step of its life, one step after the other.
 
 An instrument counts the steps of all tasks, the peer's too, and cancels the call at the k-th, for
-all k until it gets through. After each the books have to be right: what the peer received is what was counted
-as sent, what it sent is in the buffer or was returned, and the oracles of ``conftest`` find no
-descriptor, task or thread left.
+all k until it gets through. After each the books have to be right: what the peer received is
+what was counted as sent, what it sent is in the buffer or was returned, and the oracles of
+``conftest`` find no descriptor, task or thread left.
 """
 
 from __future__ import annotations
