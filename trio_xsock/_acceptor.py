@@ -134,8 +134,8 @@ class Acceptor:
                 else:
                     self._failed(translate_os_error(exc, "cannot accept connections"), True)
                 return
-            # The peer of a Unix socket has no address of our kind.
-            self._welcome(_prepared(sock), peer if isinstance(peer, tuple) else ("", 0))
+            # The peer of a Unix socket has no address of our kind, but text or bytes.
+            self._welcome(_prepared(sock), ("", 0) if isinstance(peer, str | bytes) else peer)
         # All who wait were taken, or as many as shall be: an outage, if there was one, is over.
         self._pause = 0.0
         self.update()

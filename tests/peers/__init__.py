@@ -1,0 +1,1 @@
+"""Real programs at the other end: each test is skipped where its program is not installed."""

@@ -107,11 +107,13 @@ class Host:
 
     def open(self, neighbour: Host) -> None:
         """Make the device and its addresses; no ARP, no IPv6, nothing that passes by itself."""
+        request = struct.pack("16sH14x", _DEVICE.encode(), _IFF_TAP_NO_PI)
         with self:
-            self.tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-            fcntl.ioctl(
-                self.tap, _TUNSETIFF, struct.pack("16sH14x", _DEVICE.encode(), _IFF_TAP_NO_PI)
-            )
+            try:
+                self.tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+                fcntl.ioctl(self.tap, _TUNSETIFF, request)
+            except OSError as exc:
+                raise UnavailableError(f"no TAP device can be made: {exc.strerror}") from None
             quiet = Path("/proc/sys/net/ipv6/conf", _DEVICE, "disable_ipv6")
             if quiet.exists():
                 quiet.write_text("1", encoding="ascii")
