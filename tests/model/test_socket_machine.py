@@ -550,7 +550,7 @@ class LoopbackMachine(SocketMachine):
     async def become_quiet(self) -> None:
         with trio.move_on_after(PATIENCE):
             await trio.testing.wait_all_tasks_blocked(0.0003)
-            while self.unrest():
+            while self.unrest():  # noqa: ASYNC110 - the kernel has no event for it
                 await trio.sleep(0.001)
         assert not self.unrest(), self.unrest()
 

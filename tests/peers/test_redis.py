@@ -46,7 +46,7 @@ def command(*words: bytes) -> bytes:
     return b"".join(parts)
 
 
-async def reply(sock: TCPSocket) -> bytes | int | None | list[object]:
+async def reply(sock: TCPSocket) -> bytes | int | list[object] | None:
     """The next reply, whatever it is."""
     line = await sock.receive_until(LINE)
     kind, rest = line[:1], line[1:]
