@@ -518,6 +518,7 @@ def test_the_hub_looks_on_while_that_pays(bench: Bench) -> None:
 def test_looks_in_vain_cost_the_credit(bench: Bench) -> None:
     """Sparse traffic soon does without."""
     bench.hub._credit = 2
+    began = 0.0
     for left in (1, 0, 0):
         began = bench.now
         bench.dispatch(1)

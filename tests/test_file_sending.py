@@ -633,6 +633,25 @@ async def test_a_silent_pipe_keeps_nobody(fifo: Path, begun: bool, end: str) -> 
             await until(lambda: not nursery.child_tasks)
 
 
+async def test_aborted_when_a_piece_of_a_pipe_has_just_gone(fifo: Path) -> None:
+    """The next one is not waited for: there may be none for ever."""
+    recorder = EventRecorder(abort_after=3)
+    async with linked(handler=recorder) as (sock, peer), trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def send() -> None:
+            with pytest.raises(SocketError, match="send aborted after 3 of 3 bytes"):
+                await sock.send_file(fifo)
+
+        await wait_all_tasks_blocked()
+        with fifo.open("wb", buffering=0) as writer:
+            writer.write(b"one")
+            assert await peer.recv_exactly(3) == b"one"
+            await until(lambda: not nursery.child_tasks)
+        assert sock.is_connected
+        assert completes(recorder) == [SendComplete(sock, False, 3, 0)]
+
+
 async def test_aclose_sends_a_running_file(path: Path, way: Way) -> None:
     """Which then returns."""
     async with linked(small=True) as (sock, peer), trio.open_nursery() as nursery:

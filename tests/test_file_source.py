@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import functools
 import gzip
 import io
+import operator
 import os
 import stat
 import tarfile
@@ -13,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import pytest
 import trio
@@ -60,7 +62,7 @@ def pipe(buffering: int = -1) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     """Both ends of an anonymous pipe, open as files."""
     reader, writer = os.pipe()
     with open(reader, "rb", buffering) as file, open(writer, "wb", 0) as sender:
-        yield cast("BinaryIO", file), sender
+        yield file, sender
 
 
 # Paths
@@ -175,7 +177,7 @@ async def test_a_named_pipe_is_waited_for(fifo: Path) -> None:
         with fifo.open("wb", buffering=0) as writer:
             for piece in (b"one", b"two", b"three"):
                 writer.write(piece)
-                await until(lambda piece=piece: pieces and pieces[-1] == piece)
+                await until(functools.partial(operator.contains, pieces, piece))
             await wait_all_tasks_blocked()
     source.close()
     assert pieces == [b"one", b"two", b"three"]

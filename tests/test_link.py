@@ -21,6 +21,8 @@ from trio_xsock import (
     InvalidStateError,
     LossReason,
     LostConnectionError,
+    ServerSocket,
+    SocketClosedError,
     SocketState,
     SocketStatistics,
     TCPSocket,
@@ -211,6 +213,38 @@ async def test_calls_that_need_a_connection_say_what_is_missing() -> None:
             sock.close()
             with pytest.raises(InvalidStateError, match=r"was closed; connect\(\) opens it again"):
                 sock.write(b"x")
+    with pytest.raises(SocketClosedError, match="was closed; make a new TCPSocket"):
+        sock.write(b"x")
+
+
+async def test_a_closed_socket_of_a_server_cannot_be_opened_again() -> None:
+    """The text does not say so."""
+    async with ServerSocket(address="127.0.0.1") as server:
+        await server.listen()
+        with await RawPeer.connect(server.port):
+            sock = await server.accept()
+            sock.close()
+            with pytest.raises(SocketClosedError, match="was closed; make a new TCPSocket"):
+                sock.write(b"x")
+
+
+async def test_a_socket_closed_by_a_failure_names_it() -> None:
+    """As the cause."""
+    error = ValueError()
+
+    async def fail() -> None:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    with pytest.raises(ValueError):
+        async with linked() as (sock, _):
+            sock.start_soon(fail)
+            with pytest.raises(SocketClosedError) as caught:
+                while True:
+                    sock.write(b"x")
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+            assert caught.value.__cause__ is error
+            await trio.lowlevel.checkpoint()
 
 
 # Events for those who ask late

@@ -454,6 +454,63 @@ async def test_user_tasks_end_with_the_block() -> None:
     assert sorted(ended) == ["early closed", "late closed"]
 
 
+@pytest.mark.parametrize("way", ["block", "run", "serve", "server"])
+async def test_user_tasks_that_find_the_socket_closed_at_the_end(way: str) -> None:
+    """A reader is woken by the closing, before it would have been cancelled: it has not failed."""
+    woken: list[type[BaseException]] = []
+
+    async def read(sock: TCPSocket) -> None:
+        try:
+            await sock.receive_some()
+        except BaseException as error:
+            woken.append(type(error))
+            raise
+
+    async def handle(sock: TCPSocket) -> None:
+        sock.start_soon(read, sock)
+        await trio.testing.wait_all_tasks_blocked()
+        server.stop_listening()
+
+    if way == "block":
+        async with linked() as (sock, _):
+            sock.start_soon(read, sock)
+            await trio.testing.wait_all_tasks_blocked()
+    elif way == "run":
+        with raw_listener() as listener:
+            async with trio.open_nursery() as nursery:
+                sock = await nursery.start(TCPSocket("127.0.0.1", listener.getsockname()[1]).run)
+                await sock.connect()
+                sock.start_soon(read, sock)
+                await trio.testing.wait_all_tasks_blocked()
+                sock.close()
+    else:
+        async with ServerSocket(address="127.0.0.1", raise_handler_errors=True) as server:
+            await server.listen()
+            peer = await RawPeer.connect(server.port)
+            if way == "serve":
+                await server.serve(handle)
+            else:
+                sock = await server.accept()
+                sock.start_soon(read, sock)
+                await trio.testing.wait_all_tasks_blocked()
+        peer.close()
+    assert woken == [SocketClosedError]
+
+
+async def test_a_user_task_fails_if_the_body_closes() -> None:
+    """The block is not being left: whoever does not expect it has failed."""
+
+    async def read() -> None:
+        await sock.receive_some()
+
+    with pytest.raises(SocketClosedError):
+        async with linked() as (sock, _):
+            sock.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            sock.close()
+            await trio.sleep_forever()
+
+
 async def test_a_user_task_that_returns_is_just_over() -> None:
     """Its end means nothing to the socket."""
     done: list[int] = []

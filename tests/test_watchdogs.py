@@ -108,7 +108,11 @@ async def test_what_is_wrong_is_refused_and_changes_nothing(
     """At construction and at assignment, also while connected."""
     with pytest.raises(error, match=name):
         TCPSocket(**{name: value})
-    good = {"keepalive": (60, 10, 3), "unacknowledged_timeout": 5.0, "idle_timeout": 7.0}
+    good: dict[str, Any] = {
+        "keepalive": (60, 10, 3),
+        "unacknowledged_timeout": 5.0,
+        "idle_timeout": 7.0,
+    }
     async with linked(**good) as (sock, _):
         with pytest.raises(error, match=name):
             setattr(sock, name, value)

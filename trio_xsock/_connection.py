@@ -10,7 +10,7 @@ import trio
 from ._dial import dial
 from ._ending import Ending
 from ._endpoint import address_text, check_port, format_endpoint
-from ._errors import ConnectError, InvalidStateError, SocketClosedError, SocketError
+from ._errors import ConnectError, InvalidStateError, SocketError
 from ._events import Connected, ErrorOccurred
 from ._guard import protect_from_ki
 from ._keeper import Keeper
@@ -64,7 +64,8 @@ class Connection(Ending, trio.abc.AsyncResource):
                 self._connect_scope = None
                 self._state = next_state(self._state, Move.FAIL)
         if not up:
-            raise SocketClosedError(f"{self!r}: closed while it was connecting")
+            await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
+            raise self._closed_error("closed while it was connecting")
         await self._delivered()
 
     def _establish(self, sock: stdlib_socket.socket, scope: trio.CancelScope) -> bool:

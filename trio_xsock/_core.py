@@ -152,8 +152,7 @@ class SocketCore(Scoped):
 
     def _set_closed(self) -> None:
         self._state = SocketState.CLOSED
-        if self._closed_event is not None:
-            self._closed_event.set()
+        self._note_closed()
 
     @abc.abstractmethod
     async def connect(self) -> None:

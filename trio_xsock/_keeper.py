@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
+from ._errors import SocketClosedError
 from ._groups import without_cancelled
 from ._guard import Parking, await_unprotected, protect_from_ki
 
@@ -64,6 +65,7 @@ class Keeper:
         failures: the exceptions that will leave the block, the first one first.
         root: the keeper whose block this is: the server's, or this one.
         hub: the readiness hub that the block uses, if it does; see ``_readiness``.
+        leaving: the block is being left, in good order so far.
     """
 
     __slots__ = (
@@ -81,6 +83,7 @@ class Keeper:
         "context",
         "failures",
         "hub",
+        "leaving",
         "root",
     )
 
@@ -93,6 +96,7 @@ class Keeper:
     ) -> None:
         self.root: Keeper = parent.root if parent is not None else self
         self.hub: EpollHub | None = None
+        self.leaving = False
         # A server's sockets come to be in tasks of the library's: what counts is who entered
         # the server's block.
         context = parent.context.copy() if parent is not None else contextvars.copy_context()
@@ -157,6 +161,15 @@ class Keeper:
             if on_failure is not None:
                 on_failure()
 
+    def explains(self, error: BaseException | None) -> bool:
+        """Whether ``error`` only says that leaving the block, or a failure, closed the socket.
+
+        Who is to be cancelled for the same reason, a little later, has not failed.
+        """
+        if not isinstance(error, SocketClosedError):
+            return False
+        return self.leaving or self.root.leaving or error.__cause__ in self.failures
+
     def cancel_user_tasks(self, reason: str) -> None:
         """Cancel what ``start_soon`` started."""
         for scope in self._user_scopes:
@@ -202,7 +215,8 @@ class Keeper:
         rest = without_cancelled(exc)
         if rest is None:
             raise exc
-        self.fail(rest)
+        if not self.explains(rest):
+            self.fail(rest)
 
     async def _run_service(self, async_fn: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -19,7 +19,7 @@ from ._buffer import ReceiveBuffer
 from ._channel import EventChannel
 from ._core import SocketCore
 from ._endpoint import check_address, check_port, format_endpoint
-from ._errors import InvalidStateError, LostConnectionError, SocketError
+from ._errors import InvalidStateError, LostConnectionError, SocketClosedError, SocketError
 from ._events import Connected, DataAvailable, ErrorOccurred, Event
 from ._guard import Parking, protect_from_ki
 from ._interface import NetworkInterface
@@ -287,6 +287,16 @@ class Link(SocketCore):
         else:
             text = "not connected; `await connect()` first"
         return InvalidStateError(f"{self!r}: {text}")
+
+    def _closed_error(self, what: str = "the socket was closed") -> SocketClosedError:
+        keeper = self._keeper
+        cure = "connect() opens it again"
+        if self._owner is not None or (keeper is not None and keeper.ended):
+            cure = f"make a new {type(self).__name__}"
+        error = SocketClosedError(f"{self!r}: {what}; {cure}")
+        if keeper is not None and keeper.failures:
+            error.__cause__ = keeper.failures[0]
+        return error
 
     def _wake_keeper(self) -> None:
         assert self._keeper is not None

@@ -11,7 +11,7 @@ import trio
 
 from ._block import Block
 from ._channel import EventChannel
-from ._errors import InvalidStateError, SocketClosedError
+from ._errors import InvalidStateError
 from ._events import Event
 from ._guard import call_unprotected, protect_from_ki
 from ._hub import METHODS, EventHub, handler_methods
@@ -122,8 +122,9 @@ class Scoped(abc.ABC):
         assert block is not None
         assert keeper is not None
         error = block.close_body(exc)
-        if self._follows_from_failure(error):
+        if keeper.explains(error):
             error = None
+        keeper.leaving = True
         if error is not None or keeper.failures:
             self.close()
         elif not self._over:
@@ -139,18 +140,6 @@ class Scoped(abc.ABC):
             block.raise_errors(exc, error, failures, leftover)
         finally:
             del exc, error, failures, leftover  # their tracebacks refer to this frame
-
-    def _follows_from_failure(self, error: BaseException | None) -> bool:
-        """The body had no time to be cancelled, and found the socket closed by the failure."""
-        assert self._keeper is not None
-        failures = self._keeper.failures
-        return isinstance(error, SocketClosedError) and error.__cause__ in failures
-
-    def _closed_error(self) -> SocketClosedError:
-        error = SocketClosedError(f"{self!r}: the socket was closed; connect() opens it again")
-        if self._keeper is not None and self._keeper.failures:
-            error.__cause__ = self._keeper.failures[0]
-        return error
 
     @property
     def _over(self) -> bool:
@@ -192,6 +181,13 @@ class Scoped(abc.ABC):
             InvalidStateError: outside the block.
         """
         self._require_block("start_soon()").start_soon(async_fn, *args)
+
+    def _note_closed(self) -> None:
+        """The socket is closed: that is when ``run`` leaves the block."""
+        if self._closed_event is not None:
+            assert self._keeper is not None
+            self._keeper.leaving = True
+            self._closed_event.set()
 
     def _require_block(self, call: str) -> Keeper:
         keeper = self._keeper

@@ -202,8 +202,7 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
             socket.close()
         self._cancel_handlers()
         self._hub.end()
-        if self._closed_event is not None:
-            self._closed_event.set()
+        self._note_closed()
 
     async def aclose(self, grace: float = _GRACE) -> None:
         """Stop listening, let the handlers finish, then close. Always legal, idempotent.

@@ -143,6 +143,8 @@ class Supervision(Roster[S]):
             try:
                 with self._serving[socket][1]:
                     await await_unprotected(service.handler, socket)
+                    assert socket._keeper is not None
+                    socket._keeper.leaving = True
                     await socket.aclose()
             finally:
                 socket.close()

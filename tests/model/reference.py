@@ -15,6 +15,7 @@ import trio
 
 from tests.support import EventRecorder, check_grammar, check_merged
 from trio_xsock import (
+    DataAvailable,
     DelimiterNotFoundError,
     Event,
     EventChannel,
@@ -63,6 +64,7 @@ class Operation:
         self.scope = trio.CancelScope()
         self.running = True
         self.cancelled = False
+        self.ended = trio.Event()
         self.error: BaseException | None = None
         self.value: Any = None
         self.limit = limit
@@ -81,7 +83,8 @@ class Operation:
             self.error = error
         finally:
             self.running = False
-        self.cancelled = self.scope.cancelled_caught
+            self.cancelled = self.scope.cancelled_caught
+            self.ended.set()
 
     def __repr__(self) -> str:
         state = "running" if self.running else "cancelled" if self.cancelled else "ended"
@@ -110,6 +113,12 @@ class Life:
     wrote_eof: bool = False
     events: list[Event] = field(default_factory=list)
     """What came out of the channel."""
+    announced: int = -1
+    """How many bytes had arrived when they were all read at once."""
+    peer_had_sent: int = -1
+    """How many bytes the peer had sent when this end closed in good order."""
+    told: int | None = None
+    """How many bytes had been queued when the channel ended."""
     first_call: int = 0
     """Where the recorder's part begins."""
     largest_interval: int = 0
@@ -260,6 +269,8 @@ class Side:
             assert not life.wrote_eof
         if life.closed_by_us:
             assert sock.state in (SocketState.CLOSED, SocketState.CLOSING)
+        if 0 <= self.peer.life.peer_had_sent == sock.bytes_sent:
+            assert not self.is_lost, "the peer closed in good order"
         if sock.state is SocketState.CLOSED:
             assert not sock.bytes_left_to_send
             assert not [each for each in self.operations if each.running], self.operations
@@ -356,21 +367,29 @@ class Side:
         """Take events, as many as there are, up to ``count``."""
         for _ in range(count):
             try:
-                self.life.events.append(self.channel.receive_nowait())
-            except (trio.WouldBlock, trio.EndOfChannel):
-                break
+                event = self.channel.receive_nowait()
+            except trio.WouldBlock:
+                return
+            except trio.EndOfChannel:
+                # A channel that has ended stays so: what is written afterwards is not told.
+                if self.life.told is None:
+                    self.observe()
+                    self.life.told = self.life.queued
+                    assert not self.left
+                return
+            assert self.life.told is None
+            self.life.events.append(event)
+            if isinstance(event, DataAvailable):
+                assert self.arrived > self.life.announced, "announces what had been read"
 
     def end_life(self) -> None:
         """Both ends are closed: look at the books and at the events."""
         life = self.life
         assert self.is_closed
         assert self.left == 0
-        while True:
-            try:
-                life.events.append(self.channel.receive_nowait())
-            except trio.EndOfChannel:
-                break  # and not WouldBlock
-        check_merged(life.events, queued=life.queued)
+        self.read_channel(11)  # at most ten of one socket wait
+        assert life.told is not None, "the channel does not end"
+        check_merged(life.events, queued=life.told)
         check_grammar(self.handler_events(), progress_interval=life.largest_interval)
         self.channel.close()
         self.channel = self.sock.subscribe()

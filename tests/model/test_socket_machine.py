@@ -45,7 +45,10 @@ PATIENCE = 5.0
 SEPARATOR = b"\x07\x0f"
 
 sides = st.sampled_from([0, 1])
-small = st.integers(1, 300)
+MOST = 300
+sizes = st.one_of(st.integers(0, MOST), st.just(MOST + 1))
+"""Of sends; above ``MOST`` stands for one that fills what is between the sockets."""
+rarely = st.integers(0, 9).map(lambda number: number == 9)
 
 
 class SocketMachine(RuleBasedStateMachine):
@@ -178,8 +181,7 @@ class SocketMachine(RuleBasedStateMachine):
         for side in self.sides:
             side.sock.receive_buffer_limit = 2**20
             for operation in side.operations:
-                if operation.running:
-                    self._cancel(side, operation)
+                await self._cancel(side, operation)
         await self.settle()
         for side in self.sides:
             with trio.fail_after(PATIENCE):
@@ -223,20 +225,18 @@ class SocketMachine(RuleBasedStateMachine):
             self.nursery.cancel_scope.cancel("the machine has stopped")
         await self.stack.aclose()
 
-    def _start_operation(self, side: Side, operation: Operation) -> None:
-        self.nursery.start_soon(operation.run)
-
-    def _cancel(self, side: Side, operation: Operation) -> None:
-        side.observe()
-        operation.scope.cancel("a rule")
-        if operation.kind == "send_all":
-            operation.limit = side.remove(operation)
+    def pick(self, index: int, wanted: Callable[[Side], object]) -> Side:
+        """The side of that number, or the other one if only that is as wanted."""
+        side = self.sides[index]
+        return side.peer if wanted(side.peer) and not wanted(side) else side
 
     # Sending
 
-    @rule(side=sides, size=st.one_of(small, st.just(0)), big=st.booleans())
-    def write(self, side: int, size: int, big: bool) -> None:
-        self.call(self._write, self.sides[side], self.largest if big else size)
+    @rule(index=sides, size=sizes, wait=st.booleans(), anyway=rarely)
+    def send(self, index: int, size: int, wait: bool, anyway: bool) -> None:
+        side = self.pick(index, lambda side: anyway or side.sock.is_connected)
+        size = self.largest if size > MOST else size
+        self.call(self._send_all if wait else self._write, side, size)
 
     async def _write(self, side: Side, size: int) -> None:
         sock, data = side.sock, side.next_bytes(size)
@@ -258,10 +258,6 @@ class SocketMachine(RuleBasedStateMachine):
             with pytest.raises(tuple(wanted)):
                 sock.write(data)
 
-    @rule(side=sides, size=small, big=st.booleans())
-    def send_all(self, side: int, size: int, big: bool) -> None:
-        self.call(self._send_all, self.sides[side], self.largest if big else size)
-
     async def _send_all(self, side: Side, size: int) -> None:
         data = bytearray(side.next_bytes(size))
 
@@ -277,20 +273,6 @@ class SocketMachine(RuleBasedStateMachine):
         operation = Operation("send_all", call)
         await self._start_sender(side, operation)
 
-    async def _start_sender(self, side: Side, operation: Operation) -> None:
-        """Start a call that excludes others of its kind."""
-        busy = side.sender is not None
-        if not busy:
-            side.sender = operation
-        self._start_operation(side, operation)
-        if busy:
-            await trio.testing.wait_all_tasks_blocked()
-            assert isinstance(operation.error, trio.BusyResourceError)
-
-    @rule(side=sides)
-    def send_eof(self, side: int) -> None:
-        self.call(self._send_eof, self.sides[side])
-
     async def _send_eof(self, side: Side) -> None:
         async def call() -> None:
             if side.sock.is_connected and not busy:
@@ -300,163 +282,160 @@ class SocketMachine(RuleBasedStateMachine):
         busy = side.sender is not None
         await self._start_sender(side, Operation("send_eof", call))
 
-    @rule(side=sides)
-    def flush(self, side: int) -> None:
-        self.call(self._flush, self.sides[side])
+    async def _start_sender(self, side: Side, operation: Operation) -> None:
+        """Start a call that excludes others of its kind."""
+        busy = side.sender is not None
+        if not busy:
+            side.sender = operation
+        await self._start_operation(operation, busy)
 
-    async def _flush(self, side: Side) -> None:
-        operation = Operation("flush", side.sock.flush)
-        side.others.append(operation)
-        self._start_operation(side, operation)
+    async def _start_operation(self, operation: Operation, busy: bool) -> None:
+        self.nursery.start_soon(operation.run)
+        if busy:
+            await trio.testing.wait_all_tasks_blocked()
+            assert isinstance(operation.error, trio.BusyResourceError)
 
-    @rule(side=sides)
-    def abort_send(self, side: int) -> None:
-        self.call(self._abort_send, self.sides[side])
+    @rule(index=sides, count=st.integers(1, 3))
+    def flush(self, index: int, count: int) -> None:
+        side = self.pick(index, lambda side: side.sock.bytes_left_to_send)
+        self.call(self._flush, side, count)
+
+    async def _flush(self, side: Side, count: int) -> None:
+        for _ in range(count):
+            operation = Operation("flush", side.sock.flush)
+            side.others.append(operation)
+            await self._start_operation(operation, busy=False)
+
+    @rule(index=sides)
+    def abort_send(self, index: int) -> None:
+        self.call(self._abort_send, self.pick(index, lambda side: side.sock.bytes_left_to_send))
 
     async def _abort_send(self, side: Side) -> None:
         side.drop_queue()
         side.sock.abort_send()
         assert side.sock.bytes_left_to_send == 0
 
-    @rule(side=sides)
-    def cancel_sender(self, side: int) -> None:
-        self.call(self._cancel_sender, self.sides[side])
-
-    async def _cancel_sender(self, side: Side) -> None:
-        operation = side.sender
-        if operation is None:
-            return
-        self._cancel(side, operation)
-        await self.become_quiet()
-        assert operation.cancelled
-        if operation.kind == "send_all":
-            assert operation.limit, "cancelled, although all of it went out"
-
-    @rule(side=sides)
-    def cancel_others(self, side: int) -> None:
-        self.call(self._cancel_others, self.sides[side])
-
-    async def _cancel_others(self, side: Side) -> None:
-        for operation in side.others:
-            if operation.kind in ("aclose", "disconnect"):
-                side.life.abrupt = True
-            self._cancel(side, operation)
-
     # Receiving
 
-    @rule(side=sides, count=st.one_of(small, st.just(0)), everything=st.booleans())
-    def read(self, side: int, count: int, everything: bool) -> None:
-        self.call(self._read, self.sides[side], None if everything else count)
+    @rule(index=sides, count=sizes, how=st.sampled_from(["read", "read_all", "purge"]))
+    def read(self, index: int, count: int, how: str) -> None:
+        side = self.pick(index, lambda side: side.sock.bytes_available)
+        self.call(self._read, side, count, how)
 
-    async def _read(self, side: Side, count: int | None) -> None:
-        available = side.sock.bytes_available
-        data = side.sock.read_all() if count is None else side.sock.read(count)
-        assert len(data) == (available if count is None else min(count, available))
+    async def _read(self, side: Side, count: int, how: str) -> None:
+        sock = side.sock
+        before = sock.lookahead()
+        if how == "read":
+            data = sock.read(count)
+            assert data == before[:count]
+        elif how == "read_all":
+            data = sock.read_all()
+            assert data == before
+        else:
+            data = before
+            sock.purge()
         side.take(data)
+        if how != "read":
+            assert sock.end_of_file
+            side.life.announced = side.arrived
 
-    @rule(side=sides)
-    def purge(self, side: int) -> None:
-        self.call(self._purge, self.sides[side])
+    @rule(index=sides, pieces=st.integers(2, 20))
+    def read_on(self, index: int, pieces: int) -> None:
+        side = self.pick(index, lambda side: side.peer.sock.bytes_left_to_send)
+        for _ in range(pieces):
+            self.call(self._read, side, 0, "read_all")
 
-    async def _purge(self, side: Side) -> None:
-        side.take(side.sock.lookahead())
-        side.sock.purge()
-        assert side.sock.end_of_file
+    @rule(
+        index=sides,
+        count=st.integers(0, 2000),
+        how=st.sampled_from(["some", "at most", "exactly", "until"]),
+    )
+    def receive(self, index: int, count: int, how: str) -> None:
+        side = self.pick(index, lambda side: not side.has_ended and not side.receiver)
+        self.call(self._receive, side, count, how)
 
-    @rule(side=sides, count=st.one_of(st.none(), small))
-    def receive_some(self, side: int, count: int | None) -> None:
-        self.call(self._receive_some, self.sides[side], count)
+    async def _receive(self, side: Side, count: int, how: str) -> None:
+        sock = side.sock
+        call: Callable[[], Awaitable[bytes]]
+        if how == "exactly":
+            call, limit = (lambda: sock.receive_exactly(count)), count
+        elif how == "until":
+            call, limit = (lambda: sock.receive_until(SEPARATOR, count)), count + len(SEPARATOR)
+        else:
+            most = None if how == "some" else count + 1
+            call, limit = (lambda: sock.receive_some(most)), 1
 
-    async def _receive_some(self, side: Side, count: int | None) -> None:
+        def needs_more(buffer: bytes) -> bool:
+            return len(buffer) < limit and not (how == "until" and SEPARATOR in buffer)
+
         def judge(data: bytes) -> None:
-            assert count is None or len(data) <= count
-            assert data or side.peer.has_ended_output
             side.peer.observe()
+            if how == "exactly":
+                assert len(data) == count
+            elif how == "until":
+                assert len(data) <= count
+                assert SEPARATOR not in data
+                data += SEPARATOR
+            else:
+                assert data or side.peer.has_ended_output
+                assert how == "some" or len(data) <= count + 1
             side.take(data)
 
-        operation = Operation(
-            "receive_some",
-            lambda: side.sock.receive_some(count),
-            limit=1,
-            needs=lambda buffer: not buffer,
-            on_value=judge,
-        )
-        await self._start_receiver(side, operation)
-
-    @rule(side=sides, count=st.integers(0, 2000))
-    def receive_exactly(self, side: int, count: int) -> None:
-        self.call(self._receive_exactly, self.sides[side], count)
-
-    async def _receive_exactly(self, side: Side, count: int) -> None:
-        def judge(data: bytes) -> None:
-            assert len(data) == count
-            side.peer.observe()
-            side.take(data)
-
-        operation = Operation(
-            "receive_exactly",
-            lambda: side.sock.receive_exactly(count),
-            limit=count,
-            needs=lambda buffer: len(buffer) < count,
-            on_value=judge,
-        )
-        await self._start_receiver(side, operation)
-
-    @rule(side=sides, most=st.sampled_from([10, 500, 65536]))
-    def receive_until(self, side: int, most: int) -> None:
-        self.call(self._receive_until, self.sides[side], most)
-
-    async def _receive_until(self, side: Side, most: int) -> None:
-        def judge(data: bytes) -> None:
-            assert len(data) <= most
-            assert SEPARATOR not in data
-            side.peer.observe()
-            side.take(data + SEPARATOR)
-
-        operation = Operation(
-            "receive_until",
-            lambda: side.sock.receive_until(SEPARATOR, most),
-            limit=most + len(SEPARATOR),
-            needs=lambda buffer: SEPARATOR not in buffer and len(buffer) < most + len(SEPARATOR),
-            on_value=judge,
-        )
-        await self._start_receiver(side, operation)
-
-    async def _start_receiver(self, side: Side, operation: Operation) -> None:
+        operation = Operation("receive", call, limit=limit, needs=needs_more, on_value=judge)
         busy = side.receiver is not None
         if not busy:
             side.receiver = operation
-        self._start_operation(side, operation)
-        if busy:
-            await trio.testing.wait_all_tasks_blocked()
-            assert isinstance(operation.error, trio.BusyResourceError)
+        await self._start_operation(operation, busy)
 
-    @rule(side=sides)
-    def cancel_receiver(self, side: int) -> None:
-        self.call(self._cancel_receiver, self.sides[side])
+    # Cancelling
 
-    async def _cancel_receiver(self, side: Side) -> None:
-        if side.receiver is not None:
-            before = side.sock.lookahead()
-            side.receiver.scope.cancel("a rule")
-            await self.become_quiet()
-            assert side.receiver.cancelled
+    @precondition(lambda self: self.running())
+    @rule(index=st.integers(0, 5))
+    def cancel(self, index: int) -> None:
+        running = self.running()
+        self.call(self._cancel, *running[index % len(running)])
+
+    def running(self) -> list[tuple[Side, Operation]]:
+        """The operations that wait."""
+        return [
+            (side, operation)
+            for side in getattr(self, "sides", ())
+            for operation in side.operations
+            if operation.running
+        ]
+
+    async def _cancel(self, side: Side, operation: Operation) -> None:
+        if not operation.running:  # any more
+            return
+        side.observe()
+        before = side.sock.lookahead()
+        operation.scope.cancel("a rule")
+        removed = side.remove(operation)
+        if operation.kind in ("aclose", "disconnect"):
+            side.life.abrupt = True
+            side.drop_queue()
+        with trio.fail_after(PATIENCE):
+            await operation.ended.wait()
+        assert operation.cancelled
+        if operation.kind == "send_all":
+            assert removed, "cancelled, although all of it went out"
+        if operation is side.receiver:
             assert side.sock.lookahead().startswith(before)
 
     # Events, options, time
 
-    @rule(side=sides, count=st.integers(1, 12))
-    def read_channel(self, side: int, count: int) -> None:
-        self.sides[side].read_channel(count)
+    @rule(index=sides, count=st.integers(1, 12))
+    def read_channel(self, index: int, count: int) -> None:
+        self.sides[index].read_channel(count)
 
     @rule(
-        side=sides,
+        index=sides,
         receive=st.sampled_from([1, 3, 100, 2**20]),
         send=st.sampled_from([1, 1000, 2**26]),
         interval=st.sampled_from([1, 10, 65536]),
     )
-    def change_options(self, side: int, receive: int, send: int, interval: int) -> None:
-        self.call(self._change_options, self.sides[side], receive, send, interval)
+    def change_options(self, index: int, receive: int, send: int, interval: int) -> None:
+        self.call(self._change_options, self.sides[index], receive, send, interval)
 
     async def _change_options(self, side: Side, receive: int, send: int, interval: int) -> None:
         sock = side.sock
@@ -465,9 +444,9 @@ class SocketMachine(RuleBasedStateMachine):
         sock.progress_interval = interval * self.chunk
         side.life.largest_interval = max(sock.progress_interval, side.life.largest_interval)
 
-    @rule(side=sides)
-    def poll(self, side: int) -> None:
-        self.call(self.sides[side].sock.poll)
+    @rule(index=sides)
+    def poll(self, index: int) -> None:
+        self.call(self.sides[index].sock.poll)
 
     @rule()
     def let_time_pass(self) -> None:
@@ -475,9 +454,15 @@ class SocketMachine(RuleBasedStateMachine):
 
     # Ends
 
-    @rule(side=sides)
-    def close(self, side: int) -> None:
-        self.call(self._close, self.sides[side])
+    @rule(index=sides, how=st.sampled_from(["send_eof", "close", "aclose", "disconnect"]))
+    def end(self, index: int, how: str) -> None:
+        side = self.pick(index, lambda side: side.sock.is_connected)
+        if how == "send_eof":
+            self.call(self._send_eof, side)
+        elif how == "close":
+            self.call(self._close, side)
+        else:
+            self.call(self._aclose, side, how)
 
     async def _close(self, side: Side) -> None:
         side.life.abrupt = side.life.abrupt or not side.is_closed
@@ -485,22 +470,21 @@ class SocketMachine(RuleBasedStateMachine):
         side.sock.close()
         side.drop_queue()
 
-    @rule(side=sides, tell=st.booleans())
-    def aclose(self, side: int, tell: bool) -> None:
-        self.call(self._aclose, self.sides[side], tell)
-
-    async def _aclose(self, side: Side, tell: bool) -> None:
+    async def _aclose(self, side: Side, how: str) -> None:
         async def call() -> None:
             began = trio.current_time()
-            close = side.sock.disconnect if tell else side.sock.aclose
+            close = side.sock.disconnect if how == "disconnect" else side.sock.aclose
             await close(GRACE)
-            if trio.current_time() >= began + GRACE:
-                side.life.abrupt = True
+            in_time = trio.current_time() < began + GRACE
+            side.life.abrupt = side.life.abrupt or not in_time
+            if was_connected and in_time:
+                side.life.peer_had_sent = side.peer.sock.bytes_sent
 
-        operation = Operation("disconnect" if tell else "aclose", call)
+        was_connected = side.sock.is_connected
+        operation = Operation(how, call)
         side.life.closed_by_us = True
         side.others.append(operation)
-        self._start_operation(side, operation)
+        await self._start_operation(operation, busy=False)
 
     @precondition(lambda self: all(side.is_closed for side in self.sides))
     @rule()

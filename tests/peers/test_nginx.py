@@ -58,9 +58,6 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     (server.folder / "large").write_bytes(CONTENT)
     (server.folder / "small").write_bytes(b"hello")
     command = [program, "-p", str(server.folder), "-e", "stderr", "-c", str(server.configuration())]
-    # Where it starts as root it serves as nobody, who may not look into pytest's folders.
-    for folder in (server.folder, *server.folder.parents[:2]):
-        folder.chmod(folder.stat().st_mode | 0o055)
     with running(command, server.folder, lambda: serves(server.port)):
         yield server
 
@@ -171,8 +168,6 @@ async def test_a_server_that_is_killed(tmp_path: Path) -> None:
     server = Nginx(tmp_path)
     (tmp_path / "large").write_bytes(CONTENT)
     command = [program, "-p", str(tmp_path), "-e", "stderr", "-c", str(server.configuration())]
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(folder.stat().st_mode | 0o055)
     with running(command, tmp_path, lambda: serves(server.port)) as process:
         async with TCPSocket("127.0.0.1", server.port, receive_buffer_limit=65536) as sock:
             await sock.connect()

@@ -180,7 +180,8 @@ async def test_a_connection_that_the_server_ends(port: int) -> None:
         events = victim.subscribe()
         await victim.send_all(command(b"CLIENT", b"ID"))
         number = await reply(victim)
-        await other.send_all(command(b"CLIENT", b"KILL", b"ID", b"%d" % number))  # type: ignore[str-bytes-safe]
+        assert isinstance(number, int)
+        await other.send_all(command(b"CLIENT", b"KILL", b"ID", b"%d" % number))
         assert await reply(other) == 1
         assert await victim.receive_some() == b""
         last = [event async for event in events][-1]

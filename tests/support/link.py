@@ -140,7 +140,7 @@ class Link:
         loss, doubling, damage: how many of all frames fare so, 0 to 1.
         down: nothing passes any more.
         passed, lost: frames, so far.
-        last: the last TCP segment that each end sent, by its IP address.
+        last: the last TCP segment that arrived from each end, by that one's IP address.
         thread: what carries the frames.
     """
 
@@ -185,9 +185,6 @@ class Link:
                 frame = os.read(source, MTU + 64)
             except BlockingIOError:
                 return
-            segment = parse(frame)
-            if segment is not None:
-                self.last[segment.source[0]] = segment
             if self.down or self._random.random() < self.loss:
                 self.lost += 1
                 continue
@@ -208,6 +205,9 @@ class Link:
             os.write(target, frame)
         except OSError:  # the host does not take it now: that is a lossy link, too
             self.lost += 1
+        segment = parse(frame)
+        if segment is not None:
+            self.last[segment.source[0]] = segment
 
     def forge(self, to: Host, port: int, segment: Segment) -> None:
         """Let a host receive a segment that the other one never sent.
