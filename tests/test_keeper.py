@@ -15,6 +15,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trio_xsock import SocketClosedError
 from trio_xsock._keeper import Keeper
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
@@ -465,6 +466,26 @@ async def test_a_group_of_nothing_but_cancellations_is_no_failure() -> None:
                 await wait_all_tasks_blocked()
     assert outer.cancelled_caught
     assert (owner.failed, keeper.failures) == ([], [])
+
+
+@pytest.mark.parametrize("reason", ["leaving", "the server is leaving", "a failure", "none"])
+async def test_finding_the_socket_closed_is_no_failure_if_that_is_explained(reason: str) -> None:
+    """The block is being left, or something has failed already; anything else counts."""
+    owner, error = Owner(), SocketClosedError()
+    async with keeping(owner) as root:
+        keeper = root.child(owner.work, owner.failure) if "server" in reason else root
+        root.leaving = "leaving" in reason
+        expected: list[BaseException] = [] if root.leaving else [error]
+        if reason == "a failure":
+            keeper.fail(failure := KeyError())
+            error.__cause__ = failure
+            expected = [failure]
+        assert keeper.explains(error) is (reason != "none")
+        assert not keeper.explains(KeyError())
+        assert not keeper.explains(None)
+        keeper._note(error)
+        assert keeper.failures == expected
+        keeper.failures.clear()
 
 
 async def test_a_function_that_is_not_async_fails_the_task() -> None:

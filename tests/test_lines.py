@@ -129,9 +129,10 @@ async def test_only_the_line_to_blame_raises() -> None:
 
 async def test_there_is_a_checkpoint_for_each_piece() -> None:
     """Other tasks have their turn while many lines are handed out."""
-    async with linked() as (sock, peer):
-        await peer.send(MANY)
-        await filled(sock, len(MANY))
+    data = MANY * 10
+    async with linked() as (sock, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(peer.send, data)
+        await filled(sock, len(data))
         turns = 0
 
         async def count_turns() -> None:
@@ -140,13 +141,12 @@ async def test_there_is_a_checkpoint_for_each_piece() -> None:
                 await trio.lowlevel.checkpoint()
                 turns += 1
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(count_turns)
-            lines = sock.lines()
-            for _ in range(5000):
-                await anext(lines)
-            nursery.cancel_scope.cancel()
-        assert turns >= len(MANY) // 2**14
+        nursery.start_soon(count_turns)
+        lines = sock.lines()
+        for _ in range(50_000):
+            await anext(lines)
+        nursery.cancel_scope.cancel()
+        assert turns >= len(data) // 2**14 // 2
 
 
 @settings(max_examples=50, deadline=None)

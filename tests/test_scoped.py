@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from tests.support import EventRecorder, RawPeer, accept, check_grammar, raw_listener
-from tests.support.pairs import linked
+from tests.support.pairs import GatedResolver, linked
 from trio_xsock import (
     Connected,
     DataAvailable,
@@ -369,6 +369,26 @@ async def test_a_failure_cancels_what_waits_for_the_socket() -> None:
             await note(trio.sleep_forever)
     assert caught.value is error
     assert seen == [trio.Cancelled, trio.Cancelled]
+
+
+async def test_a_failure_while_the_body_connects() -> None:
+    """``connect`` is cancelled; nobody closed the socket but the failure."""
+    error = ValueError("mine")
+    resolver = GatedResolver()
+
+    async def fail_later() -> None:
+        await resolver.called.wait()
+        raise error
+
+    with pytest.raises(ValueError, match="mine") as caught:
+        async with TCPSocket("some.host", 80) as sock:
+            sock.start_soon(fail_later)
+            try:
+                await sock.connect()
+            except BaseException as exc:
+                assert type(exc) is trio.Cancelled
+                raise
+    assert caught.value is error
 
 
 async def test_what_the_body_itself_makes_of_the_failure() -> None:

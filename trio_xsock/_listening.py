@@ -10,7 +10,7 @@ from typing import Any, Self
 import trio
 
 from ._acceptor import Acceptor
-from ._errors import InvalidStateError, SocketClosedError, SocketError
+from ._errors import InvalidStateError, SocketError
 from ._events import ErrorOccurred
 from ._guard import protect_from_ki
 from ._listen import listen_addresses, open_listeners
@@ -64,7 +64,8 @@ class ListeningCalls(WatchedConnection):
                 self._connect_scope = None
                 self._state = next_state(self._state, Move.FAIL)
                 self._hub.end()
-        raise SocketClosedError(f"{self!r}: closed while it began to listen")
+        await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
+        raise self._closed_error("closed while it began to listen")
 
     def _await_peer(self, listeners: Sequence[stdlib_socket.socket]) -> None:
         assert self._keeper is not None

@@ -126,6 +126,7 @@ async def test_delay_is_exact(autojump_clock: trio.testing.MockClock) -> None:
                 await left.send_all(b"a")
                 await trio.sleep(1)
                 await left.send_all(b"b")
+                await trio.testing.wait_all_tasks_blocked()  # it is on its way
                 with delay(right, 5):
                     await left.send_all(b"c")
                     await trio.sleep(0.5)
