@@ -188,7 +188,7 @@ async def test_every_end_is_legal_in_every_state(call: str, state: str) -> None:
                     await sock.connect()
                 if state == "closing":
                     sock.write(bytes(LOTS))
-                    nursery.start_soon(sock.aclose, 0.01)
+                    nursery.start_soon(sock.aclose, 10)
                     await settle()
                     assert sock.state is SocketState.CLOSING
                 elif state == "closed":
