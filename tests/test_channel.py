@@ -26,6 +26,7 @@ class FakePoster:
     """Stands for a socket's event hub."""
 
     def __init__(self) -> None:
+        self.busy = False
         self.detached: list[EventChannel] = []
 
     def detach(self, channel: EventChannel, /) -> None:

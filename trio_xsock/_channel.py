@@ -40,6 +40,11 @@ class EventChannelStatistics:
 class Poster(Protocol):
     """The other end of a channel, as far as the channel needs it."""
 
+    @property
+    def busy(self) -> bool:
+        """Something is queued to be sent, of which events will tell."""
+        ...
+
     def detach(self, channel: EventChannel, /) -> None:
         """Post no more into ``channel``."""
 
@@ -134,7 +139,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
 
     def _at_end(self) -> bool:
         bound = self._bound
-        if bound is None or not bound.ended or bound.queue:
+        if bound is None or not bound.ended or bound.queue or bound.poster.busy:
             return False
         bound.observed_end = True
         return True

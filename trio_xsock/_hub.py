@@ -23,6 +23,7 @@ from ._events import (
     SendProgress,
 )
 from ._guard import protect_from_ki
+from ._ledger import SendLedger
 
 
 class SocketHandler:
@@ -124,7 +125,8 @@ class EventHub:
         watches_progress: the handler may abort a send from ``on_send_progress``.
         calls: handler calls that are due.
         called: handler calls that were made.
-        over: the connection is over and nothing is queued; channels end.
+        ledger: what is queued to be sent, where anything can be.
+        over: the connection is over; channels end when nothing is queued.
         posted: events posted so far; counted only while somebody listens.
     """
 
@@ -137,6 +139,7 @@ class EventHub:
         "called",
         "calls",
         "has_channels",
+        "ledger",
         "over",
         "posted",
         "wanted",
@@ -152,6 +155,7 @@ class EventHub:
         self.watches_sends = False
         self.calls: deque[Call] = _NO_CALLS
         self.called = 0
+        self.ledger: SendLedger | None = None
         self.over = False
         self.posted = 0
         self._methods: dict[type[Event], Callable[..., object]] = {}
@@ -234,11 +238,19 @@ class EventHub:
             source.begin()
 
     def end(self) -> None:
-        """The connection is over and nothing is queued to be sent."""
+        """The connection is over and nothing is queued to be sent.
+
+        If our direction is still open there may be more to come: it is called again when
+        that, too, has been sent.
+        """
         self.over = True
         for source in list(self._sources.values()) if self._sources else ():
-            if not source.ended:
-                source.end()
+            source.end()
+
+    @property
+    def busy(self) -> bool:
+        """See ``Poster.busy``."""
+        return self.ledger is not None and self.ledger.open
 
     def release(self) -> None:
         """The socket's block was left: channels of many sockets need not remember it."""

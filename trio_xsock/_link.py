@@ -144,7 +144,7 @@ class Link(SocketCore):
         self._progress_interval = check_positive("progress_interval", progress_interval)
         self._allow_half_close = allow_half_close
         self._buffer = ReceiveBuffer()
-        self._ledger = SendLedger()
+        self._ledger = self._hub.ledger = SendLedger()
         self._transport: stdlib_socket.socket | None = None
         self._watch: Watch | None = None
         self._receiver: Receiver | None = None
