@@ -43,7 +43,7 @@ GRACE = 0.02
 PATIENCE = 5.0
 SEPARATOR = b"\x07\x0f"
 
-sides = st.sampled_from([0, 1])
+either = st.sampled_from([0, 1])
 sizes = st.integers(0, 300)
 rarely = st.integers(0, 2).map(lambda number: number == 2)
 CALLS_AFTER_THE_END = 3
@@ -182,9 +182,6 @@ class SocketMachine(RuleBasedStateMachine):
 
     async def _end_gracefully(self) -> None:
         await self.settle()
-        for side in self.sides:
-            side.sock.receive_buffer_limit = 2**20
-        await self.settle()
         while running := self.running():
             await self._cancel(*running[0])
             await self.settle()
@@ -195,6 +192,10 @@ class SocketMachine(RuleBasedStateMachine):
 
     async def _close_while_peer_reads(self, side: Side) -> None:
         peer = side.peer
+        peer.sock.receive_buffer_limit = 2**20
+        if side.sock.is_connected:
+            side.sock.send_buffer_limit = 2**26
+            await self._write(side, self.largest)
         for each in self.sides:
             each.observe()
         to_be_sent = len(side.life.wire) + side.left
@@ -237,12 +238,12 @@ class SocketMachine(RuleBasedStateMachine):
 
     # Sending
 
-    @rule(index=sides, size=sizes, wait=st.booleans(), anyway=rarely)
+    @rule(index=either, size=sizes, wait=st.booleans(), anyway=rarely)
     def send(self, index: int, size: int, wait: bool, anyway: bool) -> None:
         side = self.pick(index, lambda side: anyway or side.sock.is_connected)
         self.call(self._send_all if wait else self._write, side, size)
 
-    @rule(index=sides, wait=st.booleans())
+    @rule(index=either, wait=st.booleans())
     def fill(self, index: int, wait: bool) -> None:
         side = self.pick(index, lambda side: side.sock.is_connected and not side.sender)
         self.call(self._send_all if wait else self._write, side, self.largest)
@@ -304,7 +305,7 @@ class SocketMachine(RuleBasedStateMachine):
             await trio.testing.wait_all_tasks_blocked()
             assert isinstance(operation.error, trio.BusyResourceError)
 
-    @rule(index=sides, count=st.integers(1, 3))
+    @rule(index=either, count=st.integers(1, 3))
     def flush(self, index: int, count: int) -> None:
         side = self.pick(index, lambda side: side.sock.bytes_left_to_send)
         self.call(self._flush, side, count)
@@ -315,7 +316,7 @@ class SocketMachine(RuleBasedStateMachine):
             side.others.append(operation)
             await self._start_operation(operation, busy=False)
 
-    @rule(index=sides)
+    @rule(index=either)
     def abort_send(self, index: int) -> None:
         self.call(self._abort_send, self.pick(index, lambda side: side.sock.bytes_left_to_send))
 
@@ -326,7 +327,7 @@ class SocketMachine(RuleBasedStateMachine):
 
     # Receiving
 
-    @rule(index=sides, count=sizes, how=st.sampled_from(["read", "read_all", "purge"]))
+    @rule(index=either, count=sizes, how=st.sampled_from(["read", "read_all", "purge"]))
     def read(self, index: int, count: int, how: str) -> None:
         side = self.pick(index, lambda side: side.sock.bytes_available)
         self.call(self._read, side, count, how)
@@ -348,7 +349,7 @@ class SocketMachine(RuleBasedStateMachine):
             assert sock.end_of_file
             side.life.announced = side.arrived
 
-    @rule(index=sides, pieces=st.integers(2, 20))
+    @rule(index=either, pieces=st.integers(2, 20))
     def read_on(self, index: int, pieces: int) -> None:
         side = self.pick(index, lambda side: side.peer.sock.bytes_left_to_send)
         self.call(self._read_on, side, pieces)
@@ -360,7 +361,7 @@ class SocketMachine(RuleBasedStateMachine):
             side.peer.observe()
 
     @rule(
-        index=sides,
+        index=either,
         count=st.integers(0, 2000),
         how=st.sampled_from(["some", "at most", "exactly", "until"]),
     )
@@ -437,12 +438,12 @@ class SocketMachine(RuleBasedStateMachine):
 
     # Events, options, time
 
-    @rule(index=sides, count=st.integers(1, 12))
+    @rule(index=either, count=st.integers(1, 12))
     def read_channel(self, index: int, count: int) -> None:
         self.sides[index].read_channel(count)
 
     @rule(
-        index=sides,
+        index=either,
         receive=st.sampled_from([1, 3, 100, 2**20]),
         send=st.sampled_from([1, 1000, 2**26]),
         interval=st.sampled_from([1, 10, 65536]),
@@ -457,7 +458,7 @@ class SocketMachine(RuleBasedStateMachine):
         sock.progress_interval = interval * self.chunk
         side.life.largest_interval = max(sock.progress_interval, side.life.largest_interval)
 
-    @rule(index=sides)
+    @rule(index=either)
     def poll(self, index: int) -> None:
         self.call(self.sides[index].sock.poll)
 
@@ -468,17 +469,19 @@ class SocketMachine(RuleBasedStateMachine):
     # Ends
 
     @rule(
-        index=sides,
+        index=either,
         how=st.sampled_from(["send_eof", "send_eof", "close", "aclose", "aclose", "disconnect"]),
         now=rarely,
     )
     def end(self, index: int, how: str, now: bool) -> None:
-        side = self.pick(index, lambda side: side.sock.is_connected and not side.sender)
+        if how == "send_eof":
+            side = self.pick(index, lambda side: side.sock.bytes_left_to_send and not side.sender)
+            self.call(self._send_eof, side)
+            return
+        side = self.pick(index, lambda side: side.sock.is_connected)
         if not now:
             return
-        if how == "send_eof":
-            self.call(self._send_eof, side)
-        elif how == "close":
+        if how == "close":
             self.call(self._close, side)
         else:
             self.call(self._aclose, side, how)
