@@ -182,10 +182,7 @@ def test_a_handler_is_told(
     hub.post(kind, fields)
     assert len(hub.calls) == 1
     assert hub.called == 0
-    call = hub.next_call()
-    assert call.method == getattr(handler, name)
-    assert call.arguments == arguments
-    assert call.may_abort is (kind is SendProgress)
+    assert hub.next_call() == (getattr(handler, name), arguments, kind is SendProgress)
     assert (hub.called, len(hub.calls), hub.posted) == (1, 0, 1)
 
 
@@ -195,7 +192,7 @@ def test_a_handler_gets_every_event_unmerged_and_in_order() -> None:
     hub.set_handler(handler_methods(Everything(), METHODS))
     for number in range(100):
         hub.post(SendProgress, (SOCKET, 1, 100 - number, number))
-    numbers = [hub.next_call().arguments[2] for _ in range(100)]
+    numbers = [hub.next_call()[1][2] for _ in range(100)]
     assert numbers == [100 - number for number in range(100)]
 
 

@@ -45,12 +45,12 @@ class ReceiveBuffer:
 
     def append(self, chunk: bytes) -> None:
         """Add what arrived; ``chunk`` is not empty."""
-        chunks = self._chunks
-        if self.size and len(chunk) < _SMALL and len(chunks[-1]) < _SMALL:
+        chunks, size = self._chunks, len(chunk)
+        if self.size and size < _SMALL and len(chunks[-1]) < _SMALL:
             chunks[-1] += chunk
         else:
             chunks.append(chunk)
-        self.size += len(chunk)
+        self.size += size
 
     def take_all(self) -> bytes:
         """Remove and return everything."""

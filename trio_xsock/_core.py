@@ -10,7 +10,7 @@ from ._errors import InvalidStateError, SocketError
 from ._guard import protect_from_ki
 from ._interface import NetworkInterface, local_address_of
 from ._scoped import Scoped
-from ._state import Move, SocketState, next_state
+from ._state import CLOSED, Move, SocketState, next_state
 from ._statistics import SocketStatistics
 from ._typing import Address
 
@@ -40,7 +40,7 @@ class SocketCore(Scoped):
     ) -> None:
         super().__init__(handler, events)
         self._port = self._checked_port(port)
-        self._state = SocketState.CLOSED
+        self._state = CLOSED
         self._last_error: SocketError | None = None
         self._network_interface = check_interface(network_interface)
 
@@ -130,7 +130,7 @@ class SocketCore(Scoped):
         """Counters since the socket was made; see ``SocketStatistics``."""
 
     def _check_closed(self, what: str) -> None:
-        if self._state is not SocketState.CLOSED:
+        if self._state is not CLOSED:
             raise InvalidStateError(
                 f"{self!r}: {what} can be set only while the socket is closed; close() it first"
             )
@@ -151,7 +151,7 @@ class SocketCore(Scoped):
             raise InvalidStateError(f"{self!r}: {error}") from None
 
     def _set_closed(self) -> None:
-        self._state = SocketState.CLOSED
+        self._state = CLOSED
         self._note_closed()
 
     @abc.abstractmethod

@@ -16,7 +16,7 @@ from ._kernel import has_unread_input, unacknowledged_bytes
 from ._link import SMALLEST_READ
 from ._options import check_seconds
 from ._outlet import Outlet
-from ._state import Move, SocketState, next_state
+from ._state import CLOSING, CONNECTED, Move, next_state
 
 _GRACE = 5.0
 _FIRST_ACK_POLL = 0.001
@@ -36,7 +36,7 @@ class Ending(Outlet):
             return
         self._input_ended = True
         self._stop_reading()
-        if self._state is SocketState.CLOSING:
+        if self._state is CLOSING:
             self._advance_closing()  # what is queued is still sent
             return
         error = LostConnectionError(
@@ -70,7 +70,7 @@ class Ending(Outlet):
         """The connection is gone; what is buffered stays readable."""
         self._loss = error
         self._drop_queue()
-        if self._state is not SocketState.CLOSING:
+        if self._state is not CLOSING:
             self._serve_end(error)
             self._announce_unread()
             self._announce_loss(error)
@@ -107,7 +107,7 @@ class Ending(Outlet):
     def _after_queue(self) -> None:
         """The send queue has run empty: go on with what waited for that."""
         if self._loss is None and self._transport is not None:
-            if self._state is SocketState.CLOSING:
+            if self._state is CLOSING:
                 self._advance_closing()
             elif self._output_ended:
                 self._send_fin()
@@ -152,9 +152,9 @@ class Ending(Outlet):
         check_seconds("grace", grace)
         self._closed_by_us = True
         self._serve_end()
-        if self._state is SocketState.CONNECTED:
+        if self._state is CONNECTED:
             self._begin_closing(math.inf)
-        if self._state is not SocketState.CLOSING:
+        if self._state is not CLOSING:
             self.close()
             await trio.lowlevel.checkpoint()
         else:
@@ -182,7 +182,7 @@ class Ending(Outlet):
         whose ``reason`` is ``LOCAL``; none if the socket was not connected.
         """
         check_seconds("grace", grace)
-        if self._state is SocketState.CONNECTED:
+        if self._state is CONNECTED:
             self._announce_local_end = True
         await self.aclose(grace)
 
@@ -192,7 +192,7 @@ class Ending(Outlet):
         """``aclose`` without waiting for it."""
         self._closed_by_us = True
         self._serve_end()
-        if self._state is SocketState.CONNECTED:
+        if self._state is CONNECTED:
             self._begin_closing(grace)
 
     def _begin_closing(self, grace: float) -> None:
@@ -252,7 +252,7 @@ class Ending(Outlet):
         return True
 
     def _next_deadline(self) -> float:
-        if self._state is not SocketState.CLOSING or self._transport is None:
+        if self._state is not CLOSING or self._transport is None:
             return math.inf
         now = trio.current_time()
         acknowledged = self._ack_poll and unacknowledged_bytes(self._transport) == 0

@@ -150,7 +150,10 @@ class EpollHub:
                 # A step may close other sockets of this batch and have their numbers used
                 # again: an event is for the watch that had the number when the OS told of it.
                 for watch, mask in [(watches[fileno], mask) for fileno, mask in ready]:
-                    watch.dispatch(mask)
+                    try:
+                        watch.dispatch(mask)
+                    except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
+                        watch.failed(exc)
                 if looking_until:
                     self._credit = _MOST_CREDIT
                     looking_until = 0.0
@@ -186,12 +189,12 @@ class EpollWatch:
 
     __slots__ = (
         "_epoll",
-        "_failed",
         "_fileno",
         "_mask",
         "_read_step",
         "_watches",
         "_write_step",
+        "failed",
     )
 
     def __init__(
@@ -208,18 +211,15 @@ class EpollWatch:
         self._fileno = fileno
         self._read_step = read_step
         self._write_step = write_step
-        self._failed = failed
+        self.failed = failed
         self._mask = 0
 
     def dispatch(self, mask: int) -> None:
         """Call the steps that are wanted and due; errors and hang-ups are due for both."""
-        try:
-            if self._mask & _READ and mask & ~_WRITE:
-                self._read_step()
-            if self._mask & _WRITE and mask & ~_READ:
-                self._write_step()
-        except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
-            self._failed(exc)
+        if self._mask & _READ and mask & ~_WRITE:
+            self._read_step()
+        if self._mask & _WRITE and mask & ~_READ:
+            self._write_step()
 
     def reading(self, wanted: bool, /) -> None:
         """See ``Watch.reading``."""
@@ -246,4 +246,4 @@ class EpollWatch:
             self._set(0)
             del self._watches[self._fileno]
             self._fileno = -1
-            del self._read_step, self._write_step, self._failed  # methods of the socket
+            del self._read_step, self._write_step  # methods of the socket

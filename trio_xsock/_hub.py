@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
 from ._channel import EventChannel, Source
 from ._errors import SocketError
@@ -100,13 +100,9 @@ def _is_async(function: object) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
-class Call(NamedTuple):
-    """A handler call that is due."""
-
-    method: Callable[..., object]
-    arguments: tuple[object, ...]
-    may_abort: bool
-    """It is ``on_send_progress``, and may answer True."""
+Call: TypeAlias = tuple[Callable[..., object], tuple[Any, ...], bool]
+"""A handler call that is due: the method, its arguments, and whether it may answer True, as
+``on_send_progress`` may. A plain tuple, for one is made at every event."""
 
 
 _NO_CALLS: Final[deque[Call]] = deque(maxlen=0)
@@ -121,10 +117,12 @@ class EventHub:
         active: somebody listens.
         wanted: the kinds of events that anybody listens for; checked before one is posted.
         has_channels: somebody listens through a channel.
+        wants_data: somebody listens for ``DataAvailable``.
         watches_sends: somebody listens for what becomes of sends.
         watches_progress: the handler may abort a send from ``on_send_progress``.
         calls: handler calls that are due.
         called: handler calls that were made.
+        data_method: the handler's method for received data, if nobody else listens for it.
         ledger: what is queued to be sent, where anything can be.
         over: the connection is over; channels end when nothing is queued.
         posted: events posted so far; counted only while somebody listens.
@@ -138,11 +136,13 @@ class EventHub:
         "active",
         "called",
         "calls",
+        "data_method",
         "has_channels",
         "ledger",
         "over",
         "posted",
         "wanted",
+        "wants_data",
         "watches_progress",
         "watches_sends",
     )
@@ -151,10 +151,12 @@ class EventHub:
         self.active = False
         self.wanted = _NOTHING
         self.has_channels = False
+        self.wants_data = False
         self.watches_progress = False
         self.watches_sends = False
         self.calls: deque[Call] = _NO_CALLS
         self.called = 0
+        self.data_method: Callable[..., object] | None = None
         self.ledger: SendLedger | None = None
         self.over = False
         self.posted = 0
@@ -216,6 +218,8 @@ class EventHub:
         self.has_channels = bool(self._sources)
         self.wanted = _ALL if self.has_channels else frozenset(self._methods)
         self.active = bool(self.wanted)
+        self.wants_data = DataAvailable in self.wanted
+        self.data_method = None if self.has_channels else self._methods.get(DataAvailable)
         self.watches_sends = SendProgress in self.wanted or SendComplete in self.wanted
 
     @property
@@ -275,7 +279,16 @@ class EventHub:
         method = self._methods.get(kind)
         if method is not None:
             arguments = fields[: _ARGUMENTS[kind]]
-            self.calls.append(Call(method, arguments, kind is SendProgress))
+            self.calls.append((method, arguments, kind is SendProgress))
+
+    def post_data(self, socket: object) -> None:
+        """Post ``DataAvailable``: what ``post`` does, for the most frequent event."""
+        self.posted += 1
+        if self.has_channels:
+            self._post_to_channels(DataAvailable(socket))
+        method = self._methods.get(DataAvailable)
+        if method is not None:
+            self.calls.append((method, (socket,), False))
 
     def _post_to_channels(self, event: Event) -> None:
         for source in list(self._sources.values()) if self._sources else ():

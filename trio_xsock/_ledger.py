@@ -107,10 +107,20 @@ class SendLedger:
         open: a batch has begun and not ended.
     """
 
-    __slots__ = ("_begun", "_queue", "batch_removed", "batch_sent", "counted", "left", "open")
+    __slots__ = (
+        "_begun",
+        "_only",
+        "_queue",
+        "batch_removed",
+        "batch_sent",
+        "counted",
+        "left",
+        "open",
+    )
 
     def __init__(self) -> None:
         self._queue: deque[bytes | Ticket] | None = None  # an empty deque takes 760 bytes
+        self._only: bytes | None = None  # a batch of one write, which mostly goes at once
         self._begun = 0  # bytes sent of the plain bytes at the front
         self.open = False
         self.left = 0
@@ -123,11 +133,12 @@ class SendLedger:
         size = len(data)
         self.counted += size
         self.left += size
-        self.open = True
-        queue = self._queue
-        if queue is None:
-            self._queue = deque((data,))
-        elif size < _SMALL and self._joins(queue):
+        if not self.open:
+            self.open = True
+            self._only = data
+            return
+        queue = self._queue_up()
+        if size < _SMALL and self._joins(queue):
             queue[-1] += data  # type: ignore[operator]
         else:
             queue.append(data)
@@ -160,25 +171,26 @@ class SendLedger:
         self.left += len(data)
 
     def _append(self, ticket: Ticket) -> Ticket:
-        if self._queue is None:
-            self._queue = deque()
-        self._queue.append(ticket)
+        self._queue_up().append(ticket)
         self.left += ticket.left
         self.open = True
         return ticket
 
     def take_back(self) -> bytes | None:
         """Undo a batch that so far is one write of which nothing went out: its bytes."""
-        queue = self._queue
-        if queue is None or len(queue) != 1 or self.batch_sent or self.batch_removed:
-            return None
-        data = queue[0]
-        if not isinstance(data, bytes):
-            return None
-        self._queue = None
-        self.open = False
-        self.left = self.counted = 0
+        data = self._only
+        if data is not None:
+            self._only = None
+            self.open = False
+            self.left = self.counted = 0
         return data
+
+    def _queue_up(self) -> deque[bytes | Ticket]:
+        """The queue, for all that is more than one write."""
+        if self._queue is None:
+            self._queue = deque() if self._only is None else deque((self._only,))
+            self._only = None
+        return self._queue
 
     def chunk(self, limit: int) -> Chunk | None:
         """The next bytes to send, at most ``limit``; small ones are joined.
@@ -186,7 +198,9 @@ class SendLedger:
         Returns:
             ``None`` if nothing is queued, or its owner has not fed it yet.
         """
-        queue = self._queue
+        if not self.open:
+            return None
+        queue = self._queue_up()
         if not queue:
             return None
         first = self._peek(queue[0], self._begun, limit)
@@ -220,7 +234,7 @@ class SendLedger:
         """The OS took the first ``count`` bytes of the queue."""
         self.left -= count
         self.batch_sent += count
-        queue = self._queue
+        queue = self._queue_up()
         while queue:
             item = queue[0]
             if isinstance(item, Ticket):
@@ -248,7 +262,7 @@ class SendLedger:
 
     def abort(self) -> list[Ticket]:
         """Take everything out of the queue; returns the tickets that lost bytes."""
-        queue, self._queue = self._queue, None
+        queue, self._queue, self._only = self._queue, None, None
         tickets = [item for item in queue or () if isinstance(item, Ticket)]
         for ticket in tickets:
             self._discard(ticket)
@@ -264,7 +278,7 @@ class SendLedger:
 
     def end_batch(self) -> Batch | None:
         """The batch's books, once, if the queue has just run empty."""
-        if self._queue or not self.open:
+        if self._queue or self._only is not None or not self.open:
             return None
         batch = Batch(self.batch_sent, self.batch_removed)
         self._queue = None

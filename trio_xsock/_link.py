@@ -26,7 +26,7 @@ from ._interface import NetworkInterface
 from ._ledger import SendLedger
 from ._options import check_positive
 from ._readiness import Watch
-from ._state import SocketState
+from ._state import CONNECTED, CONNECTING
 from ._statistics import SocketStatistics
 from ._typing import Address
 
@@ -94,7 +94,7 @@ class Link(SocketCore):
         "_borrower",
         "_buffer",
         "_bytes_in",
-        "_bytes_out",
+        "_bytes_out_before",
         "_bytes_sent",
         "_closed_by_us",
         "_closing_deadline",
@@ -154,7 +154,8 @@ class Link(SocketCore):
         self._remote_address = ""
         self._remote_port = 0
         self._bytes_in: int = 0
-        self._bytes_out: int = 0
+        self._bytes_out_before: int = 0
+        self._bytes_sent: int = 0
         self._read_pauses: int = 0
         self._closed_by_us = False
         self._owner: Owner | None = None
@@ -175,7 +176,8 @@ class Link(SocketCore):
         self._unannounced = False
         self._blocked = False
         self._reading = False
-        self._bytes_sent: int = 0
+        self._bytes_out_before += self._bytes_sent
+        self._bytes_sent = 0
         self._read_size = SMALLEST_READ
         self._closing_deadline = math.inf
         self._ack_poll = 0.0
@@ -213,9 +215,7 @@ class Link(SocketCore):
     @property
     def is_connected(self) -> bool:
         """Connected, and our direction is open. Xojo: ``IsConnected``."""
-        return (
-            self._state is SocketState.CONNECTED and not self._output_ended and self._loss is None
-        )
+        return self._state is CONNECTED and not self._output_ended and self._loss is None
 
     @property
     def handle(self) -> int:
@@ -227,6 +227,11 @@ class Link(SocketCore):
             return None
         address: Any = self._transport.getsockname()
         return None if isinstance(address, str | bytes) else address  # a Unix socket's path
+
+    @property
+    def _bytes_out(self) -> int:
+        """Bytes that the OS took, over all connections."""
+        return self._bytes_out_before + self._bytes_sent
 
     def _settle(self) -> None:
         """Before anybody looks at the receive buffer from outside."""
@@ -248,7 +253,7 @@ class Link(SocketCore):
 
     def _events_now(self) -> list[Event]:
         events: list[Event] = []
-        if self._state is SocketState.CONNECTED:
+        if self._state is CONNECTED:
             events.append(Connected(self))
         if self._buffer.size and not self._unannounced:  # else it is announced to all
             events.append(DataAvailable(self))
@@ -282,7 +287,7 @@ class Link(SocketCore):
     def _not_connected(self) -> InvalidStateError:
         if self._keeper is None:
             text = "never connected; use `async with`, then connect()"
-        elif self._state is SocketState.CONNECTING:
+        elif self._state is CONNECTING:
             text = "still connecting; wait for connect() to return"
         else:
             text = "not connected; `await connect()` first"

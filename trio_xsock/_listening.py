@@ -14,7 +14,7 @@ from ._errors import InvalidStateError, SocketError
 from ._events import ErrorOccurred
 from ._guard import protect_from_ki
 from ._listen import listen_addresses, open_listeners
-from ._state import Move, SocketState, next_state
+from ._state import LISTENING, Move, next_state
 from ._typing import Address
 from ._watchdogs import WatchedConnection
 
@@ -72,7 +72,7 @@ class ListeningCalls(WatchedConnection):
         self._acceptor = Acceptor(
             self._keeper,
             listeners,
-            may_accept=lambda: self._state is SocketState.LISTENING,
+            may_accept=lambda: self._state is LISTENING,
             welcome=self._welcome,
             failed=self._accepting_failed,
         )

@@ -10,7 +10,7 @@ from ._events import SendComplete, SendProgress
 from ._guard import protect_from_ki
 from ._intake import Intake
 from ._ledger import Chunk, FileRange
-from ._state import SocketState
+from ._state import CONNECTED
 
 _CHUNKS_PER_STEP = 16
 _UNWATCHED_CHUNK = 2**18
@@ -26,7 +26,7 @@ class Outlet(Intake):
 
     def _check_sending(self) -> None:
         """Raise what stands in the way of sending."""
-        if self._state is not SocketState.CONNECTED or self._output_ended or self._loss is not None:
+        if self._state is not CONNECTED or self._output_ended or self._loss is not None:
             raise self._why_not_sending()
 
     def _why_not_sending(self) -> SocketError:
@@ -49,18 +49,19 @@ class Outlet(Intake):
             self._pump()
 
     def _send_some(self) -> bool:
-        if self._blocked or not self._ledger.left or self._transport is None:
+        ledger = self._ledger
+        if not ledger.left or self._blocked or self._transport is None:
             return False
-        waited_for = self._output_ended or self._flushers  # the end of this batch, by somebody
-        payload = None if waited_for else self._ledger.take_back()
-        if payload is not None:
-            self._offer(payload)
-            if not self._ledger.left:
-                return bool(self._hub.calls)
-        before = self._bytes_out
+        if not self._output_ended and not self._flushers:  # nobody waits for this batch's end
+            payload = ledger.take_back()
+            if payload is not None:
+                self._offer(payload)
+                if not ledger.left:
+                    return bool(self._hub.calls)
+        before = self._bytes_sent
         self._write_step()
         # A connection that turns out to be dead takes nothing, and has news all the same.
-        return self._bytes_out != before or bool(self._hub.calls)
+        return self._bytes_sent != before or bool(self._hub.calls)
 
     def _offer(self, payload: bytes) -> None:
         """Send bytes if it is their turn; what the OS does not take is queued."""
@@ -128,18 +129,14 @@ class Outlet(Intake):
         """The OS took ``sent`` bytes of the queue."""
         ledger = self._ledger
         ledger.account(sent)
-        self._count_sent(sent)
+        self._bytes_sent += sent
+        if self._notes_activity:
+            self._note_activity()
         if SendProgress in self._hub.wanted:
             self._post_if_active(SendProgress, sent, ledger.left, ledger.batch_sent)
         self._sent_some()
         if not ledger.left:
             self._queue_ran_empty()
-
-    def _count_sent(self, sent: int) -> None:
-        self._bytes_sent += sent
-        self._bytes_out += sent
-        if self._notes_activity:
-            self._note_activity()
 
     def _send_at_once(self, data: bytes | memoryview) -> int:
         """Offer bytes to the OS while nothing is queued, without queueing them.
@@ -159,11 +156,13 @@ class Outlet(Intake):
             return -1
         assert self._transport is not None
         try:
-            sent = self._send_chunk(self._transport, data)
+            sent = self._transport.send(data, _NO_SIGNAL)
         except (BlockingIOError, InterruptedError):
             return 0
         if sent == size:
-            self._count_sent(sent)
+            self._bytes_sent += sent
+            if self._notes_activity:
+                self._note_activity()
             if self._hub.watches_sends:
                 self._post_if_active(SendProgress, sent, 0, sent)
                 self._post_if_active(SendComplete, False, sent, 0)

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from ._connection import Connection
 from ._errors import InvalidStateError
 from ._guard import call_unprotected, protect_from_ki
-from ._state import SocketState
+from ._state import CLOSED
 
 S = TypeVar("S", bound=Connection)
 
@@ -90,6 +90,6 @@ def _fresh(socket: S) -> S:
         )
     # Made by from_socket() it would hold a descriptor that nobody closes.
     given = getattr(socket, "_given", None) is not None
-    if given or socket.state is not SocketState.CLOSED or socket._keeper is not None:
+    if given or socket.state is not CLOSED or socket._keeper is not None:
         raise InvalidStateError(f"add_socket must return a new socket, not the used {socket!r}")
     return socket

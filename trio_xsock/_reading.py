@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import overload
 
 from ._guard import protect_from_ki
-from ._listening import ListeningCalls
 from ._options import check_count
-from ._state import SocketState
+from ._queueing import QueueCalls
+from ._state import CONNECTED, CONNECTING, LISTENING
 
 
 @protect_from_ki
-class ReadCalls(ListeningCalls):
+class ReadCalls(QueueCalls):
     """What a ``TCPSocket`` can do with the bytes that have arrived."""
 
     __slots__ = ()
@@ -36,9 +36,9 @@ class ReadCalls(ListeningCalls):
 
     def _more_can_come(self) -> bool:
         state = self._state
-        if state is SocketState.CONNECTED:
+        if state is CONNECTED:
             return not self._input_ended
-        return state in (SocketState.CONNECTING, SocketState.LISTENING)
+        return state in (CONNECTING, LISTENING)
 
     @overload
     def read(self, n: int, encoding: None = None) -> bytes: ...
@@ -86,7 +86,8 @@ class ReadCalls(ListeningCalls):
         Raises:
             UnicodeDecodeError, LookupError: as for ``read``.
         """
-        self._settle()
+        if self._borrower is not None:
+            self._borrower.settle()
         if encoding is None:
             data: bytes | str = self._buffer.take_all()
             if not self._reading:

@@ -225,7 +225,9 @@ class Scoped(abc.ABC):
             hub = self._hub
             for _ in range(_ROUNDS):
                 if hub.calls:
-                    self._run_next_call()
+                    method, arguments, may_abort = hub.next_call()
+                    if self._run_handler(method, *arguments) is True and may_abort:
+                        self._abort_from_handler()
                 elif not self._send_some():
                     return
         finally:
@@ -233,19 +235,14 @@ class Scoped(abc.ABC):
         assert self._keeper is not None
         self._keeper.wake()
 
-    def _run_next_call(self) -> None:
-        method, arguments, may_abort = self._hub.next_call()
+    def _run_handler(self, method: Callable[..., object], *arguments: object) -> object:
         keeper = self._keeper
         assert keeper is not None
         try:
-            answer = keeper.context.run(call_unprotected, method, *arguments)
-        except trio.Cancelled:  # pragma: no cover  (a plain function has no way to it)
-            raise
-        except BaseException as exc:
+            return keeper.context.run(call_unprotected, method, *arguments)
+        except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits
             keeper.fail(exc)
-        else:
-            if may_abort and answer is True:
-                self._abort_from_handler()
+            return None
 
     @abc.abstractmethod
     def _send_some(self) -> bool:

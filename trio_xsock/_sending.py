@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import trio
 
-from ._errors import OutOfMemoryError, SocketError
+from ._errors import OutOfMemoryError
 from ._guard import ConflictDetector, Parking, protect_from_ki
 from ._ledger import Ticket
 from ._receiving import ReceiveCalls
+from ._state import CONNECTED
 from ._typing import Buffer
 
 _BUSY = "another task is sending through this socket"
@@ -31,18 +31,6 @@ class SendCalls(ReceiveCalls):
         self._ticket: Ticket | None = None  # of the running send_all or send_file
         self._sender: Parking[None] | None = None  # the task that waits for it
         self._writable: Parking[None] | None = None
-
-    # Facts
-
-    @property
-    def bytes_left_to_send(self) -> int:
-        """Bytes queued and not yet taken by the OS. Xojo: ``BytesLeftToSend``."""
-        return self._ledger.left
-
-    @property
-    def bytes_sent(self) -> int:
-        """Bytes that the OS took on this connection."""
-        return self._bytes_sent
 
     # Plain calls
 
@@ -66,8 +54,9 @@ class SendCalls(ReceiveCalls):
 
         Events: ``SendProgress`` as it goes out, ``SendComplete`` when the queue is empty.
         """
-        payload = data.encode(encoding) if isinstance(data, str) else _snapshot(data)
-        self._check_sending()
+        payload = data if type(data) is bytes else _snapshot(data, encoding)
+        if self._state is not CONNECTED or self._output_ended or self._loss is not None:
+            raise self._why_not_sending()
         if not payload:
             return
         ledger = self._ledger
@@ -84,18 +73,6 @@ class SendCalls(ReceiveCalls):
             self._send_now()
         elif self._hub.calls:
             self._schedule_pump()
-
-    def abort_send(self) -> None:
-        """Drop all that is queued; the connection stays. Always legal.
-
-        Xojo: returning True from ``SendProgress``.
-
-        A running ``send_all`` or ``send_file`` raises ``SocketError``, since not all went out.
-
-        Events: ``SendComplete(user_aborted=True)`` if something was queued.
-        """
-        self._drop_queue()
-        self._schedule_pump()
 
     # Awaited calls
 
@@ -161,31 +138,6 @@ class SendCalls(ReceiveCalls):
         self._sent_some()
         await self._parked(parking, leave)
 
-    async def _parked(self, parking: Parking[None], leave: Callable[[], None]) -> None:
-        """Wait until woken; the handlers of whatever ended the wait have run afterwards."""
-        try:
-            await parking.park(leave)
-        except SocketError:
-            await self._delivered()  # noqa: ASYNC120 - cancelled only if a handler failed
-            raise
-        except BaseException:  # cancelled: no more waiting
-            self._pump()
-            raise
-        await self._delivered()
-
-    def _remove(self, ticket: Ticket) -> None:
-        """A caller was cancelled: its own bytes leave the queue, nobody else's."""
-        self._ledger.remove(ticket)
-        if not self._ledger.left:
-            self._queue_ran_empty()
-        self._schedule_pump()
-
-    def _why_removed(self, ticket: Ticket) -> SocketError:
-        if self.is_connected:
-            total = ticket.sent + ticket.left
-            return SocketError(f"{self!r}: send aborted after {ticket.sent} of {total} bytes")
-        return self._why_not_sending()
-
     def _sent_some(self) -> None:
         ticket, sender = self._ticket, self._sender
         if ticket is None or sender is None or not (ticket.idle or ticket.removed):
@@ -195,31 +147,6 @@ class SendCalls(ReceiveCalls):
             sender.fail(self._why_removed(ticket))
         else:
             sender.unpark()
-
-    async def flush(self) -> None:
-        """Wait until the queue is empty. Xojo: ``Flush``, which does not wait.
-
-        Raises:
-            LostConnectionError: the connection is gone, or is lost meanwhile.
-            SocketClosedError: we closed the socket, before or meanwhile.
-            InvalidStateError: not connected.
-
-        Cancellation: aborts nothing.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._transport is None or self._loss is not None:
-            raise self._why_not_sending()
-        await self._wait_until_flushed()
-
-    async def _wait_until_flushed(self) -> None:
-        """Park until the queue is empty; raises if that is because it was dropped at the end."""
-        parking: Parking[None] = Parking()
-        if self._ledger.open:
-            self._flushers.append(parking)
-            self._send_now()
-        else:
-            parking.unpark()
-        await self._parked(parking, lambda: self._flushers.remove(parking))
 
     async def send_eof(self) -> None:
         """End our direction after what is queued; reading goes on.
@@ -290,9 +217,9 @@ class SendCalls(ReceiveCalls):
         self._wake_writable()
 
 
-def _snapshot(data: Buffer) -> bytes:
-    if type(data) is bytes:
-        return data
+def _snapshot(data: Buffer | str, encoding: str) -> bytes:
+    if isinstance(data, str):
+        return data.encode(encoding)
     with memoryview(data) as view:
         return view.tobytes()
 
