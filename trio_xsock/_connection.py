@@ -92,12 +92,37 @@ class Connection(Ending, trio.abc.AsyncResource):
         sock: stdlib_socket.socket,
         peer: tuple[Any, ...],
     ) -> None:
-        """Take over a connection that a server accepted; its scope is in the server's."""
+        """Take over a connection that a server accepted; its scope is in the server's.
+
+        The server calls ``_announce_connected`` next: at once, or when the handshake is done
+        and there is a place.
+        """
         self._keeper = keeper.child(self._work, self._handle_failure)
         self._begin(Move.LISTEN)
         self._owner = owner
         self._adopt(sock, peer)
-        self._announce_connected()
+
+    @property
+    def _has_handshake(self) -> bool:
+        """Whether ``_handshake`` has to be awaited before the connection is announced."""
+        return False
+
+    async def _handshake(self) -> None:
+        """Come to terms with the peer; for derived classes, such as those that do TLS.
+
+        A server awaits it, where ``_has_handshake`` says so, in a task beside accepting:
+        after ``_open_accepted``, and before ``_announce_connected``, which it calls some time
+        after this has returned, when there is a place for the connection. Until then the
+        socket is ``LISTENING``, has a descriptor and its watch, reads nothing unless the
+        handshake does, and should post no events.
+
+        Raises:
+            SocketError: it failed. The caller closes the socket; nobody else is told.
+
+        Cancellation: when it takes longer than the server's ``handshake_timeout``, or the
+        server stops. The caller closes the socket.
+        """
+        await trio.lowlevel.checkpoint()
 
     def _after(self, move: Move) -> SocketState:
         if self._owner is not None:

@@ -142,6 +142,14 @@ def is_link_local(address: ResolvedAddress) -> bool:
     return packed[:1] == b"\xfe" and packed[1] & 0xC0 == 0x80
 
 
+def is_multicast(address: ResolvedAddress) -> bool:
+    """Whether ``address`` is a group's (RFC 5771: 224.0.0.0/4; RFC 4291, 2.7: ff00::/8)."""
+    first = _packed(address.family, address.address[0])[0]
+    if address.family == stdlib_socket.AF_INET6:
+        return first == 0xFF
+    return first >> 4 == 0xE
+
+
 def _packed(family: stdlib_socket.AddressFamily, text: str) -> bytes:
     """The address in network byte order; empty if ``text`` is none of this family."""
     try:

@@ -172,6 +172,14 @@ class DelimiterNotFoundError(SocketError):
         self.max_bytes = max_bytes
 
 
+class FramingError(SocketError, ValueError):
+    """The bytes are no messages of this library's format, or one is larger than allowed.
+
+    A connection that receives such bytes ends with a ``LostConnectionError`` whose
+    ``__cause__`` is this.
+    """
+
+
 _NO_SOCKET = frozenset({errnos.EMFILE, errnos.ENFILE, errnos.EAFNOSUPPORT, errnos.EPROTONOSUPPORT})
 _NO_MEMORY = frozenset({errnos.ENOMEM, errnos.ENOBUFS})
 _NO_PERMISSION = frozenset({errnos.EACCES, errnos.EPERM})

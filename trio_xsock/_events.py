@@ -73,5 +73,26 @@ class ErrorOccurred:
     """What happened; the same object that the next call raises."""
 
 
-Event: TypeAlias = Connected | DataAvailable | SendProgress | SendComplete | ErrorOccurred
+@dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """A message came, of the kind that ``EasyTCPSocket`` and the UDP sockets of that sort send.
+
+    Xojo: ``ReceivedMessage``.
+    """
+
+    socket: Any
+    """The socket it came to."""
+    command: int
+    """What the data is, as the two sides have agreed: 0..2**31-1."""
+    data: bytes
+    """The content, which may be empty."""
+    from_address: str = ""
+    """UDP: the sender's IP address. TCP: empty, ``socket.remote_address`` tells."""
+    from_port: int = 0
+    """UDP: the sender's port. TCP: 0."""
+
+
+Event: TypeAlias = (
+    Connected | DataAvailable | SendProgress | SendComplete | ErrorOccurred | ReceivedMessage
+)
 """Everything that an event channel can deliver."""

@@ -65,6 +65,13 @@ def check_backlog(backlog: object) -> int:
     return min(backlog, MAXIMUM_BACKLOG)
 
 
+def is_listening(sock: stdlib_socket.socket) -> bool:
+    """Whether a socket, opened by whomever, listens; False once it is closed."""
+    if sock.fileno() < 0:
+        return False
+    return bool(sock.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN))
+
+
 async def listen_addresses(
     host: str, port: int, *, interface: NetworkInterface | None = None
 ) -> list[ResolvedAddress]:

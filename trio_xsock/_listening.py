@@ -13,7 +13,7 @@ from ._acceptor import Acceptor
 from ._errors import InvalidStateError, SocketError
 from ._events import ErrorOccurred
 from ._guard import protect_from_ki
-from ._listen import listen_addresses, open_listeners
+from ._listen import is_listening, listen_addresses, open_listeners
 from ._state import LISTENING, Move, next_state
 from ._typing import Address
 from ._watchdogs import WatchedConnection
@@ -148,7 +148,7 @@ class ListeningCalls(WatchedConnection):
             raise TypeError(f"sock must be a socket.socket, not {type(sock).__name__}")
         if isinstance(sock, ssl.SSLSocket):
             raise TypeError("sock must be a plain socket; what speaks TLS here is SSLSocket")
-        if sock.type != stdlib_socket.SOCK_STREAM or not (_is_listening(sock) or _peer(sock)):
+        if sock.type != stdlib_socket.SOCK_STREAM or not (is_listening(sock) or _peer(sock)):
             raise ValueError(f"sock must be a stream socket, connected or listening, not {sock!r}")
         socket = cls(**options)
         socket._given = sock
@@ -175,16 +175,10 @@ class ListeningCalls(WatchedConnection):
         self._begin(Move.LISTEN)
         self._reset()
         self._closed_by_us = False
-        if _is_listening(given):
+        if is_listening(given):
             self._await_peer([given])
         else:
             self._welcome(given, _peer(given) or ("", 0))
-
-
-def _is_listening(sock: stdlib_socket.socket) -> bool:
-    if sock.fileno() < 0:
-        return False
-    return bool(sock.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN))
 
 
 def _peer(sock: stdlib_socket.socket) -> tuple[Any, ...] | None:

@@ -1,13 +1,12 @@
 """The books of a server: who is connected, who waits to be accepted, and who accepts.
 
-``Roster``, ``Supervision`` (handlers) and ``ServerSocket`` (listening) build on one another,
-each in a module of its own.
+``Roster``, ``Reception`` (newcomers), ``Supervision`` (handlers), ``ServerListening`` and
+``ServerSocket`` build on one another, each in a module of its own.
 """
 
 from __future__ import annotations
 
 import abc
-import socket as stdlib_socket
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -20,7 +19,7 @@ from ._errors import InvalidStateError, SocketClosedError, SocketError
 from ._events import ErrorOccurred, Event
 from ._guard import Parking, protect_from_ki
 from ._options import check_count, check_positive
-from ._pool import SocketPool, is_live
+from ._pool import SocketPool
 from ._scoped import Scoped
 from ._server_statistics import ServerStatistics
 
@@ -43,6 +42,7 @@ class Roster(Scoped, Generic[S]):
         "_open",
         "_pool",
         "_ready",
+        "_refused",
         "_stops",
         "_waiting",
     )
@@ -62,7 +62,7 @@ class Roster(Scoped, Generic[S]):
         self._idle: list[Parking[None]] = []
         self._failure: SocketError | None = None
         self._stops = 0  # how often listening was stopped
-        self._accepted = self._failed = 0
+        self._accepted = self._failed = self._refused = 0
 
     # Facts
 
@@ -107,12 +107,18 @@ class Roster(Scoped, Generic[S]):
         """Counters since the server was made."""
         return ServerStatistics(
             accepted=self._accepted,
+            refused=self._refused,
             failed=self._failed,
             live=len(self._connections),
             ready=len(self._ready),
+            handshaking=self._count_unannounced(),
             events_posted=self._hub.posted,
             events_merged=self._hub.merged,
         )
+
+    @abc.abstractmethod
+    def _count_unannounced(self) -> int:
+        """How many have been accepted and are no connections yet."""
 
     def _events_now(self) -> list[Event]:
         return [] if self._failure is None else [ErrorOccurred(self, self._failure)]
@@ -121,13 +127,14 @@ class Roster(Scoped, Generic[S]):
 
     def _may_accept(self) -> bool:
         """Whether there is a place for one more; runs no code of the user's."""
-        if self._maximum is not None and len(self._connections) >= self._maximum:
-            return False
-        return (
-            self._is_wanted()
-            or len(self._ready) < max(1, self._minimum)
-            or self._pool.next_is_live()
-        )
+        return self._is_below_ceiling() and (self._is_asked_for() or self._pool.next_is_live())
+
+    def _is_below_ceiling(self) -> bool:
+        return self._maximum is None or len(self._connections) < self._maximum
+
+    def _is_asked_for(self) -> bool:
+        """Whether one more is waited for, or may itself wait until it is."""
+        return self._is_wanted() or len(self._ready) < max(1, self._minimum)
 
     def _is_wanted(self) -> bool:
         """Whether somebody waits for a connection."""
@@ -136,25 +143,6 @@ class Roster(Scoped, Generic[S]):
     def _update(self) -> None:
         if self._acceptor is not None:
             self._acceptor.update()
-
-    def _welcome(self, sock: stdlib_socket.socket, peer: tuple[Any, ...]) -> None:
-        """A connection was accepted: give it a socket."""
-        keeper = self._keeper
-        assert keeper is not None
-        try:
-            socket = self._pool.take(keeper.context)
-        except BaseException as exc:  # noqa: ASYNC103 - of a plain function; it is passed on
-            sock.close()
-            self._pool_failed(exc)
-            return  # noqa: ASYNC104
-        self._accepted += 1
-        self._open.add(socket)
-        self._connections[socket] = None
-        live = is_live(socket)
-        socket._open_accepted(self, keeper, sock, peer)
-        if not live:
-            self._offer(socket)
-        self._refill()
 
     def _offer(self, socket: S) -> None:
         """Hand an open socket to who waits for one."""

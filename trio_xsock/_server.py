@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, overload
 
 import trio
 
@@ -13,6 +14,7 @@ from ._connection import Connection
 from ._guard import protect_from_ki
 from ._interface import NetworkInterface
 from ._options import check_seconds
+from ._proxies import THIS_MACHINE
 from ._server_listening import ServerListening
 from ._tcp import TCPSocket
 
@@ -24,6 +26,9 @@ else:  # `typing` knows defaults only from Python 3.13 on
     from typing import TypeVar
 
     S = TypeVar("S", bound=Connection)
+
+_IPAddress: TypeAlias = IPv4Address | IPv6Address
+_IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
 _GRACE = 5.0
 _TCP_SOCKET: Any = TCPSocket  # what the first overload promises
@@ -52,10 +57,21 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
             stops, and newcomers wait in the backlog.
         add_socket: makes one new, unconnected socket for each connection.
         handler: a callback object; ``on_error(server, error)`` is called.
+        idle_timeout: seconds without a byte either way after which a connection is ended, as
+            ``TIMED_OUT``; for sockets that have none of their own. ``None`` for off.
+        maximum_handshakes: how many connections may have their handshake (of TLS, or with a
+            proxy) at a time; they do not count as connected.
+        handshake_timeout: seconds that it may take.
         backlog: connections that the OS lets wait; ``None`` for as many as it does.
         reuse_port: let other programs of this user listen on the same port (SO_REUSEPORT).
         raise_handler_errors: let an exception of a connection's handler out of ``serve()``, or
             out of the server's block, instead of logging it.
+        proxy_protocol: every connection begins with a header of the PROXY protocol, version 1
+            or 2, and ``remote_address`` is the client's. Who sends none is refused.
+        trusted_proxies: IP addresses and networks that proxies may speak from; by default this
+            machine only. Who comes from elsewhere is refused.
+
+    All limits and times may change while the server listens.
 
     Raises:
         InvalidPortError: ``port`` is outside 0..65535.
@@ -76,9 +92,14 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         minimum_sockets_available: int = ...,
         maximum_sockets_connected: int | None = ...,
         handler: object = ...,
+        idle_timeout: float | None = ...,
+        maximum_handshakes: int = ...,
+        handshake_timeout: float = ...,
         backlog: int | None = ...,
         reuse_port: bool = ...,
         raise_handler_errors: bool = ...,
+        proxy_protocol: bool = ...,
+        trusted_proxies: Iterable[str | _IPAddress | _IPNetwork] = ...,
     ) -> None: ...
     @overload
     def __init__(
@@ -91,9 +112,14 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         maximum_sockets_connected: int | None = ...,
         add_socket: Callable[[], S],
         handler: object = ...,
+        idle_timeout: float | None = ...,
+        maximum_handshakes: int = ...,
+        handshake_timeout: float = ...,
         backlog: int | None = ...,
         reuse_port: bool = ...,
         raise_handler_errors: bool = ...,
+        proxy_protocol: bool = ...,
+        trusted_proxies: Iterable[str | _IPAddress | _IPNetwork] = ...,
     ) -> None: ...
     def __init__(
         self,
@@ -105,9 +131,14 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         maximum_sockets_connected: int | None = None,
         add_socket: Callable[[], S] = _TCP_SOCKET,
         handler: object = None,
+        idle_timeout: float | None = None,
+        maximum_handshakes: int = 100,
+        handshake_timeout: float = 30.0,
         backlog: int | None = None,
         reuse_port: bool = False,
         raise_handler_errors: bool = False,
+        proxy_protocol: bool = False,
+        trusted_proxies: Iterable[str | _IPAddress | _IPNetwork] = THIS_MACHINE,
     ) -> None:
         _check_add_socket(add_socket)
         super().__init__(
@@ -121,6 +152,9 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
             network_interface,
             backlog,
             reuse_port,
+        )
+        self._init_reception(
+            idle_timeout, maximum_handshakes, handshake_timeout, proxy_protocol, trusted_proxies
         )
         self._guests: list[trio.lowlevel.Task] = []  # those who entered the block once more
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeVar
+import socket as stdlib_socket
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar
 
 import trio
 
@@ -15,8 +16,9 @@ from ._endpoint import address_text, check_address, check_port, format_endpoint
 from ._errors import InvalidStateError, SocketClosedError
 from ._guard import protect_from_ki
 from ._interface import NetworkInterface, local_address_of
-from ._listen import check_backlog, listen_addresses, open_listeners
+from ._listen import check_backlog, is_listening, listen_addresses, open_listeners
 from ._supervision import Supervision
+from ._typing import Address
 
 S = TypeVar("S", bound=Connection)
 
@@ -28,6 +30,7 @@ class ServerListening(Supervision[S]):
     __slots__ = (
         "_address",
         "_backlog",
+        "_given",
         "_left",
         "_network_interface",
         "_port",
@@ -53,6 +56,7 @@ class ServerListening(Supervision[S]):
         self._network_interface = check_interface(network_interface)
         self._backlog = backlog
         self._reuse_port = reuse_port
+        self._given: tuple[stdlib_socket.socket, ...] = ()
         self._left = False  # the block is being left
         super().__init__(handler, add_socket, minimum, maximum, raise_handler_errors)
 
@@ -79,9 +83,8 @@ class ServerListening(Supervision[S]):
             InvalidPortError: outside 0..65535.
             TypeError: not an int.
         """
-        if self._acceptor is None:
-            return self._port
-        return int(self._acceptor.listeners[0].getsockname()[1])
+        listening = self._listening_on()
+        return listening[1] if listening else self._port
 
     @port.setter
     def port(self, port: int) -> None:
@@ -95,11 +98,13 @@ class ServerListening(Supervision[S]):
         A wildcard, or before listening: the chosen interface's address, else the default
         route's, else loopback.
         """
-        if self._acceptor is not None:
-            address = address_text(self._acceptor.listeners[0].getsockname())
-            if address not in ("0.0.0.0", "::"):
-                return address
+        listening = self._listening_on()
+        if listening and listening[0] not in ("0.0.0.0", "::"):
+            return address_text(listening)
         return local_address_of(self._network_interface)
+
+    def _listening_on(self) -> Address | None:
+        return _address_of(self._acceptor.listeners[0]) if self._acceptor else None
 
     @property
     def network_interface(self) -> NetworkInterface | None:
@@ -145,17 +150,28 @@ class ServerListening(Supervision[S]):
         self._check_not_listening("it is listening already")  # somebody else was faster
         if self._left or self._stops != stops:
             raise SocketClosedError(f"{self!r}: stopped while it was about to listen")
-        listeners = open_listeners(addresses, backlog=self._backlog, reuse_port=self._reuse_port)
+        listeners = self._take_given() or open_listeners(
+            addresses, backlog=self._backlog, reuse_port=self._reuse_port
+        )
         self._failure = None
         self._hub.begin()
         self._acceptor = Acceptor(
             keeper,
             listeners,
             may_accept=self._may_accept,
-            welcome=self._welcome,
+            welcome=self._welcome_proxied if self._proxy_protocol else self._welcome,
             failed=self._accepting_failed,
         )
         self._update()
+
+    def _take_given(self) -> Sequence[stdlib_socket.socket]:
+        given, self._given = self._given, ()
+        for sock in given:
+            if not is_listening(sock):
+                text = "a socket given to from_socket() was closed, or listens no more"
+                raise InvalidStateError(f"{self!r}: {text}")
+            sock.setblocking(False)
+        return given
 
     def _check_not_listening(self, text: str) -> None:
         if self._acceptor is not None:
@@ -177,3 +193,45 @@ class ServerListening(Supervision[S]):
         if trio.current_time() >= acceptor.retry_at:
             acceptor.retry()
         return acceptor.retry_at
+
+    # From outside
+
+    @classmethod
+    def from_socket(cls, *socks: stdlib_socket.socket, **options: Any) -> Self:
+        """Make a server of sockets that listen already.
+
+        For socket activation (see ``activation_sockets``), and for servers that hand their
+        sockets on to the next process. The sockets become ours with the next ``listen`` or
+        ``serve``, and are closed when listening stops; until then they stay the caller's.
+        Where another process has the same socket, no connection is lost by that: those that
+        wait in its backlog are that process's. A later ``listen`` binds the same address anew.
+
+        Args:
+            socks: listening stream sockets, at least one.
+            options: as for the constructor, but for where to listen.
+
+        Raises:
+            TypeError: not a ``socket.socket``, none at all, or a wrong option.
+            ValueError: not a listening stream socket.
+
+        Raises (``listen``):
+            InvalidStateError: a socket was closed meanwhile.
+        """
+        if not socks:
+            raise TypeError("from_socket() needs at least one listening socket")
+        for sock in socks:
+            if not isinstance(sock, stdlib_socket.socket):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"sock must be a socket.socket, not {type(sock).__name__}")
+            if sock.type != stdlib_socket.SOCK_STREAM or not is_listening(sock):
+                raise ValueError(f"sock must be a listening stream socket, not {sock!r}")
+        server = cls(**options)
+        server._given = socks
+        address = _address_of(socks[0])
+        server._address, server._port = address_text(address), address[1]
+        return server
+
+
+def _address_of(sock: stdlib_socket.socket) -> Address:
+    """What a socket is bound to; a Unix socket, which has no address of our kind, to none."""
+    address: Any = sock.getsockname()
+    return ("", 0) if isinstance(address, str | bytes) else address

@@ -14,7 +14,7 @@ from ._connection import Connection
 from ._errors import SocketError
 from ._groups import without_cancelled
 from ._guard import Parking, await_unprotected, protect_from_ki
-from ._roster import Roster
+from ._reception import Reception
 
 S = TypeVar("S", bound=Connection)
 
@@ -68,7 +68,7 @@ class Service(Generic[S]):
 
 
 @protect_from_ki
-class Supervision(Roster[S]):
+class Supervision(Reception[S]):
     """Runs the handlers of one server's connections."""
 
     __slots__ = ("_raise_handler_errors", "_services", "_serving")

@@ -10,7 +10,7 @@ from ._channel import EventChannel
 from ._file_sending import FileCalls
 from ._guard import protect_from_ki
 from ._interface import NetworkInterface
-from ._options import check_optional_bool, check_positive
+from ._options import check_optional_bool
 
 
 @protect_from_ki
@@ -85,40 +85,3 @@ class TCPSocket(FileCalls, trio.abc.HalfCloseableStream):
 
     async def __aenter__(self) -> Self:
         return await super().__aenter__()
-
-    @property
-    def receive_buffer_limit(self) -> int:
-        """Bytes that may be unread before reading stops; takes effect at once."""
-        return self._receive_buffer_limit
-
-    @receive_buffer_limit.setter
-    def receive_buffer_limit(self, limit: int) -> None:
-        self._receive_buffer_limit = check_positive("receive_buffer_limit", limit)
-        self._resume_reading()
-
-    @property
-    def send_buffer_limit(self) -> int:
-        """Bytes that ``write`` queues at the most; takes effect at the next ``write``."""
-        return self._send_buffer_limit
-
-    @send_buffer_limit.setter
-    def send_buffer_limit(self, limit: int) -> None:
-        self._send_buffer_limit = check_positive("send_buffer_limit", limit)
-
-    @property
-    def progress_interval(self) -> int:
-        """Bytes that one ``SendProgress`` tells of at the most; takes effect at once."""
-        return self._progress_interval
-
-    @progress_interval.setter
-    def progress_interval(self, interval: int) -> None:
-        self._progress_interval = check_positive("progress_interval", interval)
-
-    @property
-    def allow_half_close(self) -> bool | None:
-        """Whether our direction stays open when the peer ends its own; ``None``: see above."""
-        return self._allow_half_close
-
-    @allow_half_close.setter
-    def allow_half_close(self, allow: bool | None) -> None:
-        self._allow_half_close = check_optional_bool("allow_half_close", allow)

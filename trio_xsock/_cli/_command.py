@@ -35,6 +35,16 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_bind(parser: argparse.ArgumentParser) -> None:
+    """``--bind ADDRESS``, for what listens."""
+    parser.add_argument(
+        "--bind",
+        metavar="ADDRESS",
+        default="",
+        help="listen on this address only (default: on all interfaces)",
+    )
+
+
 def add_timeout(parser: argparse.ArgumentParser) -> None:
     """``--timeout SECONDS``, the longest silence of the other side."""
     parser.add_argument(

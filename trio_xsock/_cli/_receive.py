@@ -14,7 +14,7 @@ import trio
 from trio_xsock import ServerSocket, SocketError, TCPSocket
 
 from . import _arguments
-from ._command import Command, add_json, add_timeout
+from ._command import Command, add_bind, add_json, add_timeout
 from ._errors import CommandError, ExitCode, NothingReceivedError, escape_error
 from ._files import Folder, IfExists, shown_path
 from ._incoming import Incoming, Received
@@ -57,12 +57,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         const=IfExists.RENAME,
         help="store under another name, 'name (1)', if a file of the same name exists",
     )
-    parser.add_argument(
-        "--bind",
-        metavar="ADDRESS",
-        default="",
-        help="listen on this address only (default: on all interfaces)",
-    )
+    add_bind(parser)
     parser.add_argument(
         "--max-size",
         type=_arguments.size,

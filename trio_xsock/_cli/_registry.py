@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from . import _bench, _demo, _receive, _send
+from . import _bench, _connect, _demo, _listen, _receive, _send
 from ._command import Command
 
 COMMANDS: tuple[Command, ...] = (
     _send.COMMAND,
     _receive.COMMAND,
+    _connect.COMMAND,
+    _listen.COMMAND,
     _demo.COMMAND,
     _bench.COMMAND,
 )

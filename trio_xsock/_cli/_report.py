@@ -37,6 +37,10 @@ class Report:
         """Something that the user asked for; ``style`` is rich's, for a coloured terminal."""
         self._say(self.out, event, sentence, style, facts)
 
+    def note(self, event: str, sentence: str, **facts: Fact) -> None:
+        """Something worth knowing, where standard output belongs to what the peer sends."""
+        self._say(self.err, event, f"xsock: {sentence}", "", facts)
+
     def trouble(self, event: str, sentence: str, **facts: Fact) -> None:
         """Something that went wrong, or that ended the work early."""
         facts.setdefault("message", sentence)

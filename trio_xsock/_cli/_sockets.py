@@ -1,0 +1,38 @@
+"""The connections of ``connect`` and ``listen``, and the options that say what they are like.
+
+What is to work for both of them, and for either end of a connection, has its option here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+from trio_xsock import TCPSocket
+
+from . import _arguments
+from ._command import add_json
+
+
+def add_connection_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a connection, whichever side makes it."""
+    parser.add_argument(
+        "--timeout",
+        type=_arguments.seconds,
+        default=math.inf,
+        metavar="SECONDS",
+        help="end a connection on which nothing comes or goes for so long (default: never)",
+    )
+    parser.add_argument(
+        "--no-shutdown",
+        dest="shutdown",
+        action="store_false",
+        help="do not tell the other side when standard input has ended",
+    )
+    add_json(parser)
+
+
+def make_socket(options: argparse.Namespace, host: str = "", port: int = 0) -> TCPSocket:
+    """A socket as the options want it, not connected yet."""
+    idle_timeout = options.timeout if options.timeout < math.inf else None
+    return TCPSocket(host, port, idle_timeout=idle_timeout)

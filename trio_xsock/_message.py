@@ -1,0 +1,40 @@
+"""``Message``: what the message sockets move."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+LARGEST_COMMAND: Final = 2**31 - 1
+"""Commands are Xojo's Int32; the negative ones are nobody's."""
+
+
+class Message(NamedTuple):
+    """A command and its data; unpacks as ``command, data = message``.
+
+    A named tuple, because a hundred thousand of them in a second are not unusual.
+    """
+
+    command: int
+    """What the data is, as the two sides have agreed: 0..2**31-1."""
+    data: bytes
+    """The content, which may be empty."""
+
+
+def check_command(command: object) -> int:
+    """Refuse what is no command, before any I/O.
+
+    Args:
+        command: what the user gave.
+
+    Returns:
+        The command.
+
+    Raises:
+        TypeError: not an int.
+        ValueError: outside 0..2**31-1.
+    """
+    if not isinstance(command, int) or isinstance(command, bool):
+        raise TypeError(f"command must be an int, not {type(command).__name__}")
+    if not 0 <= command <= LARGEST_COMMAND:
+        raise ValueError(f"command must be in 0..{LARGEST_COMMAND}, not {command}")
+    return int(command)

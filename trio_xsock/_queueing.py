@@ -1,0 +1,93 @@
+"""The send queue as users see it, whatever goes through it: facts, flushing, aborting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from ._errors import SocketError
+from ._guard import Parking, protect_from_ki
+from ._ledger import Ticket
+from ._limits import LimitedConnection
+
+
+@protect_from_ki
+class QueueCalls(LimitedConnection):
+    """What can be known of, and done to, a queue that the socket itself sends."""
+
+    __slots__ = ()
+
+    @property
+    def bytes_left_to_send(self) -> int:
+        """Bytes queued and not yet taken by the OS. Xojo: ``BytesLeftToSend``."""
+        return self._ledger.left
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that the OS took on this connection."""
+        return self._bytes_sent
+
+    def abort_send(self) -> None:
+        """Drop all that is queued; the connection stays. Always legal.
+
+        Xojo: returning True from ``SendProgress``.
+
+        A running ``send_all`` or ``send_file`` raises ``SocketError``, since not all went out.
+
+        Events: ``SendComplete(user_aborted=True)`` if something was queued.
+        """
+        self._drop_queue()
+        self._schedule_pump()
+
+    async def flush(self) -> None:
+        """Wait until the queue is empty. Xojo: ``Flush``, which does not wait.
+
+        Raises:
+            LostConnectionError: the connection is gone, or is lost meanwhile.
+            SocketClosedError: we closed the socket, before or meanwhile.
+            InvalidStateError: not connected.
+
+        Cancellation: aborts nothing.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._transport is None or self._loss is not None:
+            raise self._why_not_sending()
+        await self._wait_until_flushed()
+
+    async def _wait_until_flushed(self) -> None:
+        """Park until the queue is empty; raises if that is because it was dropped at the end."""
+        parking: Parking[None] = Parking()
+        if self._ledger.open:
+            self._flushers.append(parking)
+            self._send_now()
+        else:
+            parking.unpark()
+        await self._parked(parking, lambda: self._flushers.remove(parking))
+
+    # For the classes above
+
+    async def _parked(self, parking: Parking[None], leave: Callable[[], None]) -> None:
+        """Wait until woken; the handlers of whatever ended the wait have run afterwards."""
+        try:
+            await parking.park(leave)
+        except SocketError:
+            await self._delivered()  # noqa: ASYNC120 - cancelled only if a handler failed
+            raise
+        except BaseException:  # cancelled: no more waiting
+            self._pump()
+            raise
+        await self._delivered()
+
+    def _remove(self, ticket: Ticket) -> None:
+        """A caller was cancelled: its own bytes leave the queue, nobody else's."""
+        self._ledger.remove(ticket)
+        if not self._ledger.left:
+            self._queue_ran_empty()
+        self._schedule_pump()
+
+    def _why_removed(self, ticket: Ticket) -> SocketError:
+        if self.is_connected:
+            total = ticket.sent + ticket.left
+            return SocketError(f"{self!r}: send aborted after {ticket.sent} of {total} bytes")
+        return self._why_not_sending()

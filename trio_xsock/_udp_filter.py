@@ -1,0 +1,92 @@
+"""Which of the datagrams that the OS hands over are meant for this very socket.
+
+A socket that is to hear multicasts and broadcasts has to be bound to all addresses on Linux,
+and then it hears everything. Where that is too much, the OS is asked to tell with each datagram
+where it was sent to and by which interface it came (ip(7): IP_PKTINFO, ipv6(7):
+IPV6_RECVPKTINFO), and the rest is decided here. Nothing in this module does I/O.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+PACKET_INFO_4: Final = (0, 8)
+"""Level and type of the ancillary data that tell an IPv4 datagram's destination on Linux."""
+PACKET_INFO_6: Final = (41, 50)
+"""The same of IPv6; for sockets of both kinds, of IPv4 as well, in mapped form."""
+_LARGEST_INFO: Final = 64
+
+_MAPPED = bytes(10) + b"\xff\xff"
+_EVERYBODY = b"\xff\xff\xff\xff"
+_LINK_LOCAL = b"\xfe\x80"
+
+ANCILLARY_SPACE: Final = 2 * _LARGEST_INFO
+
+Ancillary = list[tuple[int, int, bytes]]
+
+
+class Arrival(NamedTuple):
+    """How a datagram came."""
+
+    destination: bytes
+    """The address that it was sent to, 4 or 16 bytes; empty if the OS did not tell."""
+    interface: int
+    """The number of the interface by which it came."""
+
+
+def arrival(ancillary: Ancillary) -> Arrival:
+    """What the ancillary data of a datagram say of its arrival."""
+    for level, kind, data in ancillary:
+        if (level, kind) == PACKET_INFO_6:
+            destination = data[:16]
+            if destination.startswith(_MAPPED):
+                destination = destination[12:]
+            return Arrival(destination, struct.unpack_from("i", data, 16)[0])
+        if (level, kind) == PACKET_INFO_4:
+            return Arrival(data[8:12], struct.unpack_from("i", data)[0])
+    return Arrival(b"", 0)
+
+
+def is_group(destination: bytes) -> bool:
+    """Whether an address is a multicast group's."""
+    if len(destination) == 4:
+        return destination[0] >> 4 == 0xE
+    return destination[:1] == b"\xff"
+
+
+class InterfaceFilter:
+    """Tells what a socket that is bound to one interface hears.
+
+    That is what came by the interface, and what was sent to one of its addresses by programs
+    on this machine, which comes by loopback, whatever the address.
+
+    Args:
+        index: the interface's number.
+        addresses: its addresses, 4 or 16 bytes each.
+        is_loopback: whether it only reaches this very machine.
+    """
+
+    __slots__ = ("_addresses", "_is_loopback", "index")
+
+    def __init__(self, index: int, addresses: Iterable[bytes], is_loopback: bool) -> None:
+        self.index = index
+        self._addresses = frozenset(addresses)
+        self._is_loopback = is_loopback
+
+    def accepts(self, came: Arrival) -> bool:
+        """Whether a datagram is for the socket."""
+        destination = came.destination
+        if came.interface != self.index:
+            # Each interface has its own link-local addresses, which may be the same.
+            return destination in self._addresses and not destination.startswith(_LINK_LOCAL)
+        if not self._is_loopback:
+            return True
+        # What this machine sends to its other addresses comes by this interface, too.
+        return (
+            destination in self._addresses
+            or destination[:1] == b"\x7f"
+            or destination == _EVERYBODY
+            or is_group(destination)
+        )
