@@ -47,11 +47,11 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(trio|outcome|psutil)(\..+)?"),
     (
         r"py:.*",
-        r"(collections|contextlib|dataclasses|enum|errno|os|pathlib|socket|ssl|types)(\..+)?",
+        r"(collections|contextlib|dataclasses|enum|errno|ipaddress|os|pathlib|socket|ssl|types)(\..+)?",
     ),
     (r"py:.*", r"(typing|typing_extensions)\..+"),
     (r"py:.*", r"(trio_xsock\.(_\w+\.)?)?[A-Z]s?(_co|_contra)?"),  # type variables
-    (r"py:exc", r"\w+ and other \w+"),  # in "Raises:"
+    (r"py:exc", r"(\w+ and )?other \w+"),  # in "Raises:"
 ]
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import trio
 import trio.testing
 
 from tests.support import RawPeer, raw_listener, until
+from tests.support.children import child
 from tests.support.flaky import FlakyListener
 from trio_xsock import (
     OpenDriverError,
@@ -370,19 +369,12 @@ trio.run(main)
 @pytest.mark.slow
 async def test_real_exhaustion_of_descriptors() -> None:
     """A child with few descriptors: pause, one error, no CPU, and recovery by itself."""
-    command = [sys.executable, "-c", CHILD]
-    process = await trio.lowlevel.open_process(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    out = LineReader(process.stdout)
-    try:
-        port = int(await out.line())
+    async with child("-c", CHILD) as server:
+        port = int(await server.line())
         peers = [await RawPeer.connect(port) for _ in range(20)]
         for peer in peers:
             peer.send_nowait(b"x")
-        name, number, used = (await out.line()).split()
+        name, number, used = (await server.line()).split()
         assert (name, int(number)) == ("OpenDriverError", errno.EMFILE)
         assert float(used) < 0.05
         served = [peer for peer in peers if readable(peer)]
@@ -396,15 +388,9 @@ async def test_real_exhaustion_of_descriptors() -> None:
         with await RawPeer.connect(port) as last:
             last.send_nowait(b"y")
             assert await last.recv_exactly(1) == b"y"
-            await process.stdin.send_all(b"\n")
-            assert (await out.line()).split() == ["0", "True", "1"]
-        assert await process.wait() == 0
-    finally:
-        process.kill()
-        with trio.move_on_after(5, shield=True):
-            await process.wait()
-            await process.stdin.aclose()
-            await process.stdout.aclose()
+            await server.say("tell")
+            assert (await server.line()).split() == ["0", "True", "1"]
+        assert await server.process.wait() == 0
 
 
 def readable(peer: RawPeer) -> bool:
@@ -412,19 +398,3 @@ def readable(peer: RawPeer) -> bool:
         return bool(peer.sock.recv(1, socket.MSG_PEEK))
     except BlockingIOError:
         return False
-
-
-class LineReader:
-    """Lines of a child's output."""
-
-    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
-        self._stream = stream
-        self._rest = b""
-
-    async def line(self) -> str:
-        while b"\n" not in self._rest:
-            data = await self._stream.receive_some()
-            assert data, "the child has ended"
-            self._rest += data
-        line, _, self._rest = self._rest.partition(b"\n")
-        return line.decode()

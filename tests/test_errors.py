@@ -22,6 +22,7 @@ from trio_xsock._errors import (
     ConnectError,
     DelimiterNotFoundError,
     ErrorCode,
+    FramingError,
     IncompleteReadError,
     InvalidPortError,
     InvalidStateError,
@@ -55,6 +56,7 @@ TREE: list[tuple[type[SocketError], int | None, type[BaseException]]] = [
     (ConnectError, None, OSError),
     (IncompleteReadError, None, EOFError),
     (DelimiterNotFoundError, None, SocketError),
+    (FramingError, None, ValueError),
 ]
 CLASSES = sorted({kind for kind, _, _ in TREE}, key=lambda kind: kind.__name__)
 

@@ -46,9 +46,14 @@ def test_a_server_has_the_defaults_of_the_contract() -> None:
         "maximum_sockets_connected": None,
         "add_socket": TCPSocket,
         "handler": None,
+        "idle_timeout": None,
+        "maximum_handshakes": 100,
+        "handshake_timeout": 30.0,
         "backlog": None,
         "reuse_port": False,
         "raise_handler_errors": False,
+        "proxy_protocol": False,
+        "trusted_proxies": ("127.0.0.0/8", "::1"),
     }
     server = ServerSocket(8080)
     assert server.port == 8080

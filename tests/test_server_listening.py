@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -324,4 +325,80 @@ async def test_a_listener_that_fails_stops_the_server(monkeypatch: pytest.Monkey
             await recorder.wait_for(ErrorOccurred)
         assert raised == recorder.errors
         assert recorder.errors[0].errno == errno.EINVAL
+        assert not server.is_listening
+
+
+# Sockets that listen already
+
+
+async def test_a_server_of_sockets_that_listen_already() -> None:
+    """They are ours from listen() on; connections that came before are there."""
+    with raw_listener() as first, raw_listener(host="::1") as second:
+        ports = [sock.getsockname()[1] for sock in (first, second)]
+        with await RawPeer.connect(ports[0]) as early:
+            server = ServerSocket.from_socket(first, second, minimum_sockets_available=0)
+            assert not server.is_listening
+            assert server.port == ports[0]
+            assert first.fileno() >= 0
+            async with server:
+                await server.listen()
+                assert server.is_listening
+                assert (server.handle, server.port) == (first.fileno(), ports[0])
+                assert server.local_address == "127.0.0.1"
+                assert (await server.accept()).remote_port == early.port
+                with await RawPeer.connect(ports[1], "::1") as peer:
+                    sock = await server.accept()
+                    assert (sock.remote_address, sock.remote_port) == ("::1", peer.port)
+                server.stop_listening()
+                assert first.fileno() == second.fileno() == -1
+                await server.listen()  # the same address anew
+                assert server.port == ports[0]
+                assert server.local_address == "127.0.0.1"
+
+
+async def test_a_server_may_hand_its_sockets_on() -> None:
+    """Whoever has the same socket takes those that wait in the backlog: nobody is refused."""
+    with raw_listener() as listener:
+        copy = listener.dup()
+        port = listener.getsockname()[1]
+        async with ServerSocket.from_socket(listener) as old:
+            await old.listen()
+            old.stop_listening()
+            with await RawPeer.connect(port) as peer:
+                async with ServerSocket.from_socket(copy) as new:
+                    await new.listen()
+                    assert (await new.accept()).remote_port == peer.port
+
+
+async def test_a_unix_socket_has_no_port(tmp_path: Path) -> None:
+    """It is served all the same."""
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(path)
+        listener.listen()
+        async with ServerSocket.from_socket(listener) as server:
+            await server.listen()
+            assert server.port == 0
+            assert server.local_address
+            client.connect(path)
+            sock = await server.accept()
+            assert sock.remote_address == ""
+            await sock.send_all(b"hello")
+            assert client.recv(5) == b"hello"
+
+
+async def test_what_does_not_listen_is_refused() -> None:
+    """At once; and what was closed meanwhile, at listen()."""
+    with pytest.raises(TypeError, match="at least one"):
+        ServerSocket.from_socket()
+    with pytest.raises(TypeError, match="must be a socket"):
+        ServerSocket.from_socket(3)  # type: ignore[arg-type]
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(type=kind) as sock, pytest.raises(ValueError, match="listening stream"):
+            ServerSocket.from_socket(sock)
+    with raw_listener() as listener:
+        server = ServerSocket.from_socket(listener)
+    async with server:
+        with pytest.raises(InvalidStateError, match="was closed"):
+            await server.listen()
         assert not server.is_listening

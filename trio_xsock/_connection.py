@@ -52,8 +52,7 @@ class Connection(Ending, trio.abc.AsyncResource):
         try:
             with scope:
                 await trio.lowlevel.checkpoint_if_cancelled()
-                sock = await dial(self._address, self._port, interface=self._network_interface)
-                up = self._establish(sock, scope)
+                up = self._establish(await self._dial(), scope)
         except SocketError as error:
             if self._connect_scope is scope:
                 self._connect_failed(error)
@@ -67,6 +66,10 @@ class Connection(Ending, trio.abc.AsyncResource):
             await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
             raise self._closed_error("closed while it was connecting")
         await self._delivered()
+
+    async def _dial(self) -> stdlib_socket.socket:
+        """A connection to ``address`` and ``port``, ready for use."""
+        return await dial(self._address, self._port, interface=self._network_interface)
 
     def _establish(self, sock: stdlib_socket.socket, scope: trio.CancelScope) -> bool:
         """Make a connected descriptor ours; False if ``close()`` was called meanwhile."""
@@ -101,6 +104,13 @@ class Connection(Ending, trio.abc.AsyncResource):
         self._begin(Move.LISTEN)
         self._owner = owner
         self._adopt(sock, peer)
+
+    def _check_service(self) -> None:
+        """Raise what would keep this socket from taking a connection that was accepted.
+
+        Raises:
+            SocketError: an option names a file that does not do.
+        """
 
     @property
     def _has_handshake(self) -> bool:

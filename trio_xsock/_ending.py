@@ -42,14 +42,13 @@ class Ending(Outlet):
         error = LostConnectionError(
             f"{self._endpoint()}: the peer closed the connection", reason=LossReason.REMOTE_CLOSED
         )
-        both_ended = self._output_ended and not self._ledger.open
         half_close = self._may_half_close() or self._output_ended
         if not half_close:
             self._sender_refusal = error
         self._serve_end()
         self._announce_unread()
         self._announce_loss(error)
-        if both_ended:
+        if self._eof_sent:
             self._release()
         elif not half_close:
             self._begin_closing(_GRACE)
@@ -215,7 +214,7 @@ class Ending(Outlet):
             return
         self._send_fin()
         transport = self._transport
-        if transport is None:
+        if transport is None or not self._eof_sent:
             return
         if self._input_ended or not (self._discarded or has_unread_input(transport)):
             self._release()

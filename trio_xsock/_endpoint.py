@@ -142,6 +142,16 @@ def is_link_local(address: ResolvedAddress) -> bool:
     return packed[:1] == b"\xfe" and packed[1] & 0xC0 == 0x80
 
 
+def packed_address(text: str) -> bytes:
+    """An IP address, with or without a zone, in network byte order: 4 or 16 bytes.
+
+    Args:
+        text: the address; anything else gives no bytes at all.
+    """
+    bare = text.partition("%")[0]
+    return _packed(stdlib_socket.AF_INET, bare) or _packed(stdlib_socket.AF_INET6, bare)
+
+
 def is_multicast(address: ResolvedAddress) -> bool:
     """Whether ``address`` is a group's (RFC 5771: 224.0.0.0/4; RFC 4291, 2.7: ff00::/8)."""
     first = _packed(address.family, address.address[0])[0]

@@ -11,6 +11,7 @@ import enum
 import errno as errnos
 import os
 import socket as stdlib_socket
+import ssl
 
 import trio
 
@@ -119,7 +120,8 @@ class TLSError(SocketError, trio.BrokenResourceError):
     """The handshake, the verification or the closing of TLS failed (303).
 
     Attributes:
-        reason: OpenSSL's name of what failed, such as ``CERTIFICATE_VERIFY_FAILED``.
+        reason: OpenSSL's name of what failed, such as ``WRONG_VERSION_NUMBER``; after
+            ``CERTIFICATE_VERIFY_FAILED`` a colon follows, and what is wrong with it.
     """
 
     error_number: ErrorCode | None = ErrorCode.TLS_ERROR
@@ -225,7 +227,39 @@ def _class_for(exc: OSError) -> type[SocketError]:
     return SocketError
 
 
-def translate_loss(exc: OSError, message: str) -> LostConnectionError:
+def translate_tls(exc: OSError, message: str) -> TLSError:
+    """The library's error for what failed in TLS, or on the way of its handshake.
+
+    Args:
+        exc: what OpenSSL, or the operating system, said; becomes ``__cause__``.
+        message: what was attempted, naming the endpoint, without a full stop.
+
+    Returns:
+        A new error with its ``reason``.
+    """
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        reason = f"{exc.reason}: {exc.verify_message}"
+        text = exc.verify_message
+    elif isinstance(exc, ssl.SSLError):
+        reason = exc.reason or type(exc).__name__
+        text = _TLS_TEXTS.get(reason) or reason.replace("_", " ").lower()
+    else:
+        reason = errnos.errorcode.get(exc.errno or 0, "OS_ERROR")
+        text = describe(exc)
+    number = None if isinstance(exc, ssl.SSLError) else exc.errno
+    error = TLSError(f"{message}: {text}", reason=reason, errno=number)
+    error.__cause__ = exc.with_traceback(None)  # its frames are ours, and hold the socket
+    return error
+
+
+_TLS_TEXTS = {
+    "WRONG_VERSION_NUMBER": "the peer does not speak TLS; check the port",
+    "HTTP_REQUEST": "the peer does not speak TLS but plain HTTP",
+    "UNEXPECTED_EOF_WHILE_READING": "the peer ended the connection without saying so in TLS",
+}
+
+
+def translate_loss(exc: OSError, message: str) -> LostConnectionError | TLSError:
     """The library's error for an ``OSError`` on an established connection.
 
     Every such error ends the connection. Time-outs keep their name: Linux reports a
@@ -237,8 +271,10 @@ def translate_loss(exc: OSError, message: str) -> LostConnectionError:
         message: what was lost, naming the endpoint, without a full stop.
 
     Returns:
-        A new ``LostConnectionError`` with its ``reason``.
+        A new ``LostConnectionError`` with its ``reason``, or the ``TLSError`` it is.
     """
+    if isinstance(exc, ssl.SSLError):
+        return translate_tls(exc, message)
     reason = LossReason.TIMED_OUT if exc.errno in _TIMED_OUT else LossReason.RESET
     error = LostConnectionError(f"{message}: {describe(exc)}", reason=reason, errno=exc.errno)
     # The frames in between are ours, and hold the socket and a caller's buffer.

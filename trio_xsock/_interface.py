@@ -126,7 +126,7 @@ def _interface_named(name: str) -> NetworkInterface:
     raise KeyError(f"no interface {name!r}")
 
 
-def broadcast_address(interface: NetworkInterface) -> str:
+def broadcast_address(interface: NetworkInterface | None) -> str:
     """Where to send what all IPv4 hosts of the interface's network shall get.
 
     Computed from address and mask: the kernel's own field is only what somebody
@@ -134,14 +134,42 @@ def broadcast_address(interface: NetworkInterface) -> str:
     addresses (/32, /31) have no broadcast address of their own (RFC 3021, 2.2); there, and
     without an IPv4 address, it is the limited broadcast 255.255.255.255 (RFC 919, 7).
     """
+    if interface is None:
+        return _LIMITED_BROADCAST
+    return _broadcast_of(interface.ip_address, interface.subnet_mask)
+
+
+def broadcast_addresses() -> frozenset[str]:
+    """Every IPv4 address of which a datagram goes to all hosts of a network of ours."""
+    found = {_LIMITED_BROADCAST}
+    for entries in (_patiently(psutil.net_if_addrs) or {}).values():
+        for each in entries:
+            if each.family == stdlib_socket.AF_INET:
+                found.add(_broadcast_of(each.address, each.netmask or ""))
+    return frozenset(found)
+
+
+def _broadcast_of(ip_address: str, subnet_mask: str) -> str:
     try:
-        address = int(ipaddress.IPv4Address(interface.ip_address))
-        host_bits = ~int(ipaddress.IPv4Address(interface.subnet_mask)) & _ALL_BITS
+        address = int(ipaddress.IPv4Address(ip_address))
+        host_bits = ~int(ipaddress.IPv4Address(subnet_mask)) & _ALL_BITS
     except ValueError:
         return _LIMITED_BROADCAST
     if host_bits <= 1:
         return _LIMITED_BROADCAST
     return str(ipaddress.IPv4Address(address | host_bits))
+
+
+def interface_of(ip_address: str) -> NetworkInterface | None:
+    """The interface that has an address, or, without an address, the default route's."""
+    wanted = ip_address or default_route_address()
+    interfaces = _read_interfaces()
+    for each in interfaces:
+        if wanted in each.addresses:
+            return each
+    # All of 127.0.0.0/8 belongs to the loopback interface (RFC 1122, 3.2.1.3 (g)).
+    loopback = wanted.startswith("127.")
+    return next((each for each in interfaces if loopback and each.is_loopback), None)
 
 
 def default_route_address(

@@ -11,7 +11,7 @@ from typing import Protocol
 class SelfAccounting(Protocol):
     """A transport that no kernel knows and that counts by itself."""
 
-    def unacknowledged_bytes(self) -> int:
+    def unacknowledged_bytes(self) -> int | None:
         """See the function of that name."""
         ...
 

@@ -97,6 +97,17 @@ def _check_at_most(name: str, value: Any, most: int) -> int:
     return int(value)
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """True or False.
+
+    Raises:
+        TypeError: anything else.
+    """
+    if isinstance(value, bool):
+        return value
+    raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
+
+
 def check_optional_bool(name: str, value: Any) -> bool | None:
     """True, False or ``None``.
 

@@ -42,11 +42,13 @@ class SocketPool(Generic[S]):
 
         Raises:
             InvalidStateError: ``add_socket`` raised, or returned no fresh socket.
+            TLSError: the socket's options name a file that does not do.
         """
         while len(self._sockets) < count:
             socket = self._make(context)
             if any(socket is waiting for waiting in self._sockets):
                 raise InvalidStateError(f"add_socket returned {socket!r} twice; make a new one")
+            socket._check_service()
             self._sockets.append(socket)
 
     def take(self, context: contextvars.Context) -> S:

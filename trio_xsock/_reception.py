@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import trio
 
 from ._connection import Connection
+from ._errors import SocketError
 from ._guard import protect_from_ki
 from ._options import check_optional_seconds, check_positive, check_seconds
 from ._pool import is_live
@@ -147,8 +148,6 @@ class Reception(Roster[S]):
         """Announce those who wait, as far as there are places."""
         waiting, self._finished = self._finished, deque()
         for socket in waiting:
-            if socket.state is not SocketState.LISTENING:
-                continue  # closed by code of the user's, which making sockets runs
             if self._is_below_ceiling() and (self._is_asked_for() or is_live(socket)):
                 self._announce(socket)
             else:
@@ -165,6 +164,7 @@ class Reception(Roster[S]):
             self._begin_handshake(None, socket)
         else:
             self._announce(socket)
+        self._refill()
 
     def _welcome_proxied(self, sock: stdlib_socket.socket, peer: tuple[Any, ...]) -> None:
         """A connection was accepted that has to begin with a proxy's header."""
@@ -206,7 +206,6 @@ class Reception(Roster[S]):
         socket._announce_connected()
         if not live:
             self._offer(socket)
-        self._refill()
 
     def _limit_idleness(self, socket: Connection, seconds: float) -> None:
         if isinstance(socket, WatchedConnection) and socket.idle_timeout is None:
@@ -241,10 +240,10 @@ class Reception(Roster[S]):
                 if socket is not None and socket._has_handshake:
                     await socket._handshake()
                 done = True
-        except trio.Cancelled:
+        except trio.Cancelled:  # pragma: no cover  (services are shielded)
             raise
         except (SocketError, ProxyProtocolError, OSError) as exc:
-            why = exc
+            why = str(exc)  # the error itself would refer to this frame
         except BaseException as exc:  # noqa: ASYNC103 - no peer causes these: they leave the block
             assert self._keeper is not None
             self._keeper.fail(exc)
@@ -252,17 +251,17 @@ class Reception(Roster[S]):
             self._handshakes.discard(scope)
             self._settle_newcomer(reader, socket, None if done and not scope.cancel_called else why)
 
-    def _settle_newcomer(
-        self, reader: HeaderReader | None, socket: S | None, why: object
-    ) -> None:
+    def _settle_newcomer(self, reader: HeaderReader | None, socket: S | None, why: object) -> None:
         """A newcomer's task has ended; ``why`` is the reason to refuse it, if there is one."""
         if socket is None:
-            if reader is not None and why is not None:
-                self._refuse(reader.sock, why)
+            assert reader is not None
+            self._refuse(reader.sock, why)
         elif why is not None or socket.state is not SocketState.LISTENING:
             self._refuse(socket, why)
         else:
             self._finished.append(socket)
+            if reader is not None:  # else that was done when the socket was taken
+                self._refill()
         self._update()
         self._check_idle()
 

@@ -46,7 +46,7 @@ class Scoped(abc.ABC):
         self._keeper: Keeper | None = None
         self._pumping = False
         self._closed_event: trio.Event | None = None
-        self._hub = EventHub()
+        self._hub = self._new_hub()
         self._handler: object = None
         self.handler = handler
         if events is not None:
@@ -69,6 +69,14 @@ class Scoped(abc.ABC):
     def handler(self, handler: object) -> None:
         self._hub.set_handler(handler_methods(handler, self._HANDLER_METHODS))
         self._handler = handler
+        self._handler_changed()
+
+    def _handler_changed(self) -> None:  # noqa: B027 - mostly there is nothing to do
+        """For classes whose handlers are told of what waits already."""
+
+    def _new_hub(self) -> EventHub:
+        """The hub that the events of this kind of socket need."""
+        return EventHub()
 
     @property
     def events(self) -> EventChannel:

@@ -99,7 +99,7 @@ class ServerListening(Supervision[S]):
         route's, else loopback.
         """
         listening = self._listening_on()
-        if listening and listening[0] not in ("0.0.0.0", "::"):
+        if listening and listening[0] not in ("", "0.0.0.0", "::"):
             return address_text(listening)
         return local_address_of(self._network_interface)
 

@@ -18,7 +18,9 @@ class SocketStatistics:
     packets_out: int = 0
     """UDP: datagrams sent."""
     packets_dropped: int = 0
-    """UDP: datagrams dropped because the receive buffer was full."""
+    """UDP: datagrams dropped because a receive buffer was full, ours or the OS's."""
+    packets_dropped_by_system: int = 0
+    """UDP: those of them that the OS dropped; 0 where it does not tell."""
     bytes_available: int = 0
     """Bytes in the receive buffer now."""
     bytes_left_to_send: int = 0

@@ -93,7 +93,7 @@ class Supervision(Reception[S]):
         escaped: list[BaseException] = []
         try:
             async with trio.open_nursery() as nursery:
-                service = Service(handler, nursery, self._run_handler, escaped)
+                service = Service(handler, nursery, self._serve_connection, escaped)
                 started()
                 self._enter_service(service)
                 try:
@@ -134,7 +134,7 @@ class Supervision(Reception[S]):
 
     # Handlers
 
-    async def _run_handler(  # noqa: ASYNC910 - a task of its own
+    async def _serve_connection(  # noqa: ASYNC910 - a task of its own
         self, service: Service[S], socket: S
     ) -> None:
         """Run one connection's handler to its end, and then end the connection."""

@@ -90,16 +90,23 @@ class Memberships:
         if any(group.address == address for group in self._groups):
             self._echoes.append((address, data))
 
-    def is_echo(self, address: str, data: bytes) -> bool:
-        """Whether what came to a group from our own address and port is our own.
+    @property
+    def echoes_expected(self) -> bool:
+        """Whether any multicast of ours may still come back."""
+        return bool(self._echoes)
 
-        If so, it is forgotten, and so is what was sent before it: the order is kept, and what
+    def find_echo(self, address: str, data: bytes) -> int | None:
+        """Where among the multicasts that may come back this one stands, if it does."""
+        try:
+            return self._echoes.index((address, data))
+        except ValueError:
+            return None
+
+    def forget_echo(self, place: int) -> None:
+        """It has come back.
+
+        So it, and what was sent before it, need not be remembered: the order is kept, and what
         has not come back by now the OS has dropped.
         """
-        try:
-            index = self._echoes.index((address, data))
-        except ValueError:
-            return False
-        for _ in range(index + 1):
+        for _ in range(place + 1):
             self._echoes.popleft()
-        return True

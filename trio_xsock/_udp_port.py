@@ -1,32 +1,94 @@
-"""A UDP port of the OS: the descriptor, its options, and the ways out of it.
+"""What a ``UDPSocket`` needs of a network: a bound port, what comes in by it, the ways out.
 
-A port speaks IPv4, IPv6, or both by way of mapped addresses (RFC 3493, 3.7). What a socket
-needs of it is ``Port``; a network that exists only in a test can be one, too.
+The OS's is ``SystemPort``; a network that exists only in a test has ports of its own.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno as errnos
-import os
-import socket as stdlib_socket
-import struct
-import sys
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
-from ._endpoint import ResolvedAddress, address_text, format_endpoint, is_link_local
-from ._endpoint import is_multicast as is_multicast
-from ._errors import AddressInUseError, SocketError, translate_os_error
-from ._interface import NetworkInterface, broadcast_addresses
+from ._endpoint import ResolvedAddress
+from ._keeper import Keeper
+from ._readiness import Step, Watch
 from ._typing import Address, Buffer
-from ._udp_filter import (
-    ANCILLARY_SPACE,
-    PACKET_INFO_4,
-    PACKET_INFO_6,
-    InterfaceFilter,
-    arrival,
-    is_group,
-)
-from ._udp_groups import Group, Memberships
+from ._udp_groups import Group
 from ._udp_queue import Packet
+
+
+class Route(NamedTuple):
+    """The way to one address: a function that never waits, and what to give it after the data.
+
+    The function returns how many bytes went, which is all of them, or raises ``OSError``.
+    """
+
+    send: Callable[[Buffer, Address], int]
+    address: Address
+
+
+class Port(Protocol):
+    """A bound UDP port."""
+
+    @property
+    def family(self) -> int:
+        """Which addresses can be reached: ``AF_INET``, ``AF_INET6``, or ``AF_UNSPEC`` for both."""
+        ...
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        ...
+
+    def getsockname(self) -> Address:
+        """The local address."""
+        ...
+
+    def watch(self, keeper: Keeper, read_step: Step, write_step: Step) -> Watch:
+        """See ``watch_socket``."""
+        ...
+
+    def receive(self) -> list[Packet]:
+        """Take what has arrived, a bounded number of datagrams; never waits or raises."""
+        ...
+
+    def route(self, address: ResolvedAddress) -> Route:
+        """The way to an address.
+
+        Raises:
+            OSError, SocketError: there is none from here.
+        """
+        ...
+
+    def join(self, group: Group) -> Port | None:
+        """Join a group.
+
+        Returns:
+            A further port that hears it, where this one cannot.
+
+        Raises:
+            OSError: what the OS says.
+        """
+        ...
+
+    def leave(self, group: Group) -> None:
+        """Leave a group that was joined; never raises."""
+        ...
+
+    def set_hops(self, hops: int, unicast: bool) -> None:
+        """See ``UDPSocket.router_hops``; unicasts only if they are meant as well."""
+        ...
+
+    def set_send_to_self(self, wanted: bool) -> None:
+        """See ``UDPSocket.send_to_self``."""
+        ...
+
+    def dropped(self) -> int:
+        """Datagrams that the OS has dropped since the port was opened."""
+        ...
+
+    def refresh(self) -> bool:
+        """Look again for the interface, which may have gone and come back; whether it has."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...

@@ -42,8 +42,8 @@ class ArrivalQueue:
         self.bytes_received = 0
         self.dropped = 0
 
-    def put(self, packets: list[Packet]) -> None:
-        """Add what has arrived, as much of it as there is room for."""
+    def put(self, packets: list[Packet]) -> bool:
+        """Add what has arrived, as much of it as there is room for; whether that is any."""
         room = self.limit - len(self.packets)
         if len(packets) > room:
             room = max(room, 0)  # the limit may have been lowered
@@ -53,6 +53,7 @@ class ArrivalQueue:
         self.received += len(packets)
         for data, _ in packets:
             self.bytes_received += len(data)
+        return bool(packets)
 
     def size(self) -> int:
         """How many bytes wait."""

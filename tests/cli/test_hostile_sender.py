@@ -277,6 +277,44 @@ def test_full_disk(tmp_path: Path) -> None:
     assert left_over(tmp_path) == ["f", "in"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to mount a small disk")
+def test_disk_that_really_is_full(tmp_path: Path) -> None:
+    """A small disk of its own, which somebody else fills while the file is under way."""
+    code = (
+        "import ctypes, subprocess, sys; from trio_xsock._cli import main\n"
+        "new_mount_namespace = 0x20000\n"
+        "if ctypes.CDLL(None, use_errno=True).unshare(new_mount_namespace):\n"
+        "    sys.exit(99)\n"
+        "disk = ['-t', 'tmpfs', '-o', 'size=8m', 'none', sys.argv[-1]]\n"
+        "for arguments in (['--make-rprivate', '/'], disk):\n"
+        "    if subprocess.run(['mount', *arguments]).returncode: sys.exit(99)\n"
+        "sys.exit(main())"
+    )
+    (tmp_path / "in").mkdir()
+    with Program("receive", 0, tmp_path / "in", code=code) as receiver:
+        first = receiver.out.next()
+        if first is None:
+            assert receiver.end() == 99, receiver.err.seen
+            pytest.skip("no small disk can be mounted here")
+        disk = os.open(f"/proc/{receiver.process.pid}/root{tmp_path / 'in'}", os.O_RDONLY)
+        try:
+            with connect(int(first.split()[-1])) as sock:
+                begin(sock, "f", 5_000_000)
+                filler = os.open("filler", os.O_CREAT | os.O_WRONLY, dir_fd=disk)
+                with open(filler, "wb", buffering=0) as file, pytest.raises(OSError, match="space"):
+                    while True:
+                        file.write(bytes(100_000))
+                sock.sendall(bytes(5_000_000))
+                reply = receive_reply(sock)
+            assert receiver.end() == 1
+            assert os.listdir(disk) == ["filler"]
+        finally:
+            os.close(disk)
+    assert reply.status is Status.REFUSED
+    assert reply.text.startswith("the receiver's disk is full: writing the file failed")
+    assert "the receiver's disk is full" in receiver.trouble
+
+
 def test_nothing_is_taken_from_beyond_the_trailer(tmp_path: Path) -> None:
     with receive(tmp_path) as receiver, connect(receiver.port()) as sock:
         begin(sock, "f", 4)

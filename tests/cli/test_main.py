@@ -18,7 +18,11 @@ from .support import Program
     ("arguments", "says"),
     [
         ([], "COMMAND"),
-        (["listen", "7000"], "invalid choice"),
+        (["speak", "7000"], "invalid choice"),
+        (["connect", "localhost"], "not of the form HOST:PORT, such as localhost:7000"),
+        (["connect", "localhost:7000", "--keep-open"], "unrecognized"),
+        (["listen"], "PORT"),
+        (["listen", "localhost:7000"], "'localhost:7000' is not a port"),
         (["send", "FILE"], "HOST:PORT"),
         (["send", "FILE", "localhost"], "not of the form HOST:PORT"),
         (["send", "FILE", "localhost:0"], "port 0 cannot be connected to"),

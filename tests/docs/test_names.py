@@ -22,6 +22,18 @@ OWNERS = {
     "server": ServerSocket,
     "handler": SocketHandler,
     "error": SocketError,
+    **{
+        name: getattr(trio_xsock, owner)
+        for name, owner in {
+            "secure": "SSLSocket",
+            "udp": "UDPSocket",
+            "datagram": "Datagram",
+            "easy": "EasyTCPSocket",
+            "group": "EasyUDPSocket",
+            "discovery": "AutoDiscovery",
+        }.items()
+        if hasattr(trio_xsock, owner)
+    },
     **{name: value for name, value in vars(trio_xsock).items() if isinstance(value, type)},
     "trio": trio,
 }

@@ -13,8 +13,19 @@ from .pages import DOCS
 REFERENCE = DOCS / "reference"
 
 FAMILY = {
-    "sockets": ["SocketCore", "TCPSocket", "Lines", "SocketState", "SocketStatistics"],
-    "server": ["ServerSocket", "ServerStatistics"],
+    "sockets": [
+        "SocketCore",
+        "TCPSocket",
+        "Lines",
+        "SSLSocket",
+        "SSLConnectionTypes",
+        "UDPSocket",
+        "Datagram",
+        "SocketState",
+        "SocketStatistics",
+    ],
+    "messages": ["EasyTCPSocket", "Message", "encode_message", "MessageDecoder"],
+    "server": ["ServerSocket", "ServerStatistics", "activation_sockets"],
     "events": [
         "EventChannel",
         "EventChannelStatistics",
@@ -25,6 +36,7 @@ FAMILY = {
         "SendProgress",
         "SendComplete",
         "ErrorOccurred",
+        "ReceivedMessage",
     ],
     "errors": [
         "SocketError",
@@ -42,10 +54,12 @@ FAMILY = {
         "ConnectError",
         "IncompleteReadError",
         "DelimiterNotFoundError",
+        "FramingError",
     ],
     "network": ["NetworkInterface", "network_interfaces", "network_interface"],
     "testing": [
         "socket_pair",
+        "ssl_socket_pair",
         "memory_socket_pair",
         "delay",
         "drop",

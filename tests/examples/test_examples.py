@@ -52,6 +52,9 @@ PRINTED = {
     "callback": ["received ping", r"ended: 127\.0\.0\.1:\d+: we disconnected"],
 }
 
+SHOWN = {"desktop"}
+"""Examples with a window, which have tests of their own."""
+
 
 @pytest.mark.parametrize("name", PRINTED)
 def test_example_prints_what_it_should(name: str) -> None:
@@ -71,7 +74,7 @@ def test_example_prints_what_it_should(name: str) -> None:
 
 def test_every_example_is_run() -> None:
     """No example is left out of the table above."""
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == set(PRINTED)
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == PRINTED.keys() | SHOWN
 
 
 @pytest.mark.parametrize("name", ["caller", "channel", "callback"])
@@ -79,6 +82,16 @@ def test_readme_shows_the_example(name: str) -> None:
     """The README's code blocks are the files, to the letter."""
     source = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
     assert f"```python\n{source}```" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_lists_every_example() -> None:
+    """With a link to the file, and what it shows."""
+    listed = re.findall(
+        r"^\| \[`(\w+)\.py`\]\(examples/\1\.py\) \| \S.+ \|$",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert sorted(listed) == sorted(PRINTED.keys() | SHOWN)
 
 
 def test_ci_runs_the_command_of_the_readme() -> None:

@@ -27,7 +27,9 @@ def endpoint(text: str) -> Endpoint:
     """``HOST:PORT``, with an IPv6 address in brackets; the port is 1 to 65535."""
     host, colon, port = text.rpartition(":")
     if not colon or not host:
-        raise argparse.ArgumentTypeError(f"{text!a} is not of the form HOST:PORT")
+        raise argparse.ArgumentTypeError(
+            f"{text!a} is not of the form HOST:PORT, such as localhost:7000"
+        )
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         if not _is_ipv6(host):

@@ -69,7 +69,7 @@ class EventLog:
                 self.show("ErrorOccurred", escape_error(event.error))
             case Connected() | DataAvailable() if self.counts[type(event).__name__] == 1:
                 self.show(type(event).__name__, "")
-            case Connected() | DataAvailable():
+            case _:
                 pass  # counted
 
     def _take_progress(self, event: SendProgress) -> None:

@@ -1,8 +1,9 @@
 """Tools for testing programs that use ``trio_xsock``.
 
-Connected sockets in one line, ``socket_pair`` over loopback and ``memory_socket_pair`` without
-the OS; ``delay``, ``drop``, ``cut`` and ``stall``, which make a connection misbehave for the
-time of a block; and ``RecordingHandler``, which writes down what happened.
+Connected sockets in one line, ``socket_pair`` and ``ssl_socket_pair`` over loopback, and
+``memory_socket_pair`` without the OS; ``delay``, ``drop``, ``cut`` and ``stall``, which make a
+connection misbehave for the time of a block; and ``RecordingHandler``, which writes down what
+happened.
 
 ======================  =====================================================================
 ``_watch``              calls a socket's steps when a transport says that it is time
@@ -21,5 +22,6 @@ from ._faults import drop as drop
 from ._faults import stall as stall
 from ._pairs import memory_socket_pair as memory_socket_pair
 from ._pairs import socket_pair as socket_pair
+from ._pairs import ssl_socket_pair as ssl_socket_pair
 from ._recording import HandlerCall as HandlerCall
 from ._recording import RecordingHandler as RecordingHandler

@@ -5,8 +5,11 @@ from __future__ import annotations
 import socket as stdlib_socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+from trio_xsock._events import ErrorOccurred
+from trio_xsock._ssl import SSLSocket
 from trio_xsock._tcp import TCPSocket
 
 from ._memory import memory_transports
@@ -15,6 +18,8 @@ from ._seam import take_over
 Options = Mapping[str, Any]
 
 _LOOPBACK = "127.0.0.1"
+_CERTIFICATE = Path(__file__).with_name("localhost.pem")
+"""A certificate for this machine and its key, which is no secret: good for tests only."""
 
 
 @asynccontextmanager
@@ -49,6 +54,57 @@ async def socket_pair(
             finally:
                 first.close()
                 second.close()
+
+
+@asynccontextmanager
+async def ssl_socket_pair(
+    *, left: Options | None = None, right: Options | None = None, **options: Any
+) -> AsyncGenerator[tuple[SSLSocket, SSLSocket], None]:
+    """As ``socket_pair``, encrypted: a client, and the server that it has verified.
+
+    They use a certificate that comes with the library and is worth nothing outside of tests;
+    options of yours may name others. When the block is left both are closed at once.
+
+    Args:
+        left: options of the first socket alone, the client, as for ``SSLSocket``.
+        right: options of the second socket alone, the server.
+        options: options of both.
+
+    Raises:
+        TypeError, ValueError: as for ``SSLSocket``.
+        TLSError: the two do not come to terms.
+        OSError: the OS gave no connection.
+    """
+    client = {"server_hostname": "localhost"}
+    client_trust = {"ca_file": _CERTIFICATE}
+    server = {"certificate_file": _CERTIFICATE}
+    if "ssl_context" in {**options, **(left or {})}:
+        client_trust = {}
+    if "ssl_context" in {**options, **(right or {})}:
+        server = {}
+    ours, theirs = _loopback_pair()
+    with ours, theirs:
+        first = SSLSocket.from_socket(ours, **{**client, **client_trust, **options, **(left or {})})
+        second = SSLSocket.from_socket(theirs, **{**server, **options, **(right or {})})
+        async with first, second:
+            try:
+                await _wait_until_up(first)
+                await _wait_until_up(second)
+                yield first, second
+            finally:
+                first.close()
+                second.close()
+
+
+async def _wait_until_up(sock: SSLSocket) -> None:
+    """Wait for the handshake; raises why it failed."""
+    channel = sock.subscribe()
+    try:
+        event = await channel.receive()
+    finally:
+        channel.close()
+    if isinstance(event, ErrorOccurred):
+        raise event.error
 
 
 @asynccontextmanager

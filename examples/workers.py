@@ -1,0 +1,151 @@
+"""A worker for each core, all on one port; new code takes over without refusing anybody.
+
+The supervisor opens a listening socket for each worker and hands it down. The system spreads the
+connections over these sockets (SO_REUSEPORT). At SIGHUP each worker gets a successor, on the same
+socket; only then is it told to finish. Since the socket is never closed, not even the
+connections that wait in its backlog are lost. SIGTERM ends all.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+
+import trio
+
+from trio_xsock import (
+    ConnectError,
+    IncompleteReadError,
+    LostConnectionError,
+    ServerSocket,
+    TCPSocket,
+)
+
+GRACE = 10.0
+"""Seconds that a worker's connections may take to end."""
+
+
+# The worker
+
+
+async def work(descriptor: int, name: str) -> None:
+    """Serve on an inherited socket until SIGTERM, and finish what was begun."""
+
+    async def answer(sock: TCPSocket) -> None:
+        async for _ in sock.lines():
+            await sock.send_all(f"{name}\n".encode())
+
+    listener = socket.socket(fileno=descriptor)
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with ServerSocket.from_socket(listener) as server, trio.open_nursery() as nursery:
+            await nursery.start(server.serve, answer)
+            os.write(sys.stdout.fileno(), b"ready")
+            await anext(signals)
+            await server.aclose(GRACE)
+
+
+# The supervisor
+
+
+class Supervisor:
+    """Sockets, and a process for each of them."""
+
+    def __init__(self, port: int, count: int) -> None:
+        first = listen(port)
+        self.port: int = first.getsockname()[1]
+        self.sockets = [first, *[listen(self.port) for _ in range(count - 1)]]
+        self.workers: list[trio.Process] = []
+        self.generation = 0
+
+    async def run(self) -> None:
+        """Keep the workers until SIGTERM; replace them at each SIGHUP."""
+        with trio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM) as signals:
+            await self.replace_workers()
+            async for number in signals:
+                if number == signal.SIGTERM:
+                    break
+                await self.replace_workers()
+        await self.end(self.workers)
+        for sock in self.sockets:
+            sock.close()
+
+    async def replace_workers(self) -> None:
+        """Start a new generation, one after the other, and let the previous one finish."""
+        self.generation += 1
+        previous, self.workers = self.workers, []
+        for number, sock in enumerate(self.sockets):
+            self.workers.append(await self.start(sock, f"generation {self.generation}"))
+            await self.end(previous[number : number + 1])
+
+    async def start(self, sock: socket.socket, name: str) -> trio.Process:
+        """Start a worker; returns when it serves."""
+        command = [sys.executable, __file__, "--worker", str(sock.fileno()), "--name", name]
+        worker = await trio.lowlevel.open_process(
+            command, pass_fds=[sock.fileno()], stdout=subprocess.PIPE
+        )
+        assert worker.stdout is not None
+        async with worker.stdout:
+            await worker.stdout.receive_some()
+        return worker
+
+    async def end(self, workers: list[trio.Process]) -> None:
+        """Let workers finish."""
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            await worker.wait()
+
+
+def listen(port: int) -> socket.socket:
+    return socket.create_server(("127.0.0.1", port), reuse_port=True, backlog=1024)
+
+
+# A show: clients that come all the time, while the workers are replaced
+
+
+async def ask_until(name: str, port: int, answers: Counter[str]) -> None:
+    """Come and ask, again and again, until those of that name have answered often enough."""
+    while answers[name] < 50:
+        async with TCPSocket("127.0.0.1", port) as sock:
+            try:
+                await sock.connect()
+                await sock.send_all(b"who are you?\n")
+                answers[(await sock.receive_until(b"\n")).decode()] += 1
+            except (ConnectError, IncompleteReadError, LostConnectionError):
+                answers["nobody"] += 1
+
+
+async def show() -> None:
+    supervisor = Supervisor(0, 2)
+    answers: Counter[str] = Counter()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        for name, number in ("generation 1", signal.SIGHUP), ("generation 2", signal.SIGTERM):
+            async with trio.open_nursery() as clients:
+                for _ in range(4):
+                    clients.start_soon(ask_until, name, supervisor.port, answers)
+            print(name, "answers")
+            os.kill(os.getpid(), number)
+    print("refused or cut off:", answers["nobody"])
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--worker", type=int, metavar="DESCRIPTOR")
+    parser.add_argument("--name")
+    options = parser.parse_args()
+    if options.worker is not None:
+        await work(options.worker, options.name)
+    elif options.port is not None:
+        await Supervisor(options.port, options.workers).run()
+    else:
+        await show()
+
+
+if __name__ == "__main__":
+    trio.run(main)

@@ -1,0 +1,171 @@
+"""From a connection to a secured one: the handshake comes before anybody hears of it."""
+
+from __future__ import annotations
+
+import abc
+import socket as stdlib_socket
+from typing import Any, cast
+
+import trio
+
+from ._endpoint import format_endpoint
+from ._errors import SocketError
+from ._guard import protect_from_ki
+from ._handshake import TLSSetup, shake_hands, wrap
+from ._readiness import watch_socket
+from ._secured import Secured
+from ._state import Move
+from ._tls_transport import TLSTransport
+
+
+@protect_from_ki
+class Securing(Secured):
+    """Sees to the handshake, whichever way a connection came about."""
+
+    __slots__ = ()
+
+    _accepted: bool = False
+    """The connection was accepted, as opposed to dialled."""
+
+    _handshake_scope: trio.CancelScope | None = None
+    """Of the handshake of a connection that is ours already."""
+
+    @abc.abstractmethod
+    def _wants_tls(self) -> bool:
+        """Whether TLS is to be there from the beginning."""
+
+    @abc.abstractmethod
+    def _make_setup(self, *, server_side: bool) -> TLSSetup:
+        """How to begin TLS.
+
+        Raises:
+            TLSError: the options do not make sense, or a file does not.
+            NameResolutionError: the server's name is malformed.
+        """
+
+    @abc.abstractmethod
+    def _given_server_side(self) -> bool:
+        """Whether a connection that somebody else has opened is that of a server."""
+
+    def _tls_setup(self) -> TLSSetup | None:
+        """As ``_make_setup``; ``None`` for no TLS."""
+        return self._make_setup(server_side=self._accepted) if self._wants_tls() else None
+
+    @property
+    def ssl_connecting(self) -> bool:
+        """The handshake is going on. Xojo: ``SSLConnecting``."""
+        return self._ssl_connecting
+
+    # A client
+
+    async def _dial(self) -> stdlib_socket.socket:
+        self._accepted = False
+        setup = self._tls_setup()
+        sock = await super()._dial()
+        if setup is None:
+            return sock
+        endpoint = format_endpoint(self._address, self._port)
+        transport = wrap(sock, setup, endpoint)
+        await self._shake_hands(transport, setup, endpoint)
+        return cast("stdlib_socket.socket", transport)
+
+    async def _shake_hands(self, transport: TLSTransport, setup: TLSSetup, endpoint: str) -> None:
+        assert self._keeper is not None
+        self._ssl_connecting = True
+        try:
+            await shake_hands(self._keeper, transport, setup, endpoint)
+        finally:
+            self._ssl_connecting = False
+
+    # A connection that is ours already
+
+    async def _secure(self, setup: TLSSetup) -> None:
+        """Have the handshake; the transport is replaced by one that encrypts.
+
+        Raises:
+            TLSError: it failed.
+            SocketError: the connection ended meanwhile; why.
+
+        Cancellation: the descriptor is closed, and the socket has to be.
+        """
+        assert self._watch is not None
+        self._watch.close()
+        self._watch = None
+        endpoint = self._endpoint()
+        transport = wrap(self._transport, setup, endpoint)
+        self._transport = cast("stdlib_socket.socket", transport)
+        scope = self._handshake_scope = trio.CancelScope()
+        try:
+            with scope:
+                await self._shake_hands(transport, setup, endpoint)
+                self._go_on(transport)
+                return
+        finally:
+            self._handshake_scope = None
+        await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
+        raise self._why_not_sending()
+
+    def _go_on(self, transport: TLSTransport) -> None:
+        assert self._keeper is not None
+        self._reading = False
+        self._secured = transport
+        self._watch = watch_socket(self._keeper, transport, self._on_readable, self._on_writable)
+
+    def _release(self) -> None:
+        super()._release()
+        if self._handshake_scope is not None:
+            self._handshake_scope.cancel("the connection ended")
+
+    # Of a server
+
+    @property
+    def _has_handshake(self) -> bool:
+        return self._wants_tls()
+
+    def _check_service(self) -> None:
+        self._accepted = True
+        self._tls_setup()
+
+    async def _handshake(self) -> None:
+        await self._secure(self._make_setup(server_side=True))
+
+    # Of a socket that listens by itself, or was opened by somebody else
+
+    async def listen(self) -> None:
+        """As for ``TCPSocket``; the handshake comes between the peer and ``Connected``.
+
+        Raises:
+            TLSError: a file that an option names does not do, before anything is opened.
+            InvalidStateError, AddressInUseError, InvalidPortError, OpenDriverError,
+            OutOfMemoryError, SocketError: as for ``TCPSocket.listen``.
+
+        Cancellation: nothing is left over; the socket is closed.
+        Events: ``Connected`` when the peer is there and verified; ``ErrorOccurred`` if none can
+        be accepted, or the handshake fails.
+        """
+        self._after(Move.LISTEN)
+        self._require_block("listen()")
+        self._check_service()
+        await super().listen()
+
+    def _welcome(self, sock: stdlib_socket.socket, peer: Any) -> None:
+        self._accepted = self._acceptor is not None or self._given_server_side()
+        if not self._wants_tls():
+            super()._welcome(sock, peer)
+            return
+        self._stop_listening()
+        self._adopt(sock, peer)
+        assert self._keeper is not None
+        self._keeper.serve(self._introduce, "trio_xsock handshake")
+
+    async def _introduce(self) -> None:
+        """Have the handshake, and tell of the connection."""
+        try:
+            await self._secure(self._make_setup(server_side=self._accepted))
+        except SocketError as error:
+            if self._transport is not None:
+                self._lose(error)
+        else:
+            self._announce_connected()
+        self._pump()
+        await trio.lowlevel.cancel_shielded_checkpoint()

@@ -1,0 +1,221 @@
+"""The TLS engine of one connection: ciphertext in, plaintext out, and back; no I/O.
+
+It is the standard library's, ``ssl.SSLObject`` over two ``ssl.MemoryBIO``: whoever moves the
+bytes feeds in what came, and sends what ``output`` gives. Plaintext goes in by slices, for the
+ciphertext of all that goes in has to be kept until it is sent; it comes out for as long as
+there is any, without an exception for each record that is not there.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any, Final
+
+SLICE: Final = 65536
+"""Bytes of plaintext that are encrypted at once, at the most."""
+
+RECORD: Final = 16384
+"""The largest record's plaintext, in bytes (RFC 8446, 5.1)."""
+
+_NO_RECORD: Final = b"\x00\x03\x03\x00\x01\x00"
+"""A record of a type that there is not; the answer is an unexpected_message alert."""
+
+
+class TLSEngine:
+    """Encrypts and decrypts one connection.
+
+    Args:
+        context: with which certificates, versions and checks.
+        server_side: whether the handshake is the server's.
+        server_hostname: a client's: whom it wants to talk to.
+
+    Attributes:
+        ended: the peer has said that nothing more will come (close_notify).
+
+    Raises:
+        ssl.SSLError, ValueError: context, side and name do not go together.
+    """
+
+    __slots__ = ("_failure", "_incoming", "_object", "_outgoing", "_stash", "ended")
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+    ) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = context.wrap_bio(
+            self._incoming, self._outgoing, server_side, server_hostname
+        )
+        self._failure: ssl.SSLError | None = None
+        self._stash = b""  # plaintext that had to be taken out before it was asked for
+        self.ended = False
+
+    # Ciphertext
+
+    def feed(self, data: bytes) -> None:
+        """Take in what came from the peer."""
+        self._incoming.write(data)
+
+    def feed_end(self) -> None:
+        """The peer's connection has ended in the handshake."""
+        self._incoming.write_eof()
+
+    @property
+    def has_output(self) -> int:
+        """How many bytes of ciphertext are to be sent."""
+        return self._outgoing.pending
+
+    def output(self) -> bytes:
+        """Take out the ciphertext that is to be sent."""
+        return self._outgoing.read()
+
+    # The handshake
+
+    def handshake(self) -> bool:
+        """Go on with the handshake; whether it is done, or else needs more to be fed.
+
+        Raises:
+            ssl.SSLError: it failed; the alert for the peer is in ``output``.
+        """
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def refuse(self) -> None:
+        """After the handshake: have nothing to do with this peer, and put an alert out.
+
+        OpenSSL leaves the choice of alerts to nobody. So it is given a record that is none, and
+        tells the peer of that.
+        """
+        self._incoming.read()
+        self._incoming.write(_NO_RECORD)
+        try:
+            self._object.read(1)
+        except ssl.SSLError:
+            pass
+
+    # Plaintext
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``decrypt`` may have something to tell without being fed before."""
+        if self.ended or self._failure is not None:
+            return True
+        return bool(self._incoming.pending or self._object.pending() or self._stash)
+
+    def decrypt(self, limit: int) -> bytes:
+        """Take out plaintext, of as many records as were fed.
+
+        Args:
+            limit: how many bytes at the most, at least 1.
+
+        Returns:
+            The bytes; none if no record is complete, or the peer has ``ended``.
+
+        Raises:
+            ssl.SSLError: what was fed is not in order; the alert for the peer is in ``output``.
+        """
+        if self._stash:
+            return self._take_stash(limit)
+        if self._failure is not None:
+            raise self._failure
+        incoming, decrypted = self._incoming, self._object
+        pieces: list[bytes] = []
+        try:
+            while limit > 0 and not self.ended and (incoming.pending or decrypted.pending()):
+                piece = decrypted.read(min(RECORD, limit))
+                if piece:
+                    pieces.append(piece)
+                    limit -= len(piece)
+                else:
+                    self.ended = True
+        except ssl.SSLWantReadError:  # the last record is not complete
+            pass
+        except ssl.SSLZeroReturnError:
+            self.ended = True
+        except ssl.SSLError as exc:
+            self._failure = exc
+            if not pieces:
+                raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _take_stash(self, limit: int) -> bytes:
+        data, self._stash = self._stash[:limit], self._stash[limit:]
+        return data
+
+    def encrypt(self, data: bytes | memoryview) -> int:
+        """Take in plaintext; the ciphertext is in ``output``.
+
+        Args:
+            data: any number of bytes.
+
+        Returns:
+            How many of them were taken: all, up to ``SLICE``.
+
+        Raises:
+            ssl.SSLError: the connection is over.
+        """
+        if len(data) > SLICE:
+            data = memoryview(data)[:SLICE]
+        return self._object.write(data) if len(data) else 0
+
+    def end(self) -> None:
+        """Say that nothing more will come from us (close_notify); reading goes on."""
+        # OpenSSL looks for the peer's own end at once, and takes plaintext for an error then.
+        pieces: list[bytes] = [self._stash]
+        self._stash = b""
+        while not self.ended and self._failure is None:
+            try:
+                piece = self.decrypt(SLICE)
+            except ssl.SSLError:
+                break
+            if not piece:
+                break
+            pieces.append(piece)
+        self._stash = b"".join(pieces)
+        try:
+            self._object.unwrap()
+        except ssl.SSLError:  # mostly, that the peer has not ended yet
+            pass
+
+    # Facts
+
+    @property
+    def version(self) -> str | None:
+        """The protocol, such as ``TLSv1.3``; ``None`` before the handshake."""
+        return self._object.version()
+
+    @property
+    def cipher(self) -> str | None:
+        """The cipher suite's name; ``None`` before the handshake."""
+        cipher = self._object.cipher()
+        return None if cipher is None else cipher[0]
+
+    @property
+    def alpn_protocol(self) -> str | None:
+        """The application protocol that was agreed on, if any."""
+        return self._object.selected_alpn_protocol()
+
+    @property
+    def peer_certificate(self) -> dict[str, Any] | None:
+        """The peer's certificate, as ``ssl`` describes it; empty if it was not verified."""
+        try:
+            return self._object.getpeercert()
+        except ValueError:  # the handshake is not done
+            return None
+
+    def peer_chain(self) -> list[bytes]:
+        """The peer's certificate in DER, and those it came with as far as Python shows them."""
+        leaf = self._object.getpeercert(binary_form=True)
+        chain: list[bytes] = [] if leaf is None else [leaf]
+        for name in ("get_unverified_chain", "get_verified_chain"):  # from Python 3.13 on
+            get_chain = getattr(self._object, name, None)
+            if get_chain is not None:
+                chain += get_chain()
+        return chain

@@ -1,0 +1,238 @@
+"""A transport that encrypts: what a socket takes for its descriptor when it speaks TLS.
+
+It has the manners of a non-blocking ``socket.socket``, so that all the steps of a connection
+work on it as they are. What they cannot know of, it does by itself: ciphertext that the OS did
+not take is sent on when it does, whatever has become of who sent it; else a record would stay
+cut off, and the stream be corrupt. Until then it takes no more.
+"""
+
+from __future__ import annotations
+
+import errno as errnos
+import os
+import socket as stdlib_socket
+import ssl
+from typing import Any, Final
+
+from ._dead_peers import Sample
+from ._guard import protect_from_ki
+from ._keeper import Keeper
+from ._kernel import unacknowledged_bytes
+from ._readiness import Step, Watch, watch_socket
+from ._tcp_info import take_sample
+from ._tls import RECORD, SLICE, TLSEngine
+
+_MOST_ANSWERS: Final = SLICE
+"""Bytes of ciphertext that the peer may have us keep for it, by asking and not reading."""
+
+_NO_SIGNAL: Final[int] = getattr(stdlib_socket, "MSG_NOSIGNAL", 0)
+
+
+@protect_from_ki
+class TLSTransport:
+    """Plaintext on this side, ciphertext on the other.
+
+    Args:
+        inner: what moves the ciphertext: a socket, or another transport.
+        engine: encrypts and decrypts.
+        https_compatible: an end without close_notify is none to worry about.
+
+    Attributes:
+        inner: as above.
+        engine: as above.
+    """
+
+    __slots__ = ("_ended", "_failure", "_lenient", "_unsent", "_watch", "engine", "inner")
+
+    def __init__(self, inner: Any, engine: TLSEngine, *, https_compatible: bool = False) -> None:
+        self.inner: Any = inner
+        self.engine = engine
+        self._lenient = https_compatible
+        self._unsent: bytes | memoryview = b""
+        self._ended = False  # we have sent our close_notify
+        self._failure: OSError | None = None  # of sending what the engine had to say
+        self._watch: TLSWatch | None = None
+
+    # Input
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``recv`` may have something although the OS has nothing."""
+        return self.engine.ready
+
+    def recv(self, count: int, flags: int = 0) -> bytes:
+        """Up to ``count`` bytes, or a record more; ``b""`` at the end.
+
+        Raises:
+            BlockingIOError: there is nothing now.
+            ssl.SSLError: what came is not in order, or ended without close_notify.
+            OSError: the connection is dead.
+        """
+        if flags:  # MSG_PEEK: does the OS hold anything?
+            data: bytes = self.inner.recv(count, flags)
+            return data
+        engine = self.engine
+        if not engine.ready:
+            data = self.inner.recv(max(RECORD, count))
+            if not data:
+                return self._end_of_input()
+            engine.feed(data)
+        try:
+            plain = engine.decrypt(count + RECORD if count > RECORD else count)
+        finally:
+            if engine.has_output:
+                self._answer()
+        if plain or engine.ended:
+            return plain
+        raise BlockingIOError(errnos.EAGAIN, os.strerror(errnos.EAGAIN))
+
+    def _end_of_input(self) -> bytes:
+        if self._failure is not None:
+            raise self._failure
+        if self._lenient:
+            return b""
+        text = "the peer ended the connection without close_notify"
+        error = ssl.SSLEOFError(ssl.SSLErrorNumber.SSL_ERROR_EOF, text)
+        error.reason = "UNEXPECTED_EOF_WHILE_READING"
+        raise error
+
+    def _answer(self) -> None:
+        """Send what the engine has to say to the peer by itself: alerts, tickets, new keys."""
+        try:
+            self.flush()
+        except OSError as exc:  # the reader learns of it when it has read what came before
+            self._failure = exc
+        if self.engine.has_output > _MOST_ANSWERS:
+            raise ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, "the peer reads no answers")
+
+    # Output
+
+    @property
+    def unsent(self) -> bool:
+        """Whether there is ciphertext that the OS has not taken."""
+        return bool(self._unsent) or self.engine.has_output > 0
+
+    def send(self, data: bytes | memoryview, _flags: int = 0) -> int:
+        """Encrypt and send a slice; returns how many bytes of ``data`` it had.
+
+        Raises:
+            BlockingIOError: the OS has not taken all of the one before.
+            OSError: the connection is dead.
+        """
+        if self._unsent and not self.flush():
+            raise BlockingIOError(errnos.EAGAIN, os.strerror(errnos.EAGAIN))
+        size = self.engine.encrypt(data)
+        self.flush()
+        return size
+
+    def flush(self) -> bool:
+        """Give the OS ciphertext; whether it took all there is.
+
+        Raises:
+            OSError: the connection is dead.
+        """
+        while data := self._unsent or self.engine.output():
+            try:
+                sent: int = self.inner.send(data, _NO_SIGNAL)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                self._unsent = b""
+                raise
+            if sent < len(data):
+                self._unsent = memoryview(data)[sent:]
+                break
+            self._unsent = b""
+        if self._watch is not None:
+            self._watch.update()
+        return not self._unsent
+
+    def end(self) -> bool:
+        """Send close_notify; whether the OS took it, with all that was before it.
+
+        Raises:
+            OSError: the connection is dead.
+        """
+        if not self._ended:
+            self._ended = True
+            self.engine.end()
+        return self.flush()
+
+    def shutdown(self, how: int) -> None:
+        """End our direction of the connection that carries us."""
+        self.inner.shutdown(how)
+
+    def close(self) -> None:
+        """Close, with what there is unsent. Idempotent."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+        self.inner.close()
+
+    # Readiness
+
+    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
+        """See ``SelfWatching``."""
+        self._watch = TLSWatch(self, watch_socket(keeper, self.inner, read_step, write_step))
+        self._watch.update()
+        return self._watch
+
+    # What is the same
+
+    def fileno(self) -> int:
+        """The descriptor below."""
+        return int(self.inner.fileno())
+
+    def getsockname(self) -> Any:
+        """Our address."""
+        return self.inner.getsockname()
+
+    def getpeername(self) -> Any:
+        """The peer's address."""
+        return self.inner.getpeername()
+
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+        """Of the descriptor below."""
+        self.inner.setsockopt(level, option, value)
+
+    def unacknowledged_bytes(self) -> int | None:
+        """What we hold, and what the OS holds."""
+        held = len(self._unsent) + self.engine.has_output
+        return held or unacknowledged_bytes(self.inner)
+
+    def take_sample(self) -> Sample | None:
+        """What the kernel says."""
+        return take_sample(self.inner)
+
+
+@protect_from_ki
+class TLSWatch:
+    """A watch that asks to be called for the transport's own needs as well."""
+
+    __slots__ = ("_inner", "_transport", "_unsent", "_wanted")
+
+    def __init__(self, transport: TLSTransport, inner: Watch) -> None:
+        self._inner = inner
+        self._transport = transport
+        self._wanted = False
+        self._unsent = False
+
+    def reading(self, wanted: bool, /) -> None:
+        """See ``Watch.reading``."""
+        self._inner.reading(wanted)
+
+    def writing(self, wanted: bool, /) -> None:
+        """See ``Watch.writing``."""
+        self._wanted = wanted
+        self._inner.writing(wanted or self._unsent)
+
+    def update(self) -> None:
+        """The transport may have begun, or ceased, to hold ciphertext."""
+        unsent = self._transport.unsent
+        if unsent is not self._unsent:
+            self._unsent = unsent
+            self._inner.writing(self._wanted or unsent)
+
+    def close(self) -> None:
+        """See ``Watch.close``."""
+        self._inner.close()
