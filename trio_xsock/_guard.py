@@ -52,6 +52,8 @@ class Parking(Generic[T]):
 
     wakes: ClassVar[int] = 0
     """How many tasks were ever rescheduled; the readiness hub lets them run first."""
+    resumed: ClassVar[int] = 0
+    """How many of them have run since."""
 
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
@@ -78,6 +80,7 @@ class Parking(Generic[T]):
             self._on_cancel = on_cancel
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abort)
+            Parking.resumed += 1
         if self._error is not None:
             error, self._error = self._error, None
             try:
