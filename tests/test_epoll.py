@@ -472,6 +472,7 @@ class Bench:
         self.step_seconds = 0.0
         self.wakes = False
         monkeypatch.setattr(_epoll, "perf_counter", self._clock)
+        monkeypatch.setattr(Parking, "wakes", Parking.wakes)
 
     def _clock(self) -> float:
         self.now += 0.00001
@@ -483,13 +484,13 @@ class Bench:
         if self.wakes:
             Parking.wakes += 1
 
-    def dispatch(self, *looks: int, may_look: bool = True) -> bool:
+    def dispatch(self, *looks: int, looking: bool = False) -> bool:
         epoll: Any = Script(*looks)
         self.hub._epoll = epoll
         each = EpollWatch(epoll, self.hub._watches, 7, self._step, ignore, refuse)
         each._mask = 1
         self.hub._watches[7] = each
-        more = self.hub._dispatch(may_look)
+        more = self.hub._dispatch(looking)
         assert not epoll.looks, "all was asked for"
         return more
 
@@ -502,6 +503,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def test_what_is_ready_is_served_until_nothing_is(bench: Bench) -> None:
     """Without credit that is all."""
+    bench.hub._credit = 0
     assert not bench.dispatch(2, 1, 1)
     assert bench.steps == 4
     assert bench.hub._credit == 0
@@ -528,6 +530,7 @@ def test_looks_in_vain_cost_the_credit(bench: Bench) -> None:
 
 def test_now_and_then_a_look_is_tried_again(bench: Bench) -> None:
     """A peer may come nearer."""
+    bench.hub._credit = 0
     looked = []
     for _ in range(3 * _epoll._TRY_AGAIN):
         began = bench.now
@@ -536,14 +539,24 @@ def test_now_and_then_a_look_is_tried_again(bench: Bench) -> None:
     assert sum(looked) == 3
 
 
-def test_nobody_looks_while_others_have_something_to_do(bench: Bench) -> None:
-    """Tasks that were woken go first, however much credit there is."""
-    bench.hub._credit = 3
-    assert not bench.dispatch(1, may_look=False)
-    assert bench.hub._credit == 3
+def test_who_was_woken_goes_first(bench: Bench) -> None:
+    """Then there is one more look, if that has paid lately."""
     bench.wakes = True
+    bench.hub._credit = 3
     assert bench.dispatch(1)
+    assert bench.hub._credit == 3
+    bench.hub._credit = 0
+    assert not bench.dispatch(1)
     assert bench.steps == 2
+
+
+def test_what_is_found_by_looking_earns_credit(bench: Bench) -> None:
+    """At once, or after a while."""
+    bench.wakes = True
+    for looks in [(1,), (0, 0, 1)]:
+        bench.hub._credit = 1
+        assert bench.dispatch(*looks, looking=True)
+        assert bench.hub._credit == _epoll._MOST_CREDIT
 
 
 def test_a_slow_batch_is_the_last_one(bench: Bench) -> None:
@@ -554,13 +567,13 @@ def test_a_slow_batch_is_the_last_one(bench: Bench) -> None:
 
 
 class Scripted(EpollHub):
-    """A hub whose dispatching is made up: ``None`` stands for tasks that were woken."""
+    """A hub whose dispatching is made up: ``None`` stands for a task that was woken."""
 
     answers: list[bool | None]
     log: list[str]
 
-    def _dispatch(self, may_look: bool) -> bool:
-        self.log.append("look" if may_look else "glance")
+    def _dispatch(self, looking: bool) -> bool:
+        self.log.append("look" if looking else "serve")
         answer = self.answers.pop(0)
         if answer is None:
             Parking.wakes += 1
@@ -568,20 +581,17 @@ class Scripted(EpollHub):
 
 
 @pytest.mark.parametrize(
-    ("answers", "credit", "expected"),
+    ("answers", "expected"),
     [
-        pytest.param([False, False], 0, "wait look wait look wait", id="nothing more"),
-        pytest.param([True, True, False], 0, "wait look look look wait", id="time was up"),
-        pytest.param([None, False], 0, "wait look glance wait", id="woken"),
-        pytest.param([None, None, False], 0, "wait look glance glance wait", id="woken again"),
-        pytest.param([None, False, False], 1, "wait look glance look wait", id="woken, credit"),
-        pytest.param([None, True, False], 0, "wait look glance look wait", id="woken, busy"),
+        pytest.param([False, False], "wait serve wait serve wait", id="nothing more"),
+        pytest.param([True, True, False], "wait serve pass look pass look wait", id="time is up"),
+        pytest.param([None, False], "wait serve pass pass look wait", id="woken"),
     ],
 )
 async def test_woken_tasks_run_before_the_next_look(
-    monkeypatch: pytest.MonkeyPatch, answers: list[bool | None], credit: int, expected: str
+    monkeypatch: pytest.MonkeyPatch, answers: list[bool | None], expected: str
 ) -> None:
-    """After them there is a glance, and with credit a longer look; then Trio's own wait."""
+    """If they come after the hub this time, it waits for one more pass."""
     hub = Scripted.__new__(Scripted)
     log: list[str] = []
 
@@ -589,13 +599,19 @@ async def test_woken_tasks_run_before_the_next_look(
         log.append("wait")
         if not answers:
             raise trio.EndOfChannel
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def checkpoint() -> None:
+        log.append("pass")
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     with select.epoll() as epoll:
         hub._epoll = epoll
-        hub._credit = credit
         hub.answers, hub.log = answers, log
         monkeypatch.setattr(trio.lowlevel, "wait_readable", wait)
+        monkeypatch.setattr(trio.lowlevel, "checkpoint", checkpoint)
+        monkeypatch.setattr(Parking, "wakes", 0)
+        monkeypatch.setattr(Parking, "resumed", 0)
         with pytest.raises(trio.EndOfChannel):
             await hub._serve()
     assert " ".join(log) == expected

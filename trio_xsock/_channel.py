@@ -18,6 +18,9 @@ from ._coalesce import EventQueue
 from ._events import Event
 from ._guard import Parking, protect_from_ki
 
+_LONGEST_SPREE = 10
+"""Events that iteration hands out between two checkpoints; a pass costs more than all the rest."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventChannelStatistics:
@@ -65,9 +68,16 @@ class Source:
 
     def post(self, event: Event) -> None:
         """Queue ``event`` and let a waiting consumer have it."""
-        if not self.observed_end:
-            self.queue.post(event)
-            self._channel._source_changed(self)
+        channel = self._channel
+        if self.observed_end:
+            return
+        if channel._waiting:  # then nothing is queued anywhere
+            channel._waiting.popleft().unpark(event)
+            return
+        self.queue.post(event)
+        if not self.ready:
+            self.ready = True
+            channel._turn.append(self)
 
     def begin(self) -> None:
         """A new connection is attempted: iteration may go on."""
@@ -90,11 +100,14 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
     sockets, ``TCPSocket(events=channel)``; iteration then ends when you close it, and
     ``event.socket`` tells whose event it is.
 
+    Iteration hands out events that wait already without a checkpoint each; there is one at least
+    every ten events, and whenever it has to wait. ``receive()`` is a checkpoint every time.
+
     What waits is bounded: events merge as the page on event order says, at most ten of one
     socket wait, and a consumer that never reads stalls nobody.
     """
 
-    __slots__ = ("_bound", "_closed", "_turn", "_sources", "_waiting")
+    __slots__ = ("_bound", "_closed", "_sources", "_spree", "_turn", "_waiting")
 
     def __init__(self) -> None:
         self._sources: dict[Poster, Source] = {}
@@ -102,6 +115,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         self._turn: deque[Source] = deque()
         self._waiting: deque[Parking[Event]] = deque()
         self._closed = False
+        self._spree = 0  # events that iteration may still hand out without a checkpoint
 
     @classmethod
     def _bound_to(cls, poster: Poster) -> EventChannel:
@@ -192,31 +206,27 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
 
         Cancellation: no event is lost.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        try:
+        if self._turn or self._closed:
+            await trio.lowlevel.checkpoint_if_cancelled()
             event = self.receive_nowait()
-        except trio.WouldBlock:
-            return await self._wait()
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        return event
-
-    async def _wait(self) -> Event:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return event
+        if self._at_end():
+            raise trio.EndOfChannel
         parking: Parking[Event] = Parking()
-
-        def forget() -> None:
-            self._waiting.remove(parking)
-
         self._waiting.append(parking)
-        event = await parking.park(forget)
-        assert event is not None
-        return event
+        taken = await parking.park(lambda: self._waiting.remove(parking))
+        assert taken is not None
+        return taken
 
     async def __anext__(self) -> Event:
+        if self._turn and self._spree:
+            self._spree -= 1
+            return self._take()  # noqa: ASYNC910 - see the class
+        self._spree = _LONGEST_SPREE
         try:
             return await self.receive()
-        except trio.EndOfChannel:
-            raise StopAsyncIteration from None
-        except trio.ClosedResourceError:
+        except (trio.EndOfChannel, trio.ClosedResourceError):
             raise StopAsyncIteration from None
 
     def close(self) -> None:

@@ -34,14 +34,16 @@ class EventQueue:
     """The waiting events of one socket for one consumer.
 
     Attributes:
+        data_waits: there is a ``DataAvailable`` among them.
         merged: how many events were merged into others or made superfluous by them.
     """
 
-    __slots__ = ("_connection", "_events", "merged")
+    __slots__ = ("_connection", "_events", "data_waits", "merged")
 
     def __init__(self) -> None:
         self._events: list[tuple[int, Event]] = []
         self._connection = 0
+        self.data_waits = False
         self.merged = 0
 
     def __len__(self) -> int:
@@ -49,7 +51,10 @@ class EventQueue:
 
     def pop(self) -> Event:
         """Remove and return the oldest."""
-        return self._events.pop(0)[1]
+        event = self._events.pop(0)[1]
+        if isinstance(event, DataAvailable):
+            self.data_waits = False
+        return event
 
     def begin_connection(self) -> None:
         """What is posted from now on belongs to a new connection."""
@@ -58,15 +63,20 @@ class EventQueue:
 
     def withdraw_data(self) -> None:
         """Remove a waiting ``DataAvailable``: the data has been read."""
-        for index, (_, event) in enumerate(self._events):
-            if isinstance(event, DataAvailable):
-                del self._events[index]
-                return
+        if self.data_waits:
+            self.data_waits = False
+            self._events = [
+                entry for entry in self._events if not isinstance(entry[1], DataAvailable)
+            ]
 
     def post(self, event: Event) -> None:
         """Append ``event``, or merge it into those that wait."""
-        if isinstance(event, DataAvailable) and self._data_waits():
-            self.merged += 1
+        if isinstance(event, DataAvailable):
+            if self.data_waits:
+                self.merged += 1
+            else:
+                self.data_waits = True
+                self._append(event)
         elif isinstance(event, SendProgress):
             self._post_progress(event)
         elif isinstance(event, SendComplete):
@@ -78,9 +88,6 @@ class EventQueue:
 
     def _append(self, event: Event) -> None:
         self._events.append((self._connection, event))
-
-    def _data_waits(self) -> bool:
-        return any(isinstance(event, DataAvailable) for _, event in self._events)
 
     def _post_progress(self, event: SendProgress) -> None:
         index = self._progress_of_running_batch()

@@ -26,7 +26,7 @@ from ._guard import Parking, protect_from_ki
 _EVENTS_PER_BATCH = 256
 _SECONDS_PER_PASS = 0.0005
 """How long steps are called on end before other tasks have their turn."""
-_LOOKING = 0.00003
+_LOOKING = 0.00005
 """How long to look for the answer of a peer on this or a near machine."""
 _MOST_CREDIT = 4
 """Looks in vain before there are no more."""
@@ -49,7 +49,7 @@ class EpollHub:
         self._epoll = select.epoll()
         self._watches: dict[int, EpollWatch] = {}
         self._users = 0
-        self._credit = 0
+        self._credit = 1
         self._waits = 0
         self._scope = trio.CancelScope()
         self._stopped: Parking[None] = Parking()
@@ -112,33 +112,27 @@ class EpollHub:
 
         A peer that answers at once is served without going through Trio's own wait again, which
         costs more than all the rest of a small message. So there is one more look after tasks
-        that were woken have run, and while nobody else has anything to do, the hub looks for a
-        few microseconds on end. What that brings is kept as credit: a look in vain costs it, so
+        that were woken have run. What that brings is kept as credit: a look in vain costs it, so
         that sparse traffic does without.
         """
         fileno = self._epoll.fileno()
         while True:
             await trio.lowlevel.wait_readable(fileno)
-            may_look = True
-            while True:
-                tasks_woken = Parking.wakes
-                more = self._dispatch(may_look)
-                if Parking.wakes != tasks_woken:  # they go first
-                    may_look = False
-                elif more or (not may_look and self._credit > 0):
-                    may_look = True
-                else:
-                    break
+            again = self._dispatch(looking=False)
+            while again:
                 await trio.lowlevel.checkpoint()
+                if Parking.resumed < Parking.wakes:  # who was woken comes after us this time
+                    await trio.lowlevel.checkpoint()
+                again = self._dispatch(looking=True)
 
-    def _dispatch(self, may_look: bool) -> bool:
+    def _dispatch(self, looking: bool) -> bool:
         """Call the steps of all that is ready, for a bounded while.
 
         Args:
-            may_look: nobody else has anything to do that we know of.
+            looking: it is not known that something is ready.
 
         Returns:
-            Whether there may be more: the time was up, or tasks were woken.
+            Whether to do it again when others have had their turn, rather than to wait.
         """
         poll, watches = self._epoll.poll, self._watches
         tasks_woken = Parking.wakes
@@ -154,15 +148,17 @@ class EpollHub:
                         watch.dispatch(mask)
                     except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
                         watch.failed(exc)
-                if looking_until:
+                if looking:
                     self._credit = _MOST_CREDIT
-                    looking_until = 0.0
-                if Parking.wakes != tasks_woken or perf_counter() - began > _SECONDS_PER_PASS:
+                looking, looking_until = False, 0.0
+                if Parking.wakes != tasks_woken:
+                    return self._has_credit()
+                if perf_counter() - began > _SECONDS_PER_PASS:
                     return True
             elif not looking_until:
-                if not (may_look and self._has_credit()):
+                if not self._has_credit():
                     return False
-                looking_until = perf_counter() + _LOOKING
+                looking, looking_until = True, perf_counter() + _LOOKING
             elif perf_counter() > looking_until:
                 self._credit -= 1
                 return False

@@ -48,10 +48,12 @@ class Parking(Generic[T]):
     before the task has parked.
     """
 
-    __slots__ = ("_done", "_error", "_task", "_value")
+    __slots__ = ("_done", "_error", "_on_cancel", "_task", "_value")
 
     wakes: ClassVar[int] = 0
     """How many tasks were ever rescheduled; the readiness hub lets them run first."""
+    resumed: ClassVar[int] = 0
+    """How many of them have run since."""
 
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
@@ -72,18 +74,13 @@ class Parking(Generic[T]):
         Cancellation: nothing was handed over.
         """
 
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._task = None
-            self._done = True
-            if on_cancel is not None:
-                on_cancel()
-            return trio.lowlevel.Abort.SUCCEEDED
-
         if self._done:
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
+            self._on_cancel = on_cancel
             self._task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(abort)
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+            Parking.resumed += 1
         if self._error is not None:
             error, self._error = self._error, None
             try:
@@ -91,6 +88,13 @@ class Parking(Generic[T]):
             finally:
                 del error  # its traceback holds this frame
         return self._value
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        self._done = True
+        if self._on_cancel is not None:
+            self._on_cancel()
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def unpark(self, value: T | None = None) -> None:
         """Hand ``value`` over, once; later calls do nothing."""

@@ -129,6 +129,7 @@ class EventHub:
     """
 
     __slots__ = (
+        "_listening",
         "_merged_before",
         "_methods",
         "_own",
@@ -162,6 +163,7 @@ class EventHub:
         self.posted = 0
         self._methods: dict[type[Event], Callable[..., object]] = {}
         self._sources: dict[EventChannel, Source] | None = None
+        self._listening: tuple[Source, ...] = ()
         self._own: EventChannel | None = None
         self._merged_before = 0
 
@@ -215,7 +217,8 @@ class EventHub:
         return channel
 
     def _update(self) -> None:
-        self.has_channels = bool(self._sources)
+        self._listening = tuple(self._sources.values()) if self._sources else ()
+        self.has_channels = bool(self._listening)
         self.wanted = _ALL if self.has_channels else frozenset(self._methods)
         self.active = bool(self.wanted)
         self.wants_data = DataAvailable in self.wanted
@@ -264,7 +267,8 @@ class EventHub:
     def withdraw_data(self) -> None:
         """The received data has been read: take back what announces it."""
         for channel, source in self._sources.items() if self._sources else ():
-            channel._withdraw_data(source)
+            if source.queue.data_waits:
+                channel._withdraw_data(source)
 
     def post(self, kind: type[Any], fields: tuple[Any, ...]) -> None:
         """Post one event, in the order in which things happen.
@@ -291,7 +295,7 @@ class EventHub:
             self.calls.append((method, (socket,), False))
 
     def _post_to_channels(self, event: Event) -> None:
-        for source in list(self._sources.values()) if self._sources else ():
+        for source in self._listening:
             source.post(event)
 
 

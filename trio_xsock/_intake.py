@@ -56,6 +56,7 @@ class Intake(Link):
         """
         hub = self._hub
         method = hub.data_method
+        more = False
         self._pumping = True  # what happens in the step is delivered after it, not by a task
         try:
             if (
@@ -69,10 +70,11 @@ class Intake(Link):
                 self._unannounced = False
                 hub.posted += 1
                 hub.called += 1
-                self._run_handler(method, self)
+                self._call_handler(method, self)
+                more = self._ledger.left and self._send_some()
         finally:
             self._pumping = False
-        if hub.calls or self._ledger.left:
+        if hub.calls or more:
             self._pump()
 
     def _read_step(self) -> bool:

@@ -261,3 +261,4 @@ class Keeper:
 
         self._parked = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
+        Parking.resumed += 1

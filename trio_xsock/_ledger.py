@@ -150,9 +150,9 @@ class SendLedger:
         last = queue[-1]
         return isinstance(last, bytes) and len(last) < _SMALL
 
-    def reserve(self, view: memoryview) -> Ticket:
+    def reserve(self, data: bytes | memoryview) -> Ticket:
         """Append a caller's bytes, not copied; the ticket says what became of them."""
-        return self._append(Ticket(view, len(view)))
+        return self._append(Ticket(data, len(data)))
 
     def announce(self, count: int) -> Ticket:
         """Append ``count`` bytes that come later, in pieces, through ``Ticket.feed``."""

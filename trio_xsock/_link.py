@@ -54,8 +54,8 @@ class Borrower(Protocol):
         """Take what was used of it; somebody else is about to look at the buffer."""
 
 
-class Receiver(abc.ABC):
-    """A task that waits for input.
+class Receiver(Parking[Any]):
+    """A task that waits for input, and what it wants.
 
     Attributes:
         limit: how many bytes may have to be buffered before it is content.
@@ -63,7 +63,9 @@ class Receiver(abc.ABC):
 
     __slots__ = ("limit",)
 
-    limit: int
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
 
     @abc.abstractmethod
     def serve(self, ended: SocketError | None) -> bool:
@@ -75,10 +77,6 @@ class Receiver(abc.ABC):
         Returns:
             True if the task was content, or failed, and waits no more.
         """
-
-    @abc.abstractmethod
-    def fail(self, error: SocketError) -> None:
-        """Let the task raise ``error``, whatever is buffered."""
 
 
 @protect_from_ki

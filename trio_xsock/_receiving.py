@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
-from typing import Generic, Self, TypeVar, cast, overload
+from typing import Any, Generic, Self, TypeVar, cast, overload
 
 import trio
 
+from ._buffer import ReceiveBuffer
 from ._errors import DelimiterNotFoundError, IncompleteReadError, SocketError
-from ._guard import ConflictDetector, Parking, protect_from_ki
+from ._guard import protect_from_ki
 from ._intake import CLEAN_END
 from ._lines import Lines, split_bytes, split_text
 from ._link import Receiver
@@ -32,14 +33,39 @@ _BUSY = "another task is receiving from this socket"
 
 
 @protect_from_ki
-class Reader(Receiver, Generic[T]):
-    """A parked task and what it wants."""
+class AnyReader(Receiver):
+    """Wants whatever there is, up to a number of bytes."""
 
-    __slots__ = ("_attempt", "parking")
+    __slots__ = ("_buffer", "_max_bytes")
+
+    def __init__(self, buffer: ReceiveBuffer, max_bytes: int | None) -> None:
+        super().__init__(1)
+        self._buffer = buffer
+        self._max_bytes = max_bytes
+
+    def serve(self, ended: SocketError | None) -> bool:
+        """See ``Receiver.serve``."""
+        buffer = self._buffer
+        if buffer.size:
+            most = self._max_bytes
+            self.unpark(buffer.take_all() if most is None else buffer.take(most))
+        elif ended is None:
+            return False
+        elif ended is CLEAN_END:
+            self.unpark(b"")
+        else:
+            self.fail(ended)
+        return True
+
+
+@protect_from_ki
+class Reader(Receiver, Generic[T]):
+    """Wants what an attempt on the buffer is content with."""
+
+    __slots__ = ("_attempt",)
 
     def __init__(self, attempt: Attempt[T], limit: int) -> None:
-        self.limit = limit
-        self.parking: Parking[T] = Parking()
+        super().__init__(limit)
         self._attempt = attempt
 
     def serve(self, ended: SocketError | None) -> bool:
@@ -47,27 +73,23 @@ class Reader(Receiver, Generic[T]):
         try:
             value = self._attempt(ended)
         except Exception as error:
-            self.parking.fail(error)
+            self.fail(error)
             return True
         if value is None:
             return False
-        self.parking.unpark(value)
+        self.unpark(value)
         return True
-
-    def fail(self, error: SocketError) -> None:
-        """See ``Receiver.fail``."""
-        self.parking.fail(error)
 
 
 @protect_from_ki
 class ReceiveCalls(ReadCalls):
     """What a ``TCPSocket`` can do to wait for bytes."""
 
-    __slots__ = ("_receive_conflict",)
+    __slots__ = ("_receiving",)
 
     def _reset(self) -> None:
         super()._reset()
-        self._receive_conflict = ConflictDetector(_BUSY)
+        self._receiving = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait for bytes; the contract of ``trio.abc.ReceiveStream``.
@@ -89,14 +111,8 @@ class ReceiveCalls(ReadCalls):
         """
         if max_bytes is not None and check_count("max_bytes", max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
-        buffer = self._buffer
-
-        def attempt(ended: SocketError | None) -> bytes | None:
-            if buffer.size:
-                return buffer.take(buffer.size if max_bytes is None else max_bytes)
-            return None if ended is None else _end(ended)
-
-        return await self._receive(attempt, 1)
+        data: bytes = await self._receive(AnyReader(self._buffer, max_bytes))
+        return data
 
     async def receive_exactly(self, n: int) -> bytes:
         """Wait for ``n`` bytes.
@@ -129,7 +145,7 @@ class ReceiveCalls(ReadCalls):
                 ended
             )
 
-        return await self._receive(attempt, n)
+        return cast("bytes", await self._receive(Reader(attempt, n)))
 
     async def receive_until(self, separator: Buffer, max_bytes: int = 65536) -> bytes:
         """Wait for a separator.
@@ -171,35 +187,35 @@ class ReceiveCalls(ReadCalls):
             text = f"{self!r}: the stream ended before {wanted!r} came"
             raise IncompleteReadError(text, partial=buffer.peek_all()) from _cause(ended)
 
-        return await self._receive(attempt, max_bytes + len(wanted))
+        return cast("bytes", await self._receive(Reader(attempt, max_bytes + len(wanted))))
 
-    async def _receive(self, attempt: Attempt[T], limit: int) -> T:
-        """Try at once, else park until somebody brings in enough."""
-        with self._receive_conflict:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            self._settle()
+    async def _receive(self, reader: Receiver) -> Any:
+        """Serve ``reader`` at once, or let it wait until somebody brings in enough."""
+        if self._receiving:
+            raise trio.BusyResourceError(_BUSY)
+        self._receiving = True
+        try:
+            if self._borrower is not None:
+                self._borrower.settle()
             ended = self._input_verdict()
-            if ended is not None and (self._closed_by_us or not self._buffer.size):
-                _end(ended)
-            value = attempt(ended)
-            if value is None:
-                return await self._wait_for_input(attempt, limit)
+            if self._buffer.size or ended is not None or not reader.limit:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                if ended is not None and (self._closed_by_us or not self._buffer.size):
+                    _end(ended)
+                if reader.serve(ended):
+                    self._resume_reading()
+                    return await reader.park()
+            self._receiver = reader
             self._resume_reading()
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return value
+            data = await reader.park(self._withdraw_receiver)
+            self._resume_reading()
+            return data
+        finally:
+            self._receiving = False
 
-    async def _wait_for_input(self, attempt: Attempt[T], limit: int) -> T:
-        reader = Reader(attempt, limit)
-
-        def leave() -> None:
-            self._receiver = None
-            self._announce_unread()
-
-        self._receiver = reader
-        self._resume_reading()
-        value = await reader.parking.park(leave)
-        self._resume_reading()
-        return cast("T", value)
+    def _withdraw_receiver(self) -> None:
+        self._receiver = None
+        self._announce_unread()
 
     @overload
     def lines(self, encoding: str = "utf-8", max_bytes: int = 65536) -> Lines[str]: ...
@@ -260,7 +276,7 @@ class ReceiveCalls(ReadCalls):
             buffer.skip(size + (end >= 0))
             return text
 
-        return await self._receive(attempt, max_bytes + 2)
+        return cast("Text", await self._receive(Reader(attempt, max_bytes + 2)))
 
     def _may_fit(self, max_bytes: int) -> bool:
         """Whether an unfinished line may still turn out to have at most ``max_bytes``."""

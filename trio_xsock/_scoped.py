@@ -234,7 +234,7 @@ class Scoped(abc.ABC):
             for _ in range(_ROUNDS):
                 if hub.calls:
                     method, arguments, may_abort = hub.next_call()
-                    if self._run_handler(method, *arguments) is True and may_abort:
+                    if self._call_handler(method, *arguments) is True and may_abort:
                         self._abort_from_handler()
                 elif not self._send_some():
                     return
@@ -243,7 +243,7 @@ class Scoped(abc.ABC):
         assert self._keeper is not None
         self._keeper.wake()
 
-    def _run_handler(self, method: Callable[..., object], *arguments: object) -> object:
+    def _call_handler(self, method: Callable[..., object], *arguments: object) -> object:
         keeper = self._keeper
         assert keeper is not None
         try:

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import math
-
 import trio
 
 from ._errors import OutOfMemoryError
@@ -95,34 +93,41 @@ class SendCalls(ReceiveCalls):
         connection stays usable. Raised if and only if something was removed.
         Events: as for ``write``; ``SendComplete(user_aborted=True)`` after a cancellation.
         """
-        with memoryview(data) as whole, _as_bytes(whole) as view, self._send_conflict:
+        if type(data) is bytes:
+            await self._send_bytes(data)
+            return
+        with memoryview(data) as whole, _as_bytes(whole) as view:
+            await self._send_bytes(view)
+
+    async def _send_bytes(self, data: bytes | memoryview) -> None:
+        with self._send_conflict:
             self._check_sending()
-            if not len(view):
+            if not data:
                 await trio.lowlevel.checkpoint()
                 return
-            cancelled = trio.current_effective_deadline() == -math.inf
-            sent = -1
-            if not cancelled:
+            try:
                 await trio.lowlevel.checkpoint_if_cancelled()
-                sent = await self._try_at_once(view)
-            if sent == len(view):
+            except trio.Cancelled:
+                self._remove(self._ledger.reserve(data))
+                raise
+            sent = None
+            try:
+                sent = self._send_at_once(data)
+            except OSError as exc:
+                self._ledger.reserve(data)  # was to be sent: is dropped like all that is queued
+                self._output_failed(exc)
+            if sent is None:
+                await self._delivered()
+                raise self._why_not_sending()
+            if sent == len(data):
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 if self._hub.calls:
                     await self._delivered()
                 return
-            ticket = self._ledger.reserve(view)
+            ticket = self._ledger.reserve(data)
             if sent > 0:
                 self._account(sent)
-            await self._see_through(ticket, cancelled)
-
-    async def _try_at_once(self, view: memoryview) -> int:
-        try:
-            return self._send_at_once(view)  # noqa: ASYNC910 - its caller has one
-        except OSError as exc:
-            self._ledger.reserve(view)  # it was to be sent, and is dropped like all that is queued
-            self._output_failed(exc)
-        await self._delivered()
-        raise self._why_not_sending()
+            await self._see_through(ticket, cancelled=False)
 
     async def _see_through(self, ticket: Ticket, cancelled: bool) -> None:
         """Send until a ticket has nothing to send at present; raises if it was removed."""
