@@ -23,6 +23,7 @@ A map, bottom to top:
 ``table`` ``matrix``   what is printed
 ``svg``                the plot
 ``command``            the command line
+``web``                apart from all this: HTTP, under the load of the program wrk
 =====================  ==================================================================
 
 To add a contender write a module in ``programs`` and a line in ``contenders``. To add a kind

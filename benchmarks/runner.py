@@ -144,4 +144,5 @@ def _sample(before: Message, after: Message, result: Message) -> Sample:
         p99=result.get("p99"),
         late_p50=after.get("late_p50"),
         late_p99=after.get("late_p99"),
+        lost=result.get("lost"),
     )

@@ -29,6 +29,7 @@ class Measure(enum.Enum):
     WALL = "us wall"
     RESIDENT = "bytes"
     LATENESS = "ms late, p99"
+    LOST = "% lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Sample:
         resident: bytes by which its memory in RAM grew.
         p50, p99: latencies that the load generator saw, in seconds.
         late_p50, late_p99: how late a sleeping task was, in seconds.
+        lost: how many datagrams did not arrive, 0 to 1.
     """
 
     cpu: float
@@ -52,6 +54,7 @@ class Sample:
     p99: float | None = None
     late_p50: float | None = None
     late_p99: float | None = None
+    lost: float | None = None
 
     def figure(self, measure: Measure) -> float:
         """The one figure that is compared."""
@@ -66,6 +69,8 @@ class Sample:
                 return max(self.resident, 1) / self.operations
             case Measure.LATENESS:
                 return max(self.late_p99 or 0.0, 1e-6) * 1e3
+            case Measure.LOST:
+                return max(self.lost or 0.0, 1e-5) * 1e2
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,9 +1,10 @@
-"""The workloads over TCP. Those of other kinds bring their own module and join the list."""
+"""The workloads over TCP, and after them those of other kinds, which bring their own module."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from . import tls, udp
 from .control import Params
 from .workload import Measure, Size, Workload
 
@@ -168,6 +169,8 @@ WORKLOADS: Sequence[Workload] = (
         _sizes({"count": 500, "warm": 50}, {"count": 300}, {"count": 20, "warm": 5}),
         is_client=True,
     ),
+    *tls.WORKLOADS,
+    *udp.WORKLOADS,
 )
 
 

@@ -11,6 +11,7 @@ import trio.testing
 
 from tests.support import EventRecorder, RawPeer, until
 from tests.support.serving import connect, echo, listening, serving
+from tests.support.tls import TLSPeer, credentials
 from tests.test_proxy_protocol import TCP4, block
 from trio_xsock import (
     Connected,
@@ -20,6 +21,7 @@ from trio_xsock import (
     ServerSocket,
     SocketClosedError,
     SocketError,
+    SSLSocket,
     TCPSocket,
 )
 
@@ -300,6 +302,27 @@ async def test_a_header_comes_before_the_sockets_own_handshake() -> None:
                 sock = await server.accept()
                 assert sock.remote_address == "192.0.2.1"
                 sock.close()
+
+
+async def test_tls_begins_after_the_proxys_header() -> None:
+    """The header is in plain text, at whatever moment it comes."""
+    issued = credentials()
+
+    def add_socket() -> SSLSocket:
+        return SSLSocket(certificate_file=issued.server)
+
+    async with listening(add_socket=add_socket, proxy_protocol=True) as server:
+        for early in (LINE, b""):
+            with await connect(server) as raw:
+                raw.send_nowait(early)
+                await until(lambda: server.statistics().handshaking)
+                raw.send_nowait(LINE[len(early) :])
+                peer = TLSPeer(raw, issued.client_context())
+                await peer.handshake()
+                sock = await server.accept()
+                assert sock.remote_address == "192.0.2.1"
+                await peer.send(b"x")
+                assert await sock.receive_some() == b"x"
 
 
 @pytest.mark.parametrize(

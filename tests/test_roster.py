@@ -12,6 +12,7 @@ import trio.testing
 from tests.support import EventRecorder, RawPeer, until
 from tests.support.serving import connect, listening
 from trio_xsock import (
+    ConnectionsChanged,
     DataAvailable,
     ErrorOccurred,
     EventChannel,
@@ -673,3 +674,52 @@ async def test_statistics_count() -> None:
         assert (statistics.accepted, statistics.live, statistics.ready) == (3, 3, 2)
         assert (statistics.failed, statistics.events_posted, statistics.events_merged) == (0, 0, 0)
         close_all(peers)
+
+
+# Who comes and goes
+
+
+async def test_who_asks_is_told_of_connections_that_come_and_go() -> None:
+    """Counts that add up, however late they are taken; only for who asks."""
+    async with listening(minimum_sockets_available=0) as server:
+        plain = server.events
+        with server.subscribe(connections=True) as events:
+            with await connect(server):
+                sock = await server.accept()
+                assert events.receive_nowait() == ConnectionsChanged(server, 1, 0, 1)
+            await sock.aclose()
+            assert events.receive_nowait() == ConnectionsChanged(server, 0, 1, 0)
+            for _ in range(5):
+                with await connect(server):
+                    await (await server.accept()).aclose()
+            error = OpenDriverError("no descriptor", errno=24)
+            server._accepting_failed(error, final=False)
+            assert events.receive_nowait() == ConnectionsChanged(server, 5, 5, 0)
+            assert events.receive_nowait() == ErrorOccurred(server, error)
+        with await connect(server):
+            (await server.accept()).close()
+        assert plain.receive_nowait() == ErrorOccurred(server, error)
+        assert server.statistics().events_posted == 13
+        assert server._followers == []
+
+
+async def test_a_servers_handler_is_told_of_each_connection() -> None:
+    """Unmerged, in order; a channel beside it changes nothing."""
+    calls: list[tuple[int, int, int]] = []
+
+    class Handler:
+        def on_connections_changed(
+            self, server: ServerSocket[TCPSocket], opened: int, closed: int, live: int
+        ) -> None:
+            calls.append((opened, closed, live))
+
+    async with listening(handler=Handler()) as server:
+        with server.subscribe():
+            peers = await connect_many(server, 2)
+            for _ in peers:
+                await server.accept()
+            close_all(peers)
+            for sock in server.active_connections():
+                sock.close()
+            await until(lambda: len(calls) == 4)
+    assert calls == [(1, 0, 1), (1, 0, 2), (0, 1, 1), (0, 1, 0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shutil
@@ -153,6 +154,7 @@ def test_application_protocols_are_offered() -> None:
             "needs a ca_file",
         ),
     ],
+    ids=itertools.count(),
 )
 def test_bad_files_are_named(options: TLSOptions, server_side: bool, named: str) -> None:
     with pytest.raises(TLSError) as caught:

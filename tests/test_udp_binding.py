@@ -168,7 +168,7 @@ async def test_a_privileged_port_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -
     async with UDPSocket(7, address=LOOPBACK, handler=recorder) as sock:
         with monkeypatch.context() as patch:
             patch.setattr(_udp_options, "_open", refuse)
-            with pytest.raises(InvalidPortError, match="cannot bind to 127.0.0.1:7"):
+            with pytest.raises(InvalidPortError, match=r"cannot bind to 127\.0\.0\.1:7"):
                 await sock.bind()
         assert (sock.state, recorder.events) == (SocketState.CLOSED, [])
 

@@ -244,6 +244,7 @@ async def test_the_queue_is_bounded() -> None:
         with pytest.raises(OutOfMemoryError):
             await sock.send(large)
         assert sock.packets_left_to_send == queued
+        sock.close()
 
 
 async def test_closing_drops_what_is_queued() -> None:

@@ -37,7 +37,9 @@ from ._channel import EventChannelStatistics as EventChannelStatistics
 from ._connection_types import SSLConnectionTypes as SSLConnectionTypes
 from ._core import SocketCore as SocketCore
 from ._datagram import Datagram as Datagram
+from ._discovery import AutoDiscovery as AutoDiscovery
 from ._easy_tcp import EasyTCPSocket as EasyTCPSocket
+from ._easy_udp import EasyUDPSocket as EasyUDPSocket
 from ._errors import AddressInUseError as AddressInUseError
 from ._errors import ConnectError as ConnectError
 from ._errors import DelimiterNotFoundError as DelimiterNotFoundError
@@ -55,9 +57,12 @@ from ._errors import SocketClosedError as SocketClosedError
 from ._errors import SocketError as SocketError
 from ._errors import TLSError as TLSError
 from ._events import Connected as Connected
+from ._events import ConnectionsChanged as ConnectionsChanged
 from ._events import DataAvailable as DataAvailable
 from ._events import ErrorOccurred as ErrorOccurred
 from ._events import Event as Event
+from ._events import MemberJoined as MemberJoined
+from ._events import MemberLeft as MemberLeft
 from ._events import ReceivedMessage as ReceivedMessage
 from ._events import SendComplete as SendComplete
 from ._events import SendProgress as SendProgress
@@ -68,6 +73,7 @@ from ._interface import NetworkInterface as NetworkInterface
 from ._interface import network_interface as network_interface
 from ._interface import network_interfaces as network_interfaces
 from ._lines import Lines as Lines
+from ._member import Member as Member
 from ._message import Message as Message
 from ._server import ServerSocket as ServerSocket
 from ._server_statistics import ServerStatistics as ServerStatistics

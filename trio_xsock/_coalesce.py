@@ -5,7 +5,8 @@ At most ten events of a socket wait, however much happens:
 * of the present connection ``Connected``, ``DataAvailable``, ``ErrorOccurred``, the
   ``SendProgress`` of the running batch, and for batches that ended a ``SendProgress`` and a
   ``SendComplete`` for each value of ``user_aborted``;
-* of earlier connections the ``Connected`` and the ``ErrorOccurred`` of the last one.
+* of earlier connections the ``Connected`` and the ``ErrorOccurred`` of the last one;
+* of a server one ``ConnectionsChanged``, and errors.
 
 Counts add up when events merge, so a consumer that sums them gets the same numbers, however
 late it looks; and a ``SendProgress`` always comes before the ``SendComplete`` of its batch.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from ._events import (
     Connected,
+    ConnectionsChanged,
     DataAvailable,
     ErrorOccurred,
     Event,
@@ -81,10 +83,22 @@ class EventQueue:
             self._post_progress(event)
         elif isinstance(event, SendComplete):
             self._post_complete(event)
+        elif isinstance(event, ConnectionsChanged) and self._merge_change(event):
+            self.merged += 1
         else:
             self._append(event)
             if len(self._events) > _MOST:
                 self._forget_oldest_mark()
+
+    def _merge_change(self, event: ConnectionsChanged) -> bool:
+        """Add up with what waits of the same kind, if something does."""
+        for index, (connection, waiting) in enumerate(self._events):
+            if isinstance(waiting, ConnectionsChanged):
+                opened, closed = waiting.opened + event.opened, waiting.closed + event.closed
+                merged = ConnectionsChanged(event.socket, opened, closed, event.live)
+                self._events[index] = connection, merged
+                return True
+        return False
 
     def _append(self, event: Event) -> None:
         self._events.append((self._connection, event))

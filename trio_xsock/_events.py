@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ._errors import SocketError
+from ._member import Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,57 @@ class ReceivedMessage:
     """UDP: the sender's port. TCP: 0."""
 
 
+@dataclass(frozen=True, slots=True)
+class MemberJoined:
+    """A program has joined the group of an ``AutoDiscovery``; this one, too, when it does.
+
+    Xojo: ``MemberJoined``.
+    """
+
+    socket: Any
+    """The socket it happened to."""
+    member: Member
+    """Who has joined."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeft:
+    """A program has left the group, or has not been heard of for too long. Xojo: ``MemberLeft``."""
+
+    socket: Any
+    """The socket it happened to."""
+    member: Member
+    """Who has left, as it was last known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsChanged:
+    """Connections of a ``ServerSocket`` came or went since the last such event was taken.
+
+    Comes through ``server.subscribe(connections=True)``, or to the method
+    ``on_connections_changed`` of the server's handler. Which connections there are,
+    ``active_connections()`` tells. Xojo has no counterpart.
+    """
+
+    socket: Any
+    """The server."""
+    opened: int
+    """How many came."""
+    closed: int
+    """How many went: ended, or began to close."""
+    live: int
+    """How many there are now."""
+
+
 Event: TypeAlias = (
-    Connected | DataAvailable | SendProgress | SendComplete | ErrorOccurred | ReceivedMessage
+    Connected
+    | DataAvailable
+    | SendProgress
+    | SendComplete
+    | ErrorOccurred
+    | ReceivedMessage
+    | MemberJoined
+    | MemberLeft
+    | ConnectionsChanged
 )
 """Everything that an event channel can deliver."""

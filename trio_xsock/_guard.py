@@ -92,8 +92,9 @@ class Parking(Generic[T]):
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         self._task = None
         self._done = True
-        if self._on_cancel is not None:
-            self._on_cancel()
+        on_cancel, self._on_cancel = self._on_cancel, None
+        if on_cancel is not None:
+            on_cancel()
         return trio.lowlevel.Abort.SUCCEEDED
 
     def unpark(self, value: T | None = None) -> None:
@@ -101,6 +102,7 @@ class Parking(Generic[T]):
         if self._done:
             return
         self._done = True
+        self._on_cancel = None  # it may refer to this object, and to the socket
         self._value = value
         task, self._task = self._task, None
         if task is not None:

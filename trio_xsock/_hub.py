@@ -16,9 +16,12 @@ from ._channel import EventChannel, Source
 from ._errors import SocketError
 from ._events import (
     Connected,
+    ConnectionsChanged,
     DataAvailable,
     ErrorOccurred,
     Event,
+    MemberJoined,
+    MemberLeft,
     SendComplete,
     SendProgress,
 )
@@ -62,7 +65,10 @@ METHODS: Final = (
     "on_send_complete",
     "on_error",
 )
-"""The methods that a handler object may have."""
+"""The methods that the handler object of a socket may have."""
+
+SERVER_METHODS: Final = ("on_error", "on_connections_changed")
+"""Those of a server."""
 
 _IGNORED = {getattr(SocketHandler, name) for name in METHODS}
 
@@ -219,7 +225,9 @@ class EventHub:
     def _update(self) -> None:
         self._listening = tuple(self._sources.values()) if self._sources else ()
         self.has_channels = bool(self._listening)
-        self.wanted = _ALL if self.has_channels else frozenset(self._methods)
+        self.wanted = frozenset(self._methods)
+        if self.has_channels:
+            self.wanted |= _ALL
         self.active = bool(self.wanted)
         self.wants_data = DataAvailable in self.wanted
         self.data_method = None if self.has_channels else self._methods.get(DataAvailable)
@@ -285,6 +293,18 @@ class EventHub:
             arguments = fields[: _ARGUMENTS[kind]]
             self.calls.append((method, arguments, kind is SendProgress))
 
+    def post_to(
+        self, channels: Iterable[EventChannel], kind: type[Any], fields: tuple[Any, ...]
+    ) -> None:
+        """Do what ``post`` does, but for these channels only, and the handler."""
+        self.posted += 1
+        for channel in channels:
+            if self._sources and channel in self._sources:
+                self._sources[channel].post(kind(*fields))
+        method = self._methods.get(kind)
+        if method is not None:
+            self.calls.append((method, fields[: _ARGUMENTS[kind]], False))
+
     def post_data(self, socket: object) -> None:
         """Post ``DataAvailable``: what ``post`` does, for the most frequent event."""
         self.posted += 1
@@ -305,6 +325,7 @@ _NAMES: Final[dict[type[Event], str]] = {
     SendProgress: "on_send_progress",
     SendComplete: "on_send_complete",
     ErrorOccurred: "on_error",
+    ConnectionsChanged: "on_connections_changed",
 }
 _ARGUMENTS: Final[dict[type[Event], int]] = {
     Connected: 1,
@@ -312,8 +333,10 @@ _ARGUMENTS: Final[dict[type[Event], int]] = {
     SendProgress: 3,
     SendComplete: 2,
     ErrorOccurred: 2,
+    ConnectionsChanged: 4,
 }
 """How many of an event's fields its method is given; the rest came later than Xojo."""
 
 _NOTHING: Final[frozenset[type[Event]]] = frozenset()
-_ALL: Final = frozenset(_NAMES)
+_ALL: Final = frozenset(_NAMES) - {ConnectionsChanged}
+"""What every channel is given; the exception only those that ask for it."""

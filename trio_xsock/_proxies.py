@@ -108,7 +108,7 @@ class HeaderReader:
             self.sock.recv(parser.feed(data))
         return True
 
-    async def read(self) -> None:
+    async def read(self) -> None:  # noqa: ASYNC910 - it may be there by now
         """Wait until the header is complete; raises what ``step`` does.
 
         Cancellation: what has been taken in is lost with the connection.

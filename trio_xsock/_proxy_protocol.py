@@ -77,17 +77,20 @@ class ProxyHeaderParser:
         """
         if self._left:
             return self._skip(data)
-        before = len(self._seen)
-        seen = self._seen + data[:_V1_LONGEST]
+        before = self._seen
+        seen = before + data[:_V1_LONGEST]
         if _begins_alike(seen, _V1_BEGIN):
-            used = self._feed_line(seen)
+            used = self._feed_line(seen) - len(before)
         elif _begins_alike(seen, _V2_BEGIN):
-            used = self._feed_block(seen)
+            used = self._feed_block(seen) - len(before)
         else:
             raise ProxyProtocolError(f"no header of the PROXY protocol: {seen[:16]!r}")
-        return used - before + (self._skip(data[used - before :]) if self._left else 0)
+        return used + self._skip(data[used:])
 
     def _skip(self, data: bytes) -> int:
+        """Pass over what of a header of version 2 says nothing to us."""
+        if not self._left:
+            return 0
         used = min(self._left, len(data))
         self._left -= used
         if not self._left:

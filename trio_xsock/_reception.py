@@ -136,8 +136,10 @@ class Reception(Roster[S]):
         return len(self._handshakes) + len(self._finished)
 
     def _may_accept(self) -> bool:
-        full = self._count_unannounced() >= self._maximum_handshakes
-        return not full and super()._may_accept()
+        newcomers = self._handshakes or self._finished  # mostly there are none to be counted
+        if newcomers and self._count_unannounced() >= self._maximum_handshakes:
+            return False
+        return super()._may_accept()
 
     def _update(self) -> None:
         if self._finished:
@@ -200,6 +202,7 @@ class Reception(Roster[S]):
         """A connection is ready for use, and counts from now on."""
         self._accepted += 1
         self._connections[socket] = None
+        self._post_change(opened=1, closed=0)
         live = is_live(socket)
         if self._idle_timeout is not None:
             self._limit_idleness(socket, self._idle_timeout)

@@ -14,9 +14,10 @@ from typing import Any, Generic, TypeVar
 import trio
 
 from ._acceptor import Acceptor
+from ._channel import EventChannel
 from ._connection import Connection
 from ._errors import InvalidStateError, SocketClosedError, SocketError
-from ._events import ErrorOccurred, Event
+from ._events import ConnectionsChanged, ErrorOccurred, Event
 from ._guard import Parking, protect_from_ki
 from ._options import check_count, check_positive
 from ._pool import SocketPool
@@ -36,6 +37,7 @@ class Roster(Scoped, Generic[S]):
         "_connections",
         "_failed",
         "_failure",
+        "_followers",
         "_idle",
         "_maximum",
         "_minimum",
@@ -61,6 +63,7 @@ class Roster(Scoped, Generic[S]):
         self._waiting: deque[Parking[S]] = deque()
         self._idle: list[Parking[None]] = []
         self._failure: SocketError | None = None
+        self._followers: list[EventChannel] = []  # those that want ConnectionsChanged
         self._stops = 0  # how often listening was stopped
         self._accepted = self._failed = self._refused = 0
 
@@ -123,6 +126,17 @@ class Roster(Scoped, Generic[S]):
     def _events_now(self) -> list[Event]:
         return [] if self._failure is None else [ErrorOccurred(self, self._failure)]
 
+    def subscribe(self, *, connections: bool = False) -> EventChannel:
+        """A further channel of its own; each channel sees every event.
+
+        Args:
+            connections: also ``ConnectionsChanged``, for connections that come and go.
+        """
+        channel = super().subscribe()
+        if connections:
+            self._followers.append(channel)
+        return channel
+
     # Newcomers
 
     def _may_accept(self) -> bool:
@@ -175,6 +189,14 @@ class Roster(Scoped, Generic[S]):
     def _post_error(self, error: SocketError) -> None:
         if ErrorOccurred in self._hub.wanted:
             self._hub.post(ErrorOccurred, (self, error))
+            self._schedule_pump()
+
+    def _post_change(self, opened: int, closed: int) -> None:
+        if self._followers:
+            self._followers = [each for each in self._followers if not each.closed]
+        if self._followers or ConnectionsChanged in self._hub.wanted:
+            fields = (self, opened, closed, len(self._connections))
+            self._hub.post_to(self._followers, ConnectionsChanged, fields)
             self._schedule_pump()
 
     # Taking connections
@@ -231,6 +253,7 @@ class Roster(Scoped, Generic[S]):
         """See ``Owner``."""
         if socket in self._connections:
             del self._connections[socket]
+            self._post_change(opened=0, closed=1)
             if socket in self._ready:
                 self._ready.remove(socket)
             self._update()

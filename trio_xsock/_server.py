@@ -12,6 +12,7 @@ import trio
 
 from ._connection import Connection
 from ._guard import protect_from_ki
+from ._hub import SERVER_METHODS
 from ._interface import NetworkInterface
 from ._options import check_seconds
 from ._proxies import THIS_MACHINE
@@ -56,7 +57,8 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         maximum_sockets_connected: the ceiling; ``None`` for none. At the ceiling accepting
             stops, and newcomers wait in the backlog.
         add_socket: makes one new, unconnected socket for each connection.
-        handler: a callback object; ``on_error(server, error)`` is called.
+        handler: a callback object; of the methods ``on_error(server, error)`` and
+            ``on_connections_changed(server, opened, closed, live)`` those it has are called.
         idle_timeout: seconds without a byte either way after which a connection is ended, as
             ``TIMED_OUT``; for sockets that have none of their own. ``None`` for off.
         maximum_handshakes: how many connections may have their handshake (of TLS, or with a
@@ -71,7 +73,9 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         trusted_proxies: IP addresses and networks that proxies may speak from; by default this
             machine only. Who comes from elsewhere is refused.
 
-    All limits and times may change while the server listens.
+    All limits and times may change while the server listens. Its ``events`` are
+    ``ErrorOccurred``, for what ails the listening or was raised by handlers; and for connections
+    that come and go ``ConnectionsChanged``, which ``subscribe(connections=True)`` gives.
 
     Raises:
         InvalidPortError: ``port`` is outside 0..65535.
@@ -80,7 +84,7 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
 
     __slots__ = ("_guests",)
 
-    _HANDLER_METHODS = ("on_error",)
+    _HANDLER_METHODS = SERVER_METHODS
 
     @overload
     def __init__(

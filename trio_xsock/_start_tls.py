@@ -89,6 +89,11 @@ class StartTLS(Securing, TCPSocket):
 
     # Meanwhile
 
+    def _why_not_sending(self) -> SocketError:
+        if self._ssl_connecting and self._loss is None and not self._closed_by_us:
+            return InvalidStateError(f"{self!r}: TLS is about to begin; wait for start_tls()")
+        return super()._why_not_sending()
+
     def _send_fin(self) -> None:
         if not self._ssl_connecting:
             super()._send_fin()

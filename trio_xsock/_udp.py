@@ -132,9 +132,9 @@ class UDPSocket(UDPSending, trio.abc.Channel[Datagram]):
 
         Groups of which the socket is no member are not heard, whatever other programs on this
         machine have joined. From the first group on the port may be shared: other sockets that
-        join groups may bind to it as well, and each hears its groups. Datagrams that are for one
-        receiver then go to the socket that was bound last (Linux), so have those sent to a port
-        of its own.
+        join groups may bind to it as well, and each hears its groups. What is sent to the port
+        and to no group then reaches only one of them, the OS decides which, so for that use a
+        socket with a port of its own.
 
         Args:
             group: an IP address: 224.0.0.0 to 239.255.255.255, or one that begins with ``ff``,

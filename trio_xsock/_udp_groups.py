@@ -95,10 +95,21 @@ class Memberships:
         """Whether any multicast of ours may still come back."""
         return bool(self._echoes)
 
-    def find_echo(self, address: str, data: bytes) -> int | None:
-        """Where among the multicasts that may come back this one stands, if it does."""
+    def find_echo(self, address: str, data: bytes, *, some_lost: bool) -> int | None:
+        """Where among the multicasts that may come back this one stands, if it does.
+
+        Args:
+            address: the group's.
+            data: what it carries.
+            some_lost: the OS has dropped something; else it can only be the first, for the
+                order is kept, and another one like it is of somebody with our address and port.
+        """
+        if not self._echoes:
+            return None
+        if self._echoes[0] == (address, data):
+            return 0
         try:
-            return self._echoes.index((address, data))
+            return self._echoes.index((address, data)) if some_lost else None
         except ValueError:
             return None
 

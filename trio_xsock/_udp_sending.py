@@ -97,11 +97,11 @@ class UDPSending(UDPRouting):
         elif SendComplete in self._hub.wanted:
             self._post_if_active(SendComplete, False, memoryview(data).nbytes, 0)
 
-    async def send(self, datagram: Datagram) -> None:
+    async def send(self, value: Datagram) -> None:
         """Send a datagram to its ``address`` and ``port``; returns when the OS has taken it.
 
         Args:
-            datagram: ``address`` is an IP address or a host name. Of a name's addresses it is
+            value: the datagram; ``address`` is an IP address or a host name. Of a name's addresses it is
                 the first one to which there is a way.
 
         Raises:
@@ -113,9 +113,9 @@ class UDPSending(UDPRouting):
         Cancellation: the datagram was not sent.
         Events: ``SendComplete`` when nothing is queued any more.
         """
-        data = datagram.data
+        data = value.data
         await trio.lowlevel.checkpoint_if_cancelled()
-        routes = await self._routes_to(datagram.address, datagram.port)
+        routes = await self._routes_to(value.address, value.port)
         if self._departures.departures or not self._send_some_way(routes, data):
             await self._wait_to_send(Departure(bytes(data), routes[0]))
             return

@@ -111,10 +111,11 @@ class _Scope:
             self.source = host
             options.send_multicasts_from(sock, host)
             return
-        owner = interface_of(host)
+        self.index = sock.getsockname()[3]  # of link-local addresses
+        owner = interface_of(host) if not self.index else None
         if owner is not None:
             self.index = stdlib_socket.if_nametoindex(owner.name)
-            options.send_by(sock, self.index, unicasts=False)
+        options.send_by(sock, self.index, unicasts=False)
 
 
 class SystemPort:
@@ -146,6 +147,7 @@ class SystemPort:
         self._hears_groups = name[0] in _WILDCARDS
         self._number = name[1]
         self._own_address = ""
+        self._dropped_before = 0
         self._hops = b""
         self._broadcasts: frozenset[str] = frozenset()
         self._filters = False
@@ -221,10 +223,14 @@ class SystemPort:
             return True
         family = stdlib_socket.AF_INET if len(came.destination) == 4 else stdlib_socket.AF_INET6
         group = stdlib_socket.inet_ntop(family, came.destination)
-        place = self._memberships.find_echo(group, data)
+        dropped = self.dropped()
+        some_lost = dropped > self._dropped_before
+        place = self._memberships.find_echo(group, data, some_lost=some_lost)
         if place is None or not self._is_own_address(source):
             return True
         self._memberships.forget_echo(place)
+        if place:
+            self._dropped_before = dropped
         return False
 
     def _is_own_address(self, source: Address) -> bool:

@@ -37,6 +37,7 @@ FAMILY = {
         "SendComplete",
         "ErrorOccurred",
         "ReceivedMessage",
+        "ConnectionsChanged",
     ],
     "errors": [
         "SocketError",

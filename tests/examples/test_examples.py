@@ -49,6 +49,40 @@ PRINTED = {
         "took longer than the time-out: True",
         "still connected: True",
     ],
+    "echo_styles": [
+        "serve_by_calls: b'hello'",
+        "serve_by_events: b'hello'",
+        "serve_by_handler: b'hello'",
+    ],
+    "chat_styles": [
+        line
+        for style in ("serve_by_events", "serve_by_handler")
+        for line in (
+            style,
+            r"ada hears \* ada is here",
+            r"ben hears \* ben is here",
+            "ben hears ada: hello",
+            "ben hears ada: everybody",
+            r"ben hears \* ada has left",
+        )
+    ],
+    "line_protocol": [
+        rf"serve_by_{style}: \['OK', 'dark green', '\?', 'ERROR'\]"
+        for style in ("calls", "events", "handler")
+    ],
+    "http_responder": [
+        r"HTTP/1.1 200 OK \| Content-Length: 27 \| .* it says hello to 127\.0\.0\.1",
+        "",
+        r"HTTP/1.1 200 OK \| Content-Length: 0 \| Connection: close \|  \| ",
+        r"HTTP/1.1 503 Service Unavailable \| Content-Length: 0 \| Connection: close \|  \| ",
+    ],
+    "socket_activation": [
+        "the first client hears b'hello'",
+        "the server has ended well",
+        "the second client hears b'hello'",
+        "the server has ended well",
+    ],
+    "workers": ["generation 1 answers", "generation 2 answers", "refused or cut off: 0"],
     "callback": ["received ping", r"ended: 127\.0\.0\.1:\d+: we disconnected"],
 }
 

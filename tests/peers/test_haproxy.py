@@ -1,4 +1,4 @@
-"""HAProxy in front of two workers: health checks, draining, a worker that is killed."""
+"""HAProxy in front of three workers: health checks, draining, a worker that is killed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,6 @@ from typing import NamedTuple
 import pytest
 import trio
 
-from tests.support import until
 from tests.support.programs import find_program, free_port, running, serves
 
 pytestmark = pytest.mark.peer
@@ -22,29 +21,20 @@ pytestmark = pytest.mark.peer
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = "127.0.0.2"  # of all of 127.0.0.0/8 an address that no proxy comes from
 CLIENTS = 8
-EXPECTED = rf"^HTTP/1.1 200 OK\r\n.*\r\n\r\n([ab]) says hello to {CLIENT}\n$".encode()
+EXPECTED = rf"^HTTP/1.1 200 OK\r\n.*\r\n\r\n([abc]) says hello to {CLIENT}\n$".encode()
 
-CONFIGURATION = """
-global
-    maxconn 1000
-defaults
-    mode http
-    timeout connect 2s
-    timeout client 10s
-    timeout server 10s
-    timeout check 2s
-    retries 3
-    option redispatch 1
-    option http-server-close
-frontend web
-    bind 127.0.0.1:{port}
-    default_backend workers
-backend workers
-    option httpchk GET /health
-    default-server check inter 100ms fastinter 50ms fall 1 rise 1 send-proxy-v2 check-send-proxy
-    server a 127.0.0.1:{a}
-    server b 127.0.0.1:{b}
-"""
+PAGE = ROOT / "docs" / "howto" / "haproxy.md"
+
+
+def configuration(port: int, workers: Sequence[Worker]) -> str:
+    """The one of the how-to, on other ports."""
+    found = re.search(r"(?ms)^\$ cat haproxy.cfg\n(.*?)^\$ haproxy", PAGE.read_text())
+    assert found is not None
+    text = found[1].replace("bind :8000", f"bind 127.0.0.1:{port}")
+    for number, worker in enumerate(workers, 1):
+        text = text.replace(f"127.0.0.1:800{number}", f"127.0.0.1:{worker.port}")
+        assert f"server {worker.name} 127.0.0.1:{worker.port}\n" in text
+    return text
 
 
 class Worker:
@@ -59,7 +49,7 @@ class Worker:
         arguments = ["--port", str(self.port), "--name", self.name, "--proxy-protocol"]
         command = [sys.executable, "examples/http_responder.py", *arguments]
         self._process = await trio.lowlevel.open_process(command, cwd=ROOT)
-        await until(lambda: serves(self.port))
+        await until_slowly(lambda: serves(self.port))
 
     async def end(self, number: int) -> int | None:
         """Send a signal and wait for the end; returns the exit code."""
@@ -71,12 +61,13 @@ class Worker:
 
 
 @asynccontextmanager
-async def two_workers() -> AsyncIterator[tuple[Worker, Worker]]:
-    """Both run; what still runs in the end is killed."""
-    workers = Worker("a"), Worker("b")
+async def three_workers() -> AsyncIterator[tuple[Worker, Worker, Worker]]:
+    """All run; what still runs in the end is killed."""
+    workers = Worker("a"), Worker("b"), Worker("c")
     try:
-        for worker in workers:
-            await worker.start()
+        async with trio.open_nursery() as nursery:
+            for worker in workers:
+                nursery.start_soon(worker.start)
         yield workers
     finally:
         with trio.CancelScope(shield=True):
@@ -142,18 +133,18 @@ async def test_workers_come_and_go_under_load(tmp_path: Path) -> None:
     And all the time the workers see the address of the client, not that of the proxy.
     """
     program = find_program("haproxy")
-    async with two_workers() as (a, b):
+    async with three_workers() as workers:
+        a, b, c = workers
         port = free_port()
-        configuration = tmp_path / "haproxy.cfg"
-        configuration.write_text(CONFIGURATION.format(port=port, a=a.port, b=b.port))
-        command = [program, "-db", "-f", str(configuration)]
-        with running(command, tmp_path, lambda: serves(port)):
+        path = tmp_path / "haproxy.cfg"
+        path.write_text(configuration(port, workers))
+        with running([program, "-db", "-f", str(path)], tmp_path, lambda: serves(port)):
             load = Load(port)
             async with trio.open_nursery() as nursery:
                 for _ in range(CLIENTS):
                     nursery.start_soon(load.run)
-                await load.more_from("a")
-                await load.more_from("b")
+                for worker in workers:
+                    await load.more_from(worker.name)
 
                 assert await b.end(signal.SIGTERM) == 0
                 await load.more_from("a")
@@ -163,8 +154,8 @@ async def test_workers_come_and_go_under_load(tmp_path: Path) -> None:
 
                 assert await a.end(signal.SIGKILL) == -signal.SIGKILL
                 ended_at = trio.current_time()
-                for _ in range(5):
-                    await load.more_from("b")
+                for worker in (b, c, b, c):
+                    await load.more_from(worker.name)
                 nursery.cancel_scope.cancel()
     print(f"{load.answered.total()} requests, {len(load.failures)} in flight on the one killed")
     assert len(load.failures) <= CLIENTS

@@ -8,7 +8,7 @@ import struct
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 import trio
 
@@ -17,6 +17,7 @@ from trio_xsock._udp_port import Route
 
 from .peers import LOOPBACK
 
+_IP_RECVTTL = 12  # Linux; the socket module has no name for it
 LOOPBACK_INDEX = socket.if_nametoindex("lo")
 
 
@@ -52,7 +53,7 @@ class RawUDP:
             self.sock.close()
             raise
 
-    def __enter__(self) -> RawUDP:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,7 +86,7 @@ class RawUDP:
 
     async def hops_of_next(self) -> int:
         """How many routers the next datagram might still have passed."""
-        self.sock.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTTL, 1)
+        self.sock.setsockopt(socket.IPPROTO_IP, _IP_RECVTTL, 1)
         while True:
             try:
                 _, ancillary, _, _ = self.sock.recvmsg(100, 100)

@@ -99,7 +99,7 @@ def credentials() -> Credentials:
 
 def now() -> datetime.datetime:
     """The time that certificates are judged by."""
-    return datetime.datetime.now(datetime.timezone.utc)
+    return datetime.datetime.now(datetime.UTC)
 
 
 class TLSPeer:

@@ -13,6 +13,7 @@ from trio_xsock import (
     AddressInUseError,
     Connected,
     ConnectError,
+    ConnectionsChanged,
     DataAvailable,
     DelimiterNotFoundError,
     ErrorCode,
@@ -24,9 +25,13 @@ from trio_xsock import (
     InvalidStateError,
     LossReason,
     LostConnectionError,
+    Member,
+    MemberJoined,
+    MemberLeft,
     NameResolutionError,
     OpenDriverError,
     OutOfMemoryError,
+    ReceivedMessage,
     SendComplete,
     SendProgress,
     ServerSocket,
@@ -38,6 +43,7 @@ from trio_xsock import (
     SocketStatistics,
     TCPSocket,
     TLSError,
+    activation_sockets,
 )
 
 
@@ -60,6 +66,16 @@ def every_event_is_covered(event: Event) -> str:
         case ErrorOccurred(error=error):
             assert_type(error, SocketError)
             return str(error)
+        case ReceivedMessage(_, command, data, from_address, from_port):
+            assert_type(command + from_port, int)
+            assert_type(data, bytes)
+            return f"message {command} from {from_address}"
+        case MemberJoined(member=member) | MemberLeft(member=member):
+            assert_type(member, Member)
+            return member.name
+        case ConnectionsChanged(_, opened, closed, live):
+            assert_type(opened + closed + live, int)
+            return f"{live} connections"
         case _:
             assert_never(event)
 
@@ -202,6 +218,10 @@ async def a_server_hands_out_what_it_was_told_to_make() -> None:
         server.stop_listening()
     async with ServerSocket() as plain:
         assert_type(await plain.accept(), TCPSocket)
+        assert_type(plain.subscribe(connections=True), EventChannel)
+    async with ServerSocket.from_socket(*activation_sockets(), idle_timeout=60) as activated:
+        assert_type(activated, ServerSocket[TCPSocket])
+        assert_type(activated.idle_timeout, float | None)
 
 
 async def a_socket_in_a_nursery() -> None:

@@ -10,7 +10,8 @@ Layers, a module imports only from those above it::
     _view _stdio                       bytes as a reader bears them (no I/O), standard streams
     _conversation _sockets _talk       both directions of a connection, and what is said of it
     _eventlog _rounds                  what the demo shows and does
-    _send _receive _connect _listen    the commands, ``_demo`` and ``_bench`` among them
+    _send _receive _connect _listen    the commands
+    _interfaces _demo _bench           and some more of them
     _registry _main                    their list, the parser, the exit code
 
 It uses the library's public names only, and needs the extra ``cli``.

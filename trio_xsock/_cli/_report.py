@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TextIO
 
-Fact = str | int | float | bool | None
+Fact = str | int | float | bool | tuple[str, ...] | None
 
 
 class Report:

@@ -31,6 +31,7 @@ class Talker:
         try:
             code = await until_interrupted(work)
         except OutputGoneError:  # as in "xsock connect ... | head -1"
+            await trio.lowlevel.checkpoint()
             return ExitCode.DONE
         if code is None:
             self._trouble("interrupted", "interrupted")

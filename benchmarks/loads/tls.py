@@ -1,0 +1,128 @@
+"""Loads over TLS; as over TCP the messages never sleep."""
+
+from __future__ import annotations
+
+import select
+import ssl
+import time
+from array import array
+from pathlib import Path
+
+import trio_xsock.testing
+from benchmarks.control import Params, percentile
+
+from . import sockets
+from .bulk import Load, receive_bytes, send_units
+from .sockets import HOST, PATIENCE, close_all, expect
+
+_CERTIFICATE = Path(trio_xsock.testing.__file__).with_name("localhost.pem")
+_CONTEXT = ssl.create_default_context(cafile=_CERTIFICATE)
+_RECEIVE = 2**16
+
+
+def connect(port: int) -> ssl.SSLSocket:
+    """A connection to the program under test."""
+    return _CONTEXT.wrap_socket(sockets.connect(port), server_hostname=HOST)
+
+
+def to_server(params: Params) -> Load:
+    """The program under test receives."""
+    unit, units = params["unit"], params["units"]
+    with connect(params["port"]) as sock:
+        send_units(sock, unit, 1)
+        expect(sock, 1)
+        yield {}
+        began = time.perf_counter()
+        send_units(sock, unit, units)
+        expect(sock, units)
+        yield {"wall": time.perf_counter() - began, "operations": unit * units}
+
+
+def from_server(params: Params) -> Load:
+    """The program under test sends; it is asked for so and so many units by one byte."""
+    unit, units = params["unit"], params["units"]
+    with connect(params["port"]) as sock:
+        sock.send(b"\1")
+        receive_bytes(sock, unit)
+        yield {}
+        began = time.perf_counter()
+        sock.send(bytes([units]))
+        receive_bytes(sock, unit * units)
+        yield {"wall": time.perf_counter() - began, "operations": unit * units}
+
+
+def handshakes(params: Params) -> Load:
+    """Connect, shake hands, one byte to and fro, close."""
+    port, count = params["port"], params["count"]
+    _visit(port, max(5, count // 10))
+    yield {}
+    began = time.perf_counter()
+    _visit(port, count)
+    yield {"wall": time.perf_counter() - began, "operations": count}
+
+
+def _visit(port: int, count: int) -> None:
+    for _ in range(count):
+        with connect(port) as sock:
+            sock.send(b"?")
+            expect(sock, 1)
+
+
+def ping(params: Params) -> Load:
+    """The program under test echoes; on each connection one message is on its way."""
+    connections: list[ssl.SSLSocket] = []
+    try:
+        for _ in range(params["connections"]):
+            sock = connect(params["port"])
+            connections.append(sock)
+            sock.send(b"?")
+            expect(sock, 1)
+            sock.setblocking(False)
+        message = bytes(params["size"])
+        _exchange(connections, message, max(len(connections), params["messages"] // 10))
+        yield {}
+        began = time.perf_counter()
+        latencies = _exchange(connections, message, params["messages"])
+        yield {
+            "wall": time.perf_counter() - began,
+            "operations": params["messages"],
+            "p50": percentile(latencies, 50),
+            "p99": percentile(latencies, 99),
+        }
+    finally:
+        close_all(connections)
+
+
+def _exchange(connections: list[ssl.SSLSocket], message: bytes, total: int) -> array[float]:
+    """Exchange ``total`` messages; how long each took."""
+    latencies = array("d")
+    clock = time.perf_counter
+    epoll = select.epoll()
+    by_descriptor = {sock.fileno(): sock for sock in connections}
+    began: dict[int, float] = {}
+    for descriptor, sock in list(by_descriptor.items())[:total]:
+        epoll.register(descriptor, select.EPOLLIN)
+        began[descriptor] = clock()
+        sock.send(message)
+    unsent, deadline = total - len(began), clock() + PATIENCE
+    while len(latencies) < total:
+        ready = epoll.poll(0, len(by_descriptor))
+        if not ready and clock() > deadline:
+            raise TimeoutError(f"{total - len(latencies)} messages did not come back")
+        for descriptor, _ in ready:
+            sock = by_descriptor[descriptor]
+            try:
+                data = sock.recv(_RECEIVE)
+            except ssl.SSLWantReadError:
+                continue
+            if data != message:
+                raise AssertionError("other bytes came back than were sent")
+            now = deadline = clock()
+            deadline += PATIENCE
+            latencies.append(now - began[descriptor])
+            if unsent:
+                unsent -= 1
+                began[descriptor] = now
+                sock.send(message)
+    epoll.close()
+    return latencies

@@ -1,0 +1,410 @@
+"""Who is in the group: the machine behind ``AutoDiscovery``, without a clock or a network.
+
+Each member announces itself at regular intervals, says goodbye when it leaves, and is gone when
+it was silent for too long; before that it is asked a few times. A newcomer asks everybody, and
+is answered.
+
+Where the group has a key, packets made without it are nothing. A newcomer is taken in only after
+it has answered a fresh random challenge, so that nothing which was recorded earlier can join; a
+counter in every packet keeps what members sent from being played again.
+
+Whoever drives the machine gives it packets, the time, and takes what it wants done from
+``effects``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeAlias
+
+from ._member import Member
+from ._packets import NONE, Identity, Kind, Packet, PacketError, decode, encode
+
+Endpoint: TypeAlias = tuple[str, int]
+"""An IP address and a port."""
+
+_BEGINNING: Final = (0.0, 0.15, 0.3, 0.6, 1.0, 1.5, 2.0, 2.5)
+"""Seconds after registering at which a newcomer asks, unless heartbeats are more frequent."""
+_UPDATE: Final = (0.0, 0.2, 0.5, 1.0)
+"""Seconds after ``update`` at which all are asked."""
+_TIME_TO_ANSWER: Final = 2.0
+"""Seconds that members have for it, and newcomers for a challenge."""
+_MOST_CHALLENGES: Final = 64
+_GOODBYES: Final = 3
+_ANSWERS_PER_SECOND: Final = 50.0
+_LONGEST_HOLD: Final = 3600.0
+
+
+class Send(NamedTuple):
+    """A packet to send."""
+
+    data: bytes
+    to: Endpoint | None
+    """``None`` for the group."""
+
+
+class Joined(NamedTuple):
+    """Somebody is in the group now."""
+
+    member: Member
+
+
+class Left(NamedTuple):
+    """Somebody is no longer in the group."""
+
+    member: Member
+
+
+class Received(NamedTuple):
+    """A message to the group or to us."""
+
+    command: int
+    data: bytes
+    source: Endpoint
+
+
+Effect: TypeAlias = Send | Joined | Left | Received
+
+
+class ReplayWindow:
+    """Tells new counters from those seen, of which a few may come late; see RFC 4303, 3.4.3."""
+
+    __slots__ = ("_highest", "_seen")
+
+    _SIZE = 64
+
+    def __init__(self, counter: int) -> None:
+        self._highest = counter
+        self._seen = (1 << self._SIZE) - 1  # what came before it was for others
+
+    def accept(self, counter: int) -> bool:
+        """Whether ``counter`` is new; from now on it is not."""
+        ahead = counter - self._highest
+        if ahead > 0:
+            self._seen = (self._seen << min(ahead, self._SIZE) | 1) & (1 << self._SIZE) - 1
+            self._highest = counter
+            return True
+        bit = 1 << -ahead if -ahead < self._SIZE else 0
+        if not bit or self._seen & bit:
+            return False
+        self._seen |= bit
+        return True
+
+
+class RateLimit:
+    """So many a second in the long run, and no more than that at once."""
+
+    __slots__ = ("_rate", "_since", "_tokens")
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._tokens = rate
+        self._since = -math.inf
+
+    def allows(self, now: float) -> bool:
+        """Whether one more is allowed; if so it counts."""
+        if now > self._since:
+            elapsed = now - self._since
+            self._tokens = min(self._rate, self._tokens + elapsed * self._rate)
+            self._since = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+@dataclass(slots=True)
+class _Known:
+    """A member, and when it is gone."""
+
+    member: Member
+    window: ReplayWindow
+    hold: float
+    heard: float
+    deadline: float
+    ask_at: float
+
+
+@dataclass(slots=True)
+class _Challenge:
+    """What somebody who may become a member has to answer."""
+
+    nonce: bytes
+    source: Endpoint
+    expires: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Settings:
+    """What a member is and how it behaves; seconds."""
+
+    group: str
+    name: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    key: bytes | None = None
+    heartbeat_interval: float = 1.0
+    expiry: float = 6.0
+    maximum_members: int = 1024
+
+
+class Membership:
+    """One member's view of its group.
+
+    Args:
+        settings: what it is.
+        own: itself as a member.
+        random_bytes: gives so many unpredictable bytes.
+        now: the time in seconds, on the clock of all calls.
+
+    Attributes:
+        effects: what is to be done, in this order; whoever does it empties the list.
+        deadline: when ``advance`` wants to be called next.
+    """
+
+    def __init__(
+        self, settings: Settings, own: Member, random_bytes: Callable[[int], bytes], now: float
+    ) -> None:
+        self.effects: list[Effect] = [Joined(own)]
+        self._settings = settings
+        self._own = own
+        self._instance = bytes.fromhex(own.instance_id)
+        self._random_bytes = random_bytes
+        self._counter = 0
+        self._known: dict[bytes, _Known] = {}
+        self._challenges: OrderedDict[bytes, _Challenge] = OrderedDict()
+        self._answers = RateLimit(_ANSWERS_PER_SECOND)
+        self._asks = [now + after for after in _BEGINNING]
+        self._beat_at = now + settings.heartbeat_interval
+        self.deadline = now
+        self.advance(now)
+
+    @property
+    def members(self) -> list[Member]:
+        """All that are known, ourselves first, then in the order in which they joined."""
+        return [self._own, *(known.member for known in self._known.values())]
+
+    # What the user wants
+
+    def update(self, now: float) -> None:
+        """Ask everybody; who does not answer in time is gone."""
+        for known in self._known.values():
+            known.deadline = min(known.deadline, now + _TIME_TO_ANSWER)
+        self._asks = [now + after for after in _UPDATE]
+        self.advance(now)
+
+    def leave(self) -> None:
+        """Say goodbye; all members, ourselves too, have left from our view."""
+        for _ in range(_GOODBYES):
+            self._send(Kind.GOODBYE, None)
+        self.effects += [Left(member) for member in reversed(self.members)]
+        self._known.clear()
+        self._asks.clear()
+        self.deadline = self._beat_at = math.inf
+
+    def message(self, command: int, data: bytes, to: Endpoint | None) -> bytes:
+        """The packet of a message to the group or to one member."""
+        return self._encode(Kind.GROUP_MESSAGE, command=command, data=data)
+
+    # Time
+
+    def advance(self, now: float) -> None:
+        """Do what has become due."""
+        for instance, known in list(self._known.items()):
+            if now >= known.deadline:
+                del self._known[instance]
+                self.effects.append(Left(known.member))
+            elif now >= known.ask_at:
+                known.ask_at = now + self._settings.heartbeat_interval / 2
+                self._announce((known.member.address, known.member.port), please_answer=True)
+        while self._challenges and next(iter(self._challenges.values())).expires <= now:
+            self._challenges.popitem(last=False)
+        due = [at for at in self._asks if at <= now]
+        del self._asks[: len(due)]
+        if due or now >= self._beat_at:
+            self._announce(None, please_answer=bool(due))
+            self._beat_at = now + self._settings.heartbeat_interval * self._jitter()
+        self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        deadline = min([self._beat_at, *self._asks[:1]])
+        for known in self._known.values():
+            deadline = min(deadline, known.deadline, known.ask_at)
+        self.deadline = deadline
+
+    def _jitter(self) -> float:
+        """Between 0.9 and 1.1, so that members do not speak all at once."""
+        return 0.9 + 0.2 * self._random_bytes(1)[0] / 255
+
+    # Packets
+
+    def receive(self, datagram: bytes, source: Endpoint, now: float) -> None:
+        """Take in an untrusted datagram; what is not for us changes nothing."""
+        try:
+            packet = decode(datagram, self._settings.key)
+        except PacketError:
+            return
+        if packet.group != self._settings.group or packet.instance in (self._instance, NONE):
+            return
+        known = self._known.get(packet.instance)
+        if known is None:
+            self._receive_from_stranger(packet, source, now)
+        elif (known.member.address, known.member.port) != source or (
+            self._settings.key and not known.window.accept(packet.counter)
+        ):
+            return  # somebody else's, or seen before
+        else:
+            self._receive_from_member(packet, known, source, now)
+        self._set_deadline()
+
+    def _receive_from_member(
+        self, packet: Packet, known: _Known, source: Endpoint, now: float
+    ) -> None:
+        if packet.kind is Kind.GOODBYE:
+            del self._known[packet.instance]
+            self.effects.append(Left(known.member))
+            return
+        self._heard(known, packet.identity, now)
+        if packet.kind is Kind.GROUP_MESSAGE:
+            self.effects.append(Received(packet.command, packet.data, source))
+        elif packet.kind is Kind.CHALLENGE:
+            self._answer_challenge(packet, source, now, back=NONE)
+        elif packet.identity is not None and packet.identity.please_answer:
+            self._answer(source, now)
+
+    def _receive_from_stranger(self, packet: Packet, source: Endpoint, now: float) -> None:
+        if packet.kind is Kind.GROUP_MESSAGE:
+            if not self._settings.key:
+                self.effects.append(Received(packet.command, packet.data, source))
+        elif packet.identity is None:
+            return
+        elif not self._settings.key:
+            if packet.kind is Kind.ANNOUNCE:
+                self._take_in(packet, source, now)
+                if packet.identity.please_answer:
+                    self._answer(source, now)
+        elif packet.kind is Kind.ANNOUNCE:
+            self._challenge(packet.instance, source, now)
+        elif packet.target == self._instance:
+            self._shake_hands(packet, source, now)
+
+    def _shake_hands(self, packet: Packet, source: Endpoint, now: float) -> None:
+        """A stranger challenges us, answers, or both."""
+        challenge = self._challenges.get(packet.instance)
+        proven = (
+            challenge is not None
+            and challenge.source == source
+            and challenge.nonce == packet.answer
+            and now < challenge.expires
+        )
+        if proven:
+            del self._challenges[packet.instance]
+            self._take_in(packet, source, now)
+        if packet.challenge != NONE:
+            back = NONE if proven else self._nonce_for(packet.instance, source, now)
+            self._answer_challenge(packet, source, now, back)
+
+    def _take_in(self, packet: Packet, source: Endpoint, now: float) -> None:
+        identity = packet.identity
+        assert identity is not None
+        if len(self._known) + 1 >= self._settings.maximum_members:
+            return
+        member = Member(packet.instance.hex(), *source, identity.name, identity.metadata)
+        known = _Known(member, ReplayWindow(packet.counter), 0.0, now, now, now)
+        self._heard(known, identity, now)
+        self._known[packet.instance] = known
+        self.effects.append(Joined(member))
+
+    def _heard(self, known: _Known, identity: Identity | None, now: float) -> None:
+        if identity is not None:
+            known.hold = min(max(identity.hold / 1000, 0.05), _LONGEST_HOLD)
+        known.heard = now
+        known.deadline = now + known.hold
+        known.ask_at = now + known.hold * 0.4
+
+    # Answers
+
+    def _answer(self, to: Endpoint, now: float) -> None:
+        if self._answers.allows(now):
+            self._announce(to, please_answer=False)
+
+    def _challenge(self, instance: bytes, source: Endpoint, now: float) -> None:
+        if self._answers.allows(now):
+            nonce = self._nonce_for(instance, source, now)
+            self._send(Kind.CHALLENGE, source, target=instance, challenge=nonce)
+
+    def _answer_challenge(self, packet: Packet, source: Endpoint, now: float, back: bytes) -> None:
+        """Prove that we have the key now, and challenge back whom we do not know."""
+        if packet.challenge != NONE and self._answers.allows(now):
+            self._send(
+                Kind.RESPONSE,
+                source,
+                target=packet.instance,
+                challenge=back,
+                answer=packet.challenge,
+            )
+
+    def _nonce_for(self, instance: bytes, source: Endpoint, now: float) -> bytes:
+        """A challenge for a stranger: the one that it was sent a moment ago, or a fresh one."""
+        challenge = self._challenges.get(instance)
+        if challenge is None or challenge.source != source or challenge.expires <= now:
+            nonce = self._random_bytes(len(NONE))
+            challenge = _Challenge(nonce, source, now + _TIME_TO_ANSWER)
+            self._challenges.pop(instance, None)
+            self._challenges[instance] = challenge
+            if len(self._challenges) > _MOST_CHALLENGES:
+                self._challenges.popitem(last=False)
+        return challenge.nonce
+
+    # Sending
+
+    def _announce(self, to: Endpoint | None, *, please_answer: bool) -> None:
+        self._send(Kind.ANNOUNCE, to, please_answer=please_answer)
+
+    def _send(
+        self,
+        kind: Kind,
+        to: Endpoint | None,
+        *,
+        please_answer: bool = False,
+        target: bytes = NONE,
+        challenge: bytes = NONE,
+        answer: bytes = NONE,
+    ) -> None:
+        identity = None
+        if kind is not Kind.GOODBYE:
+            settings = self._settings
+            hold = round(settings.expiry * 1000)
+            identity = Identity(please_answer, hold, settings.name, settings.metadata)
+        data = self._encode(
+            kind, target=target, challenge=challenge, answer=answer, identity=identity
+        )
+        self.effects.append(Send(data, to))
+
+    def _encode(
+        self,
+        kind: Kind,
+        *,
+        target: bytes = NONE,
+        challenge: bytes = NONE,
+        answer: bytes = NONE,
+        identity: Identity | None = None,
+        command: int = 0,
+        data: bytes = b"",
+    ) -> bytes:
+        self._counter += 1
+        packet = Packet(
+            kind,
+            self._settings.group,
+            self._instance,
+            self._counter,
+            target,
+            challenge,
+            answer,
+            identity,
+            command,
+            data,
+        )
+        return encode(packet, self._settings.key)
