@@ -199,14 +199,14 @@ class Ending(Outlet):
         self._output_ended = True
         if self._owner is not None:
             self._owner._connection_ending(self)
-        if grace != math.inf:
-            self._closing_deadline = trio.current_time() + grace
-            self._wake_keeper()
         self._discarded = self._buffer.size > 0
         self._reading = True
         if self._watch is not None and not self._input_ended:
             self._watch.reading(True)
         self._advance_closing()
+        if grace != math.inf and self._transport is not None:
+            self._closing_deadline = trio.current_time() + grace
+            self._wake_keeper()
 
     def _advance_closing(self) -> None:
         """The queue is empty, or may be: end our direction, then ourselves."""
@@ -227,13 +227,13 @@ class Ending(Outlet):
         if self._eof_sent or self._transport is None:
             return
         self._eof_sent = True
+        if self._input_ended:  # both have: the OS ends our direction as it closes
+            self._release()
+            return
         try:
             self._transport.shutdown(stdlib_socket.SHUT_WR)
         except OSError as exc:  # ENOTCONN: the peer has reset the connection
             self._output_failed(exc)
-            return
-        if self._input_ended:
-            self._release()
 
     def _discard_step(self, transport: stdlib_socket.socket) -> bool:
         """While closing: keep unread input from turning our FIN into a reset."""

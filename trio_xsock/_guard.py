@@ -81,6 +81,7 @@ class Parking(Generic[T]):
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abort)
             Parking.resumed += 1
+            self._on_cancel = None  # which may refer to us
         if self._error is not None:
             error, self._error = self._error, None
             try:
@@ -92,8 +93,9 @@ class Parking(Generic[T]):
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         self._task = None
         self._done = True
-        if self._on_cancel is not None:
-            self._on_cancel()
+        on_cancel, self._on_cancel = self._on_cancel, None
+        if on_cancel is not None:
+            on_cancel()
         return trio.lowlevel.Abort.SUCCEEDED
 
     def unpark(self, value: T | None = None) -> None:
