@@ -102,6 +102,7 @@ class Ending(Outlet):
             parking.unpark()
         self._closings.clear()
         self._hub.end()
+        self._released = True
 
     def _after_queue(self) -> None:
         """The send queue has run empty: go on with what waited for that."""
@@ -129,6 +130,8 @@ class Ending(Outlet):
 
     def _close_at_once(self) -> None:
         scope, self._connect_scope = self._connect_scope, None
+        if self._released and scope is None:
+            return
         self._announce_local_end = self._announce_local_end and self._transport is not None
         self._release()
         if scope is not None:
@@ -149,13 +152,14 @@ class Ending(Outlet):
         Events: those of the sends; nothing more.
         """
         check_seconds("grace", grace)
-        self._closed_by_us = True
-        self._serve_end()
-        if self._state is CONNECTED:
-            self._begin_closing(math.inf)
+        self._start_closing(math.inf)
         if self._state is not CLOSING:
             self.close()
-            await trio.lowlevel.checkpoint()
+            keeper = self._keeper
+            if keeper is not None and keeper.exiting and not keeper.ended:
+                await trio.lowlevel.checkpoint_if_cancelled()  # others have their turn right after
+            else:
+                await trio.lowlevel.checkpoint()
         else:
             try:
                 with trio.move_on_after(grace):

@@ -85,7 +85,8 @@ class Keeper:
         failures: the exceptions that will leave the block, the first one first.
         root: the keeper whose block this is: the server's, or this one.
         hub: the readiness hub that the block uses, if it does; see ``_readiness``.
-        leaving: the block is being left, in good order so far.
+        leaving: the block is being left, or will be in a moment, in good order so far.
+        exiting: the block is being left, and ends with a checkpoint.
     """
 
     __slots__ = (
@@ -101,6 +102,7 @@ class Keeper:
         "_woken",
         "_work",
         "context",
+        "exiting",
         "failures",
         "hub",
         "leaving",
@@ -117,6 +119,7 @@ class Keeper:
         self.root: Keeper = parent.root if parent is not None else self
         self.hub: EpollHub | None = None
         self.leaving = False
+        self.exiting = False
         # A server's sockets come to be in tasks of the library's: what counts is who entered
         # the server's block.
         context = parent.context.copy() if parent is not None else contextvars.copy_context()
