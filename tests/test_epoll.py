@@ -393,7 +393,12 @@ async def test_a_busy_socket_leaves_the_other_tasks_their_turn(
         calls.append(now)
         now += 0.0002
 
-    monkeypatch.setattr(_epoll, "perf_counter", lambda: now)
+    def clock() -> float:
+        nonlocal now
+        now += 1e-7
+        return now
+
+    monkeypatch.setattr(_epoll, "perf_counter", clock)
     hub = EpollHub.join()
     ours, peer = raw_pair()
     with ours, peer:
@@ -607,6 +612,7 @@ async def test_woken_tasks_run_before_the_next_look(
 
     with select.epoll() as epoll:
         hub._epoll = epoll
+        hub._stopping = False
         hub.answers, hub.log = answers, log
         monkeypatch.setattr(trio.lowlevel, "wait_readable", wait)
         monkeypatch.setattr(trio.lowlevel, "checkpoint", checkpoint)

@@ -191,6 +191,7 @@ async def test_a_retired_keeper_waits_for_its_deadline(autojump_clock: MockClock
     owner = Owner()
     owner.deadlines = [trio.current_time() + 3]
     async with keeping(owner) as keeper:
+        keeper.wake()
         keeper.retire()
         await trio.sleep(1)
         assert children() == ["trio_xsock keeper"]

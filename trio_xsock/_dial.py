@@ -168,7 +168,10 @@ async def _attempt(
         await trio.lowlevel.checkpoint()
         return started
     try:
-        await trio.lowlevel.wait_writable(started)
+        if _is_up(started):
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.wait_writable(started)
         code = started.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR)
         if code == 0 and _is_self_connected(started, route.target.address):
             code = errnos.ECONNREFUSED
@@ -218,6 +221,15 @@ def _bind_source(sock: stdlib_socket.socket, source: Address) -> None:
     if _BIND_ADDRESS_NO_PORT is not None:
         sock.setsockopt(stdlib_socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
     sock.bind(source)
+
+
+def _is_up(sock: stdlib_socket.socket) -> bool:
+    """Whether the connection is established already, as those on this machine mostly are."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _is_self_connected(sock: stdlib_socket.socket, target: Address) -> bool:

@@ -102,6 +102,7 @@ class Ending(Outlet):
             parking.unpark()
         self._closings.clear()
         self._hub.end()
+        self._released = True
 
     def _after_queue(self) -> None:
         """The send queue has run empty: go on with what waited for that."""
@@ -129,6 +130,8 @@ class Ending(Outlet):
 
     def _close_at_once(self) -> None:
         scope, self._connect_scope = self._connect_scope, None
+        if self._released and scope is None:
+            return
         self._announce_local_end = self._announce_local_end and self._transport is not None
         self._release()
         if scope is not None:
@@ -149,13 +152,14 @@ class Ending(Outlet):
         Events: those of the sends; nothing more.
         """
         check_seconds("grace", grace)
-        self._closed_by_us = True
-        self._serve_end()
-        if self._state is CONNECTED:
-            self._begin_closing(math.inf)
+        self._start_closing(math.inf)
         if self._state is not CLOSING:
             self.close()
-            await trio.lowlevel.checkpoint()
+            keeper = self._keeper
+            if keeper is not None and keeper.exiting and not keeper.ended:
+                await trio.lowlevel.checkpoint_if_cancelled()  # others have their turn right after
+            else:
+                await trio.lowlevel.checkpoint()
         else:
             try:
                 with trio.move_on_after(grace):
@@ -199,14 +203,14 @@ class Ending(Outlet):
         self._output_ended = True
         if self._owner is not None:
             self._owner._connection_ending(self)
-        if grace != math.inf:
-            self._closing_deadline = trio.current_time() + grace
-            self._wake_keeper()
         self._discarded = self._buffer.size > 0
         self._reading = True
         if self._watch is not None and not self._input_ended:
             self._watch.reading(True)
         self._advance_closing()
+        if grace != math.inf and self._transport is not None:
+            self._closing_deadline = trio.current_time() + grace
+            self._wake_keeper()
 
     def _advance_closing(self) -> None:
         """The queue is empty, or may be: end our direction, then ourselves."""
@@ -227,13 +231,13 @@ class Ending(Outlet):
         if self._eof_sent or self._transport is None:
             return
         self._eof_sent = True
+        if self._input_ended:  # both have: the OS ends our direction as it closes
+            self._release()
+            return
         try:
             self._transport.shutdown(stdlib_socket.SHUT_WR)
         except OSError as exc:  # ENOTCONN: the peer has reset the connection
             self._output_failed(exc)
-            return
-        if self._input_ended:
-            self._release()
 
     def _discard_step(self, transport: stdlib_socket.socket) -> bool:
         """While closing: keep unread input from turning our FIN into a reset."""

@@ -36,34 +36,54 @@ _TRY_AGAIN = 64
 _READ = 1  # EPOLLIN and EPOLLOUT; `select` has the names on Linux only
 _WRITE = 4
 
-_current: trio.lowlevel.RunVar[EpollHub | None] = trio.lowlevel.RunVar("trio_xsock_hub", None)
+
+class _Place:
+    """Where a Trio run keeps its hub; setting a ``RunVar`` for every one would cost more."""
+
+    hub: EpollHub | None = None
+
+
+_place: trio.lowlevel.RunVar[_Place] = trio.lowlevel.RunVar("trio_xsock_hub")
 
 
 @protect_from_ki
 class EpollHub:
     """The epoll set of one Trio run and the task that serves it."""
 
-    __slots__ = ("_credit", "_epoll", "_scope", "_stopped", "_users", "_waits", "_watches")
+    __slots__ = (
+        "_credit",
+        "_epoll",
+        "_place",
+        "_stopped",
+        "_stopping",
+        "_users",
+        "_waits",
+        "_watches",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, place: _Place) -> None:
+        self._place = place
         self._epoll = select.epoll()
         self._watches: dict[int, EpollWatch] = {}
         self._users = 0
-        self._credit = 1
+        self._credit = 0
         self._waits = 0
-        self._scope = trio.CancelScope()
+        self._stopping = False
         self._stopped: Parking[None] = Parking()
         trio.lowlevel.spawn_system_task(self._run, name="trio_xsock readiness hub")
 
     @classmethod
     def join(cls) -> EpollHub:
         """The hub of this run, made if there is none; to be left by ``leave``."""
-        hub = _current.get()
-        if hub is None:
-            hub = cls()
-            _current.set(hub)
-        hub._users += 1
-        return hub
+        try:
+            place = _place.get()
+        except LookupError:
+            place = _Place()
+            _place.set(place)
+        if place.hub is None:
+            place.hub = cls(place)
+        place.hub._users += 1
+        return place.hub
 
     async def leave(self) -> None:
         """A block that may have used the hub is left; the last one ends it.
@@ -73,10 +93,10 @@ class EpollHub:
         self._users -= 1
         if self._users:
             return  # noqa: ASYNC910 - the block has checkpoints of its own
-        _current.set(None)
-        self._scope.cancel("no socket is left")
-        with trio.CancelScope(shield=True):
-            await self._stopped.park()
+        self._place.hub = None
+        self._stopping = True
+        trio.lowlevel.notify_closing(self._epoll.fileno())  # wakes the task if it waits
+        await self._stopped.park_shielded()
 
     def watch(
         self,
@@ -99,16 +119,17 @@ class EpollHub:
         return watch
 
     async def _run(self) -> None:
-        with self._scope:
-            try:
-                await self._serve()
-            finally:
-                trio.lowlevel.notify_closing(self._epoll.fileno())
-                self._epoll.close()
-                self._stopped.unpark()
+        try:
+            await self._serve()
+        except trio.ClosedResourceError:  # from notify_closing
+            await trio.lowlevel.checkpoint_if_cancelled()
+        finally:
+            trio.lowlevel.notify_closing(self._epoll.fileno())
+            self._epoll.close()
+            self._stopped.unpark()
 
     async def _serve(self) -> None:
-        """Wait and dispatch, for ever.
+        """Wait and dispatch, until the last socket leaves.
 
         A peer that answers at once is served without going through Trio's own wait again, which
         costs more than all the rest of a small message. So there is one more look after tasks
@@ -116,10 +137,10 @@ class EpollHub:
         that sparse traffic does without.
         """
         fileno = self._epoll.fileno()
-        while True:
+        while not self._stopping:
             await trio.lowlevel.wait_readable(fileno)
             again = self._dispatch(looking=False)
-            while again:
+            while again and not self._stopping:
                 await trio.lowlevel.checkpoint()
                 if Parking.resumed < Parking.wakes:  # who was woken comes after us this time
                     await trio.lowlevel.checkpoint()

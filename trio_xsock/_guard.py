@@ -81,6 +81,7 @@ class Parking(Generic[T]):
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abort)
             Parking.resumed += 1
+            self._on_cancel = None  # which may refer to us
         if self._error is not None:
             error, self._error = self._error, None
             try:
@@ -88,6 +89,18 @@ class Parking(Generic[T]):
             finally:
                 del error  # its traceback holds this frame
         return self._value
+
+    async def park_shielded(self) -> None:
+        """Wait until ``unpark``, for what is certain to come soon; a schedule point.
+
+        Cancellation: is not seen. A shielded ``CancelScope`` would do the same, for 5 us.
+        """
+        if self._done:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(_refuse)
+            Parking.resumed += 1
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         self._task = None
@@ -114,6 +127,10 @@ class Parking(Generic[T]):
         if not self._done:
             self._error = error
             self.unpark()
+
+
+def _refuse(_: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED
 
 
 @trio.lowlevel.disable_ki_protection

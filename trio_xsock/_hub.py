@@ -8,8 +8,10 @@ when no handler is running. A socket that nobody listens to makes no event objec
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from types import MethodType
 from typing import Any, Final, TypeAlias
 
 from ._channel import EventChannel, Source
@@ -70,6 +72,8 @@ METHODS: Final = (
 SERVER_METHODS: Final = ("on_error", "on_connections_changed")
 """Those of a server."""
 
+_PLAIN: Final[weakref.WeakSet[object]] = weakref.WeakSet()
+"""Functions that were found to be plain: a server asks for each of its connections."""
 _IGNORED = {getattr(SocketHandler, name) for name in METHODS}
 
 
@@ -91,6 +95,9 @@ def handler_methods(handler: object, names: Iterable[str]) -> dict[str, Callable
         method = getattr(handler, name, None)
         if method is None or getattr(method, "__func__", None) in _IGNORED:
             continue
+        if getattr(method, "__func__", None) in _PLAIN:
+            methods[name] = method
+            continue
         if not callable(method):
             raise TypeError(f"handler.{name} is not callable: {method!r}")
         if _is_async(method) or _is_async(type(method).__call__):
@@ -99,6 +106,8 @@ def handler_methods(handler: object, names: Iterable[str]) -> dict[str, Callable
                 "use socket.start_soon(async_fn, ...) inside it"
             )
         methods[name] = method
+        if isinstance(method, MethodType):
+            _PLAIN.add(method.__func__)
     return methods
 
 

@@ -71,7 +71,7 @@ class Intake(Link):
                 hub.posted += 1
                 hub.called += 1
                 self._call_handler(method, self)
-                more = self._ledger.left and self._send_some()
+                more = self._ledger.left > 0 and self._send_some()
         finally:
             self._pumping = False
         if hub.calls or more:

@@ -19,11 +19,11 @@ instead, and the socket raises it as itself when its block is left.
 from __future__ import annotations
 
 import contextvars
-import inspect
 import math
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
+from types import MethodType
+from typing import TYPE_CHECKING, Generic, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
@@ -38,13 +38,33 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-def _weakly(method: Callable[[], T]) -> Callable[[], Callable[[], T] | None]:
-    """A reference to a method that keeps its object not alive.
+class WeakCall(Generic[T]):
+    """A call of a method that keeps the method's object not alive.
 
     A socket has its keeper; if the keeper had the socket, it would take the cyclic garbage
     collector to be rid of a connection that a server accepted and that is over.
+    (``weakref.WeakMethod`` does this as well, and takes 2 us and 250 bytes for each.)
     """
-    return weakref.WeakMethod(method) if inspect.ismethod(method) else lambda: method
+
+    __slots__ = ("_function", "_owner")
+
+    def __init__(self, method: Callable[[], T]) -> None:
+        self._owner: weakref.ref[object] | None = None
+        self._function: Callable[..., T] = method
+        if isinstance(method, MethodType):
+            self._owner = weakref.ref(method.__self__)
+            self._function = method.__func__
+
+    def owner(self) -> object:
+        """The method's object, ``None`` if it is gone."""
+        return self._owner() if self._owner is not None else None
+
+    def __call__(self) -> T | None:
+        """What the method returns; ``None`` if its object is gone."""
+        if self._owner is None:
+            return self._function()
+        owner = self._owner()
+        return self._function(owner) if owner is not None else None
 
 
 @protect_from_ki
@@ -65,7 +85,8 @@ class Keeper:
         failures: the exceptions that will leave the block, the first one first.
         root: the keeper whose block this is: the server's, or this one.
         hub: the readiness hub that the block uses, if it does; see ``_readiness``.
-        leaving: the block is being left, in good order so far.
+        leaving: the block is being left, or will be in a moment, in good order so far.
+        exiting: the block is being left, and ends with a checkpoint.
     """
 
     __slots__ = (
@@ -81,6 +102,7 @@ class Keeper:
         "_woken",
         "_work",
         "context",
+        "exiting",
         "failures",
         "hub",
         "leaving",
@@ -97,14 +119,15 @@ class Keeper:
         self.root: Keeper = parent.root if parent is not None else self
         self.hub: EpollHub | None = None
         self.leaving = False
+        self.exiting = False
         # A server's sockets come to be in tasks of the library's: what counts is who entered
         # the server's block.
         context = parent.context.copy() if parent is not None else contextvars.copy_context()
         self.context: contextvars.Context = context
         self.failures: list[BaseException] = []
         self._nursery = nursery
-        self._work = _weakly(work)
-        self._on_failure = _weakly(on_failure)
+        self._work = WeakCall(work)
+        self._on_failure = WeakCall(on_failure)
         self._tasks = 0
         self._user_scopes: set[trio.CancelScope] = set()
         self._parked: trio.lowlevel.Task | None = None
@@ -127,7 +150,7 @@ class Keeper:
         """Start a user's task; it is cancelled when the socket's block is left."""
         self._tasks += 1
         self._nursery.start_soon(
-            self._run_user_task, self._on_failure(), async_fn, args, name=async_fn
+            self._run_user_task, self._on_failure.owner(), async_fn, args, name=async_fn
         )
 
     def serve(self, async_fn: Callable[[], Awaitable[None]], name: str) -> None:
@@ -149,7 +172,8 @@ class Keeper:
     def retire(self) -> None:
         """The connection of an accepted socket is over: keep no task parked for it."""
         self._retired = True
-        self.wake()
+        if self._running:
+            self.wake()
 
     def fail(self, error: BaseException) -> None:
         """Note a failure of a handler or a task of the user's."""
@@ -157,9 +181,7 @@ class Keeper:
         if len(self.failures) == 1:
             # Before the socket is closed: else they would fail, too, for finding it closed.
             self.cancel_user_tasks("a handler or task of the socket failed")
-            on_failure = self._on_failure()
-            if on_failure is not None:
-                on_failure()
+            self._on_failure()
 
     def explains(self, error: BaseException | None) -> bool:
         """Whether ``error`` only says that leaving the block, or a failure, closed the socket.
@@ -190,7 +212,7 @@ class Keeper:
 
     async def _run_user_task(
         self,
-        _on_failure: object,  # keeps the socket alive: a failure has to find it
+        _owner: object,  # keeps the socket alive: a failure has to find it
         async_fn: Callable[[Unpack[Ts]], Awaitable[object]],
         args: tuple[*Ts],
     ) -> None:
@@ -244,8 +266,8 @@ class Keeper:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _call_work(self) -> float:
-        work = self._work()
-        return work() if work is not None else math.inf
+        deadline = self._work()
+        return deadline if deadline is not None else math.inf
 
     async def _sleep_until(self, deadline: float) -> None:
         if deadline == math.inf:

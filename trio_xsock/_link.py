@@ -114,6 +114,7 @@ class Link(SocketCore):
         "_reading",
         "_receive_buffer_limit",
         "_receiver",
+        "_released",
         "_remote_address",
         "_remote_port",
         "_send_buffer_limit",
@@ -174,6 +175,7 @@ class Link(SocketCore):
         self._unannounced = False
         self._blocked = False
         self._reading = False
+        self._released = False
         self._bytes_out_before += self._bytes_sent
         self._bytes_sent = 0
         self._read_size = SMALLEST_READ

@@ -132,7 +132,7 @@ class Scoped(abc.ABC):
         error = block.close_body(exc)
         if keeper.explains(error):
             error = None
-        keeper.leaving = True
+        keeper.leaving = keeper.exiting = True
         if error is not None or keeper.failures:
             self.close()
         elif not self._over:

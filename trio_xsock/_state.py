@@ -16,6 +16,8 @@ from ._errors import InvalidStateError
 class SocketState(enum.Enum):
     """Where in its life a socket is."""
 
+    __hash__ = object.__hash__  # of an enum it is a Python function
+
     CLOSED = "closed"
     """No OS resource is held; the state before the first connection and after the last."""
     CONNECTING = "connecting"
@@ -40,6 +42,8 @@ CLOSING: Final = SocketState.CLOSING
 
 class Move(enum.Enum):
     """What can happen to a state; the value is how a message calls it."""
+
+    __hash__ = object.__hash__
 
     CONNECT = "connect()"
     LISTEN = "listen()"

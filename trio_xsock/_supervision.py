@@ -144,12 +144,11 @@ class Supervision(Reception[S]):
                 with self._serving[socket][1]:
                     await await_unprotected(service.handler, socket)
                     assert socket._keeper is not None
-                    socket._keeper.leaving = True
+                    socket._keeper.leaving = socket._keeper.exiting = True
                     await socket.aclose()
             finally:
                 socket.close()
-                with trio.CancelScope(shield=True):
-                    await socket._end_scope()
+                await socket._end_scope()  # noqa: ASYNC102 - it is shielded where it waits
         except BaseException as exc:  # noqa: ASYNC103 - its cancellations are raised, the rest judged
             error = without_cancelled(exc)
             if error is None:
