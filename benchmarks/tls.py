@@ -39,7 +39,9 @@ def _context() -> ssl.SSLContext:
 
 async def _handle(control: Control, make_handler: Callable[[], object]) -> None:
     def add_socket() -> SSLSocket:
-        return SSLSocket(certificate_file=CERTIFICATE, handler=make_handler())
+        return SSLSocket(
+            certificate_file=CERTIFICATE, https_compatible=True, handler=make_handler()
+        )
 
     async with ServerSocket(address=HOST, add_socket=add_socket) as server:
         await server.listen()
@@ -64,7 +66,7 @@ async def xsock_handler_tls_source(control: Control) -> None:
 
 async def _call(control: Control, handler: Callable[[TCPSocket], Awaitable[object]]) -> None:
     def add_socket() -> SSLSocket:
-        return SSLSocket(certificate_file=CERTIFICATE)
+        return SSLSocket(certificate_file=CERTIFICATE, https_compatible=True)
 
     async with ServerSocket(address=HOST, add_socket=add_socket) as server:
         await server.listen()

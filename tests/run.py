@@ -3,7 +3,7 @@
 Run with the environment's Python: ``.venv/bin/python tests/run.py``. Every check runs, also
 after one failed; what failed is listed before the tests begin, and pytest has the last line.
 ``lint``, ``types`` or ``tests`` as the first argument runs that part alone; what follows is
-given to pytest: ``tests/run.py tests -k progress``.
+given to pytest: ``tests/run.py tests -k progress``, or ``tests/run.py tests --cov``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 PYTHON = sys.executable
+MOST_WORKERS = 4
+"""More tests at a time would be in each other's way."""
 # Pyright looks for the environment of the first ``python`` on the path.
 ENVIRONMENT = {**os.environ, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}"}
 
@@ -77,8 +79,10 @@ def run_check(name: str, command: list[str]) -> bool:
 
 
 def run_tests(options: list[str]) -> bool:
-    """Run the tests under coverage, showing everything as it comes."""
-    command = [PYTHON, "-m", "pytest", "-q", "--cov", "--cov-report=term", *options]
+    """Run the tests, some at a time, showing everything as it comes."""
+    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    side_by_side = ["-n", str(workers), "--dist", "worksteal"]
+    command = [PYTHON, "-m", "pytest", "-q", *side_by_side, *options]
     return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
 

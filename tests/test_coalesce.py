@@ -12,6 +12,7 @@ from trio_xsock._coalesce import EventQueue
 from trio_xsock._errors import SocketError
 from trio_xsock._events import (
     Connected,
+    ConnectionsChanged,
     DataAvailable,
     ErrorOccurred,
     Event,
@@ -303,6 +304,25 @@ def test_a_server_that_posts_errors_for_ever_keeps_the_newest() -> None:
         assert len(queue) <= 10
     assert [queue.pop() for _ in range(len(queue))] == errors[-10:]
     assert queue.merged == 15
+
+
+def test_connections_that_come_and_go_are_added_up() -> None:
+    """One such event waits, with the sums and with how many there are now; errors stay apart."""
+    error = ErrorOccurred(1, SocketError("x"))
+    queue = EventQueue()
+    for event in (
+        error,
+        ConnectionsChanged(1, 1, 0, 1),
+        ConnectionsChanged(1, 1, 0, 2),
+        error,
+        ConnectionsChanged(1, 0, 1, 1),
+    ):
+        queue.post(event)
+    assert queue.merged == 2
+    assert queue.pop() == error
+    assert queue.pop() == ConnectionsChanged(1, 2, 1, 1)
+    assert queue.pop() == error
+    assert len(queue) == 0
 
 
 def test_withdrawing_nothing_is_nothing() -> None:

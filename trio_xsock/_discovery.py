@@ -11,7 +11,7 @@ import trio
 
 from ._channel import EventChannel
 from ._easy_udp import EasyUDPSocket, group_address, message_data
-from ._endpoint import ResolvedAddress, check_port
+from ._endpoint import ResolvedAddress, check_port, literal_address
 from ._errors import InvalidStateError, SocketError, translate_os_error
 from ._events import Connected, DataAvailable, Event, MemberJoined, MemberLeft
 from ._group_receiving import Arrival
@@ -212,6 +212,10 @@ class AutoDiscovery(EasyUDPSocket):
     def _open_port(self, local: ResolvedAddress | None) -> Port:
         """Open our own port; that of the members is for ``register``."""
         self._local = local
+        interface = self._network_interface
+        if local is None and interface is not None:
+            # Else the source of what we send could be another interface's address (loopback).
+            local = literal_address(interface.ip_address, 0)
         return open_port(local, 0, self._network_interface, self._memberships, may_share=False)
 
     def register(self, group: str) -> None:

@@ -127,9 +127,11 @@ class _Handshake:
             await self._refuse()
             text = f"{endpoint}: the peer's certificate is in the certificate_rejection_file"
             raise TLSError(text, reason="CERTIFICATE_REJECTED")
+        if setup.server_side and transport.engine.version == "TLSv1.3":
+            return  # the tickets go with what is sent first: a client that closes without having
+            # read them would reset the connection, and destroy what it had sent
         try:
-            # What the OS does not take now, mostly tickets, need not hold up anybody.
-            transport.flush()
+            transport.flush()  # what the OS does not take now need not hold up anybody
         except OSError:  # the first read will tell
             pass
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from types import MethodType
 from typing import Any, Final, TypeAlias
 
@@ -303,13 +303,13 @@ class EventHub:
             self.calls.append((method, arguments, kind is SendProgress))
 
     def post_to(
-        self, channels: Iterable[EventChannel], kind: type[Any], fields: tuple[Any, ...]
+        self, channels: Collection[EventChannel], kind: type[Any], fields: tuple[Any, ...]
     ) -> None:
         """Do what ``post`` does, but for these channels only, and the handler."""
         self.posted += 1
-        for channel in channels:
-            if self._sources and channel in self._sources:
-                self._sources[channel].post(kind(*fields))
+        for channel, source in self._sources.items() if self._sources else ():
+            if channel in channels:
+                source.post(kind(*fields))
         method = self._methods.get(kind)
         if method is not None:
             self.calls.append((method, fields[: _ARGUMENTS[kind]], False))
@@ -335,6 +335,8 @@ _NAMES: Final[dict[type[Event], str]] = {
     SendComplete: "on_send_complete",
     ErrorOccurred: "on_error",
     ConnectionsChanged: "on_connections_changed",
+    MemberJoined: "on_member_joined",
+    MemberLeft: "on_member_left",
 }
 _ARGUMENTS: Final[dict[type[Event], int]] = {
     Connected: 1,
@@ -343,6 +345,8 @@ _ARGUMENTS: Final[dict[type[Event], int]] = {
     SendComplete: 2,
     ErrorOccurred: 2,
     ConnectionsChanged: 4,
+    MemberJoined: 2,
+    MemberLeft: 2,
 }
 """How many of an event's fields its method is given; the rest came later than Xojo."""
 

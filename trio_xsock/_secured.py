@@ -35,8 +35,13 @@ class Secured(ListeningCalls):
 
     def _adopt(self, sock: stdlib_socket.socket, peer: tuple[Any, ...]) -> None:
         transport: object = sock
-        self._secured = transport if isinstance(transport, TLSTransport) else None
+        self._use(transport if isinstance(transport, TLSTransport) else None)
         super()._adopt(sock, peer)
+
+    def _use(self, transport: TLSTransport | None) -> None:
+        self._secured = transport
+        if transport is not None:
+            transport.wake = self._look_again
 
     def _release(self) -> None:
         secured = self._secured
@@ -60,22 +65,12 @@ class Secured(ListeningCalls):
 
     # Input
 
-    def _take_in(self, limit: int) -> bytes | None:
-        if self._ssl_connecting:
-            return None
-        data = super()._take_in(limit)
-        if self._secured is not None:
-            self._look_again()
-        return data
-
-    def _discard_step(self, transport: stdlib_socket.socket) -> bool:
-        happened = super()._discard_step(transport)
-        self._look_again()
-        return happened
+    def _read_step(self) -> bool:
+        return not self._ssl_connecting and super()._read_step()
 
     def _resume_reading(self) -> None:
         super()._resume_reading()
-        if self._secured is not None:
+        if self._secured is not None and self._secured.engine.ready:
             self._look_again()
 
     def _begin_closing(self, grace: float) -> None:
@@ -95,7 +90,7 @@ class Secured(ListeningCalls):
             and self._reading
             and not self._input_ended
             and transport is secured  # else it is for who stands between
-            and secured.ready
+            and secured.engine.ready
         )
 
     def _next_deadline(self) -> float:

@@ -108,7 +108,7 @@ class Securing(Secured):
     def _go_on(self, transport: TLSTransport) -> None:
         assert self._keeper is not None
         self._reading = False
-        self._secured = transport
+        self._use(transport)
         self._watch = watch_socket(self._keeper, transport, self._on_readable, self._on_writable)
 
     def _release(self) -> None:

@@ -40,9 +40,6 @@ class SSLSocket(SSLOptions):
     by the socket itself, so the connection stays usable.
 
     Args:
-        address, port, handler, events, network_interface, receive_buffer_limit,
-            send_buffer_limit, progress_interval, allow_half_close, keepalive,
-            unacknowledged_timeout, idle_timeout: as for ``TCPSocket``.
         ssl_enabled: whether connections are encrypted from their beginning on; False leaves
             that to ``start_tls()``.
         ssl_connection_type: which versions of TLS may be used.
@@ -64,8 +61,8 @@ class SSLSocket(SSLOptions):
             peer has not said so. Attackers can cut such a stream off anywhere; for protocols
             that know themselves when all is there.
 
-    All options are attributes too; those of TLS take effect at the next connection, and are kept
-    when a connection ends.
+    The other arguments are those of ``TCPSocket``. All options are attributes too; those of TLS
+    take effect at the next connection, and are kept when a connection ends.
 
     Raises:
         InvalidPortError, TypeError, ValueError: as for ``TCPSocket``; also a ``ssl_context``

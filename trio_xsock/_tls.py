@@ -31,12 +31,13 @@ class TLSEngine:
 
     Attributes:
         ended: the peer has said that nothing more will come (close_notify).
+        ready: ``decrypt`` may have something to tell without being fed before.
 
     Raises:
         ssl.SSLError, ValueError: context, side and name do not go together.
     """
 
-    __slots__ = ("_failure", "_incoming", "_object", "_outgoing", "_stash", "ended")
+    __slots__ = ("_failure", "_incoming", "_object", "_outgoing", "_stash", "ended", "ready")
 
     def __init__(
         self,
@@ -53,12 +54,14 @@ class TLSEngine:
         self._failure: ssl.SSLError | None = None
         self._stash = b""  # plaintext that had to be taken out before it was asked for
         self.ended = False
+        self.ready = False
 
     # Ciphertext
 
     def feed(self, data: bytes) -> None:
         """Take in what came from the peer."""
         self._incoming.write(data)
+        self.ready = True
 
     def feed_end(self) -> None:
         """The peer's connection has ended in the handshake."""
@@ -85,6 +88,7 @@ class TLSEngine:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
             return False
+        self.ready = self._incoming.pending > 0 or self._object.pending() > 0
         return True
 
     def refuse(self) -> None:
@@ -102,13 +106,6 @@ class TLSEngine:
 
     # Plaintext
 
-    @property
-    def ready(self) -> bool:
-        """Whether ``decrypt`` may have something to tell without being fed before."""
-        if self.ended or self._failure is not None:
-            return True
-        return bool(self._incoming.pending or self._object.pending() or self._stash)
-
     def decrypt(self, limit: int) -> bytes:
         """Take out plaintext, of as many records as were fed.
 
@@ -125,60 +122,70 @@ class TLSEngine:
             return self._take_stash(limit)
         if self._failure is not None:
             raise self._failure
+        if self.ended:
+            return b""
         incoming, decrypted = self._incoming, self._object
+        self.ready = False
         pieces: list[bytes] = []
         try:
-            while limit > 0 and not self.ended and (incoming.pending or decrypted.pending()):
+            piece = decrypted.read(min(RECORD, limit))
+            if piece and not incoming.pending and not decrypted.pending():
+                return piece  # the one record that there was
+            while piece:
+                pieces.append(piece)
+                limit -= len(piece)
+                if not (incoming.pending or decrypted.pending()):
+                    break
+                if limit <= 0:
+                    self.ready = True
+                    break
                 piece = decrypted.read(min(RECORD, limit))
-                if piece:
-                    pieces.append(piece)
-                    limit -= len(piece)
-                else:
-                    self.ended = True
+            else:
+                self.ended = self.ready = True
         except ssl.SSLWantReadError:  # the last record is not complete
             pass
         except ssl.SSLZeroReturnError:
-            self.ended = True
+            self.ended = self.ready = True
         except ssl.SSLError as exc:
             self._failure = exc
+            self.ready = True
             if not pieces:
                 raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _take_stash(self, limit: int) -> bytes:
         data, self._stash = self._stash[:limit], self._stash[limit:]
+        if not self._stash and self._failure is None and not self.ended:
+            self.ready = False
         return data
 
-    def encrypt(self, data: bytes | memoryview) -> int:
-        """Take in plaintext; the ciphertext is in ``output``.
+    def encrypt(self, data: bytes | memoryview) -> bytes:
+        """Take in plaintext.
 
         Args:
-            data: any number of bytes.
+            data: at least one byte, and at most ``SLICE``.
 
         Returns:
-            How many of them were taken: all, up to ``SLICE``.
+            The ciphertext, and what else was to be sent.
 
         Raises:
             ssl.SSLError: the connection is over.
         """
-        if len(data) > SLICE:
-            data = memoryview(data)[:SLICE]
-        return self._object.write(data) if len(data) else 0
+        self._object.write(data)
+        return self._outgoing.read()
 
     def end(self) -> None:
         """Say that nothing more will come from us (close_notify); reading goes on."""
         # OpenSSL looks for the peer's own end at once, and takes plaintext for an error then.
-        pieces: list[bytes] = [self._stash]
-        self._stash = b""
-        while not self.ended and self._failure is None:
-            try:
-                piece = self.decrypt(SLICE)
-            except ssl.SSLError:
-                break
-            if not piece:
-                break
-            pieces.append(piece)
-        self._stash = b"".join(pieces)
+        pieces: list[bytes] = []
+        try:
+            while self.ready and (piece := self.decrypt(SLICE)):
+                pieces.append(piece)
+        except ssl.SSLError:
+            pass
+        if pieces:
+            self._stash = b"".join(pieces)
+            self.ready = True
         try:
             self._object.unwrap()
         except ssl.SSLError:  # mostly, that the peer has not ended yet

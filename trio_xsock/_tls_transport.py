@@ -12,6 +12,7 @@ import errno as errnos
 import os
 import socket as stdlib_socket
 import ssl
+from collections.abc import Callable
 from typing import Any, Final
 
 from ._dead_peers import Sample
@@ -40,13 +41,15 @@ class TLSTransport:
     Attributes:
         inner: as above.
         engine: as above.
+        wake: called when ``recv`` should be called again, although the OS has nothing.
     """
 
-    __slots__ = ("_ended", "_failure", "_lenient", "_unsent", "_watch", "engine", "inner")
+    __slots__ = ("_ended", "_failure", "_lenient", "_unsent", "_watch", "engine", "inner", "wake")
 
     def __init__(self, inner: Any, engine: TLSEngine, *, https_compatible: bool = False) -> None:
         self.inner: Any = inner
         self.engine = engine
+        self.wake: Callable[[], None] | None = None
         self._lenient = https_compatible
         self._unsent: bytes | memoryview = b""
         self._ended = False  # we have sent our close_notify
@@ -54,11 +57,6 @@ class TLSTransport:
         self._watch: TLSWatch | None = None
 
     # Input
-
-    @property
-    def ready(self) -> bool:
-        """Whether ``recv`` may have something although the OS has nothing."""
-        return self.engine.ready
 
     def recv(self, count: int, flags: int = 0) -> bytes:
         """Up to ``count`` bytes, or a record more; ``b""`` at the end.
@@ -82,6 +80,8 @@ class TLSTransport:
         finally:
             if engine.has_output:
                 self._answer()
+        if engine.ready and self.wake is not None:
+            self.wake()
         if plain or engine.ended:
             return plain
         raise BlockingIOError(errnos.EAGAIN, os.strerror(errnos.EAGAIN))
@@ -109,8 +109,8 @@ class TLSTransport:
 
     @property
     def unsent(self) -> bool:
-        """Whether there is ciphertext that the OS has not taken."""
-        return bool(self._unsent) or self.engine.has_output > 0
+        """Whether there is ciphertext that the OS has refused so far."""
+        return bool(self._unsent)
 
     def send(self, data: bytes | memoryview, _flags: int = 0) -> int:
         """Encrypt and send a slice; returns how many bytes of ``data`` it had.
@@ -121,9 +121,22 @@ class TLSTransport:
         """
         if self._unsent and not self.flush():
             raise BlockingIOError(errnos.EAGAIN, os.strerror(errnos.EAGAIN))
-        size = self.engine.encrypt(data)
-        self.flush()
+        size = len(data)
+        if size > SLICE:
+            data, size = memoryview(data)[:SLICE], SLICE
+        ciphertext = self.engine.encrypt(data)
+        try:
+            sent = self.inner.send(ciphertext, _NO_SIGNAL)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        if sent < len(ciphertext):
+            self._keep(memoryview(ciphertext)[sent:])
         return size
+
+    def _keep(self, unsent: memoryview) -> None:
+        self._unsent = unsent
+        if self._watch is not None:
+            self._watch.update()
 
     def flush(self) -> bool:
         """Give the OS ciphertext; whether it took all there is.
@@ -139,10 +152,9 @@ class TLSTransport:
             except OSError:
                 self._unsent = b""
                 raise
-            if sent < len(data):
-                self._unsent = memoryview(data)[sent:]
+            self._unsent = memoryview(data)[sent:] if sent < len(data) else b""
+            if self._unsent:
                 break
-            self._unsent = b""
         if self._watch is not None:
             self._watch.update()
         return not self._unsent
@@ -165,6 +177,7 @@ class TLSTransport:
     def close(self) -> None:
         """Close, with what there is unsent. Idempotent."""
         watch, self._watch = self._watch, None
+        self.wake = None
         if watch is not None:
             watch.close()
         self.inner.close()

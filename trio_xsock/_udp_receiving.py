@@ -54,7 +54,8 @@ class UDPReceiving(UDPBinding):
         data, address = packets.popleft()
         if not packets and self._hub.has_channels:
             self._hub.withdraw_data()
-        return Datagram(address_text(address), address[1], data)
+        host = address[0] if len(address) == 2 else address_text(address)
+        return Datagram(host, address[1], data)
 
     def purge(self) -> None:
         """Empty the receive queue; what is queued to be sent is untouched. Xojo: ``Purge``."""
@@ -129,10 +130,17 @@ class UDPReceiving(UDPBinding):
 
         For subclasses to change, which make something else of datagrams.
         """
-        packets, receivers = self._arrivals.packets, self._receivers
+        packets, receivers, hub = self._arrivals.packets, self._receivers, self._hub
         while receivers and packets:
             receivers.popleft().unpark(self.read())
-        if packets and DataAvailable in self._hub.wanted:
+        if not packets:
+            return
+        if hub.data_method is not None and self._pumping and not hub.calls:
+            # Where a handler alone listens, as in most servers, it is called without detours.
+            hub.posted += 1
+            hub.called += 1
+            self._call_handler(hub.data_method, self)
+        elif DataAvailable in hub.wanted:
             self._post_if_active(DataAvailable)
 
     def _stop_receiving(self) -> None:

@@ -59,7 +59,18 @@ class UDPSending(UDPRouting):
         Events: ``SendComplete`` when nothing is queued any more; ``ErrorOccurred`` if the OS
         refuses the datagram later, when its turn has come.
         """
-        self._write(datagram.address, datagram.data, datagram.port)
+        # The usual case, without detours; all others are below.
+        route = self._routes.get((datagram.address, datagram.port))
+        if route is None or self._blocked or self._hub.watches_sends:
+            self._write(datagram.address, datagram.data, datagram.port)
+            return
+        send, address = route
+        try:
+            self._bytes_out += send(datagram.data, address)
+        except OSError as exc:
+            self._write_again(exc, route, datagram)
+        else:
+            self._packets_out += 1
 
     def write_to(self, address: str, data: Buffer, port: int | None = None) -> None:
         """Send bytes to an address; never waits. Xojo: ``Write(address, data)``.
@@ -88,6 +99,12 @@ class UDPSending(UDPRouting):
             )
         return self._port
 
+    def _write_again(self, exc: OSError, route: Route, datagram: Datagram) -> None:
+        """The first attempt has failed; raise why, if there is no point in another."""
+        if not isinstance(exc, BlockingIOError) and not self._is_worth_another_try(exc):
+            raise self._refusal(exc, route.address) from exc
+        self._write(datagram.address, datagram.data, datagram.port)
+
     def _write(self, address: str, data: Buffer, port: int) -> None:
         route = self._routes.get((address, port))
         if route is None:
@@ -101,14 +118,14 @@ class UDPSending(UDPRouting):
         """Send a datagram to its ``address`` and ``port``; returns when the OS has taken it.
 
         Args:
-            value: the datagram; ``address`` is an IP address or a host name. Of a name's addresses it is
-                the first one to which there is a way.
+            value: the datagram; its ``address`` is an IP address or a host name. Of a name's
+                addresses it is the first one to which there is a way.
 
         Raises:
             NameResolutionError: the name has no address, or is empty or malformed.
             trio.ClosedResourceError: as ``SocketClosedError``, before or meanwhile.
-            InvalidStateError, InvalidPortError, SocketError, OutOfMemoryError, TypeError: as
-            ``write``.
+            SocketError: as of ``write``.
+            TypeError: ``value`` is no ``Datagram``.
 
         Cancellation: the datagram was not sent.
         Events: ``SendComplete`` when nothing is queued any more.

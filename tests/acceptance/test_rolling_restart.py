@@ -19,7 +19,7 @@ CLIENTS = 8
 
 @pytest.mark.slow
 async def test_rolling_restart_refuses_nobody() -> None:
-    """Two workers on one port are replaced twice; every connection is answered."""
+    """Two workers on one port are replaced; every connection is answered."""
     port = free_port()
     answers: Counter[str] = Counter()
 
@@ -37,10 +37,10 @@ async def test_rolling_restart_refuses_nobody() -> None:
     async with child(str(WORKERS), "--port", str(port), "--workers", "2") as supervisor:
         while not serves(port):  # noqa: ASYNC110 - another process is about to
             await trio.sleep(0.01)
-        for generation in (1, 2, 3):
+        for generation in (1, 2):
             async with trio.open_nursery() as nursery:
                 for _ in range(CLIENTS):
                     nursery.start_soon(ask_until, f"generation {generation}")
-            supervisor.process.send_signal(signal.SIGHUP if generation < 3 else signal.SIGTERM)
+            supervisor.process.send_signal(signal.SIGHUP if generation < 2 else signal.SIGTERM)
         assert await supervisor.process.wait() == 0
-    assert set(answers) == {"generation 1", "generation 2", "generation 3"}
+    assert answers.keys() == {"generation 1", "generation 2"}

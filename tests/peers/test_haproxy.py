@@ -27,14 +27,15 @@ PAGE = ROOT / "docs" / "howto" / "haproxy.md"
 
 
 def configuration(port: int, workers: Sequence[Worker]) -> str:
-    """The one of the how-to, on other ports."""
+    """The one of the how-to, on other ports; the last worker is sent headers of version 1."""
     found = re.search(r"(?ms)^\$ cat haproxy.cfg\n(.*?)^\$ haproxy", PAGE.read_text())
     assert found is not None
     text = found[1].replace("bind :8000", f"bind 127.0.0.1:{port}")
     for number, worker in enumerate(workers, 1):
         text = text.replace(f"127.0.0.1:800{number}", f"127.0.0.1:{worker.port}")
         assert f"server {worker.name} 127.0.0.1:{worker.port}\n" in text
-    return text
+    last = f"server c 127.0.0.1:{workers[-1].port}"
+    return text.replace(last, f"{last} no-send-proxy-v2 send-proxy")
 
 
 class Worker:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -13,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+_RANDOM = random.SystemRandom()
 
 
 def find_program(name: str) -> str:
@@ -59,10 +63,16 @@ def running(
 
 
 def free_port() -> int:
-    """A port that nobody listens on, for a program that has to be told one."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that nobody listens on, for a program that has to be told one.
+
+    It is below those that systems give out by themselves, so that nobody gets it by chance
+    before the program does; and it is not drawn from the generator that tests seed alike.
+    """
+    while True:
+        port = _RANDOM.randrange(20_000, 32_000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def serves(port: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import _bench, _connect, _demo, _interfaces, _listen, _receive, _send
+from . import _bench, _connect, _demo, _interfaces, _listen, _receive, _send, _udp
 from ._command import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -10,6 +10,7 @@ COMMANDS: tuple[Command, ...] = (
     _receive.COMMAND,
     _connect.COMMAND,
     _listen.COMMAND,
+    _udp.COMMAND,
     _interfaces.COMMAND,
     _demo.COMMAND,
     _bench.COMMAND,

@@ -1,0 +1,196 @@
+"""``xsock udp``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+import trio
+
+from trio_xsock import (
+    Datagram,
+    NetworkInterface,
+    UDPSocket,
+    network_interface,
+)
+
+from . import _arguments
+from ._arguments import Endpoint
+from ._beside import both
+from ._command import Command, add_json
+from ._errors import CommandError, ExitCode, UsageError
+from ._interrupt import until_interrupted
+from ._report import Report
+from ._stdio import Input
+from ._text import endpoint, escape
+from ._view import JSONView
+
+_ANSWERS = 1.0
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "port",
+        metavar="PORT",
+        nargs="?",
+        type=_arguments.listening_port,
+        help="the port to receive at; 0 takes a free one and says which",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="HOST:PORT",
+        type=_arguments.endpoint,
+        help="send each line of standard input there as a datagram; a group or a broadcast "
+        "address will do",
+    )
+    parser.add_argument(
+        "--join",
+        metavar="GROUP",
+        action="append",
+        default=[],
+        help="receive what is sent to this multicast group, too; may be repeated",
+    )
+    parser.add_argument(
+        "--interface",
+        metavar="NAME",
+        type=_interface,
+        help="the network interface to use, by its name or its place in `xsock interfaces`",
+    )
+    parser.add_argument(
+        "--bind",
+        metavar="ADDRESS",
+        default="",
+        help="receive at this address only (default: at all)",
+    )
+    parser.add_argument(
+        "--count",
+        metavar="N",
+        type=int,
+        default=0,
+        help="end after so many datagrams were received",
+    )
+    parser.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=_arguments.seconds,
+        default=_ANSWERS,
+        help="without PORT: how long to wait for answers when all was sent; 0 waits for ever "
+        f"(default: {_ANSWERS:g})",
+    )
+    add_json(parser)
+
+
+def _interface(text: str) -> NetworkInterface:
+    try:
+        return network_interface(int(text) if text.isascii() and text.isdigit() else text)
+    except (KeyError, IndexError):
+        raise argparse.ArgumentTypeError(
+            f"there is no interface {text!a}; see `xsock interfaces`"
+        ) from None
+
+
+async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
+    if options.port is None and options.to is None:
+        raise UsageError("give a PORT to receive at, or --to HOST:PORT to send, or both")
+    exchange = _Exchange(options, report)
+    code = await until_interrupted(exchange.run)
+    told = f"{exchange.sent} datagrams went out, {exchange.received} came in"
+    facts = {"datagrams_sent": exchange.sent, "datagrams_received": exchange.received}
+    if code is None:
+        report.trouble("interrupted", f"interrupted: {told}", message="interrupted", **facts)
+        return ExitCode.INTERRUPTED
+    report.note("closed", f"closed: {told}", **facts)
+    return code
+
+
+class _Exchange:
+    """Datagrams out, one for each line of our input, and datagrams in, a line for each.
+
+    Attributes:
+        sent, received: datagrams so far.
+    """
+
+    def __init__(self, options: argparse.Namespace, report: Report) -> None:
+        self._options = options
+        self._report = report
+        self._to: Endpoint | None = options.to
+        self._sending = trio.CancelScope()
+        self._answers = trio.CancelScope()
+        self.sent = 0
+        self.received = 0
+
+    async def run(self) -> ExitCode:
+        """Exchange datagrams until there is nothing more to wait for.
+
+        Raises:
+            SocketError: what the network refuses.
+            CommandError: a group cannot be joined, or our input cannot be read.
+        """
+        options = self._options
+        async with UDPSocket(
+            options.port or 0, address=options.bind, network_interface=options.interface
+        ) as sock:
+            await sock.bind()
+            for group in options.join:
+                if not sock.join_multicast_group(group):
+                    raise CommandError(f"the group {escape(group)} cannot be joined")
+            self._report.note(
+                "bound",
+                f"receiving at port {sock.port}",
+                port=sock.port,
+                address=sock.local_address,
+            )
+            await both(lambda: self._send(sock), lambda: self._receive(sock))
+        return ExitCode.DONE
+
+    async def _send(self, sock: UDPSocket) -> None:
+        to = self._to
+        if to is None:
+            await trio.lowlevel.checkpoint()
+            return
+        source, rest = Input(), b""
+        with self._sending:
+            while data := await source.read():
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    await self._send_line(sock, to, line)
+            if rest:
+                await self._send_line(sock, to, rest)
+        if self._options.port is None:
+            wait = self._options.wait
+            self._answers.deadline = trio.current_time() + wait if wait < math.inf else math.inf
+
+    async def _send_line(self, sock: UDPSocket, to: Endpoint, line: bytes) -> None:
+        await sock.send(Datagram(to.host, to.port, line))
+        self.sent += 1
+
+    async def _receive(self, sock: UDPSocket) -> None:
+        with self._answers:
+            async for datagram in sock:
+                self.received += 1
+                self._show(datagram)
+                if self.received == self._options.count:
+                    self._sending.cancel(reason="enough was received")
+                    return
+
+    def _show(self, datagram: Datagram) -> None:
+        sender = endpoint(datagram.address, datagram.port)
+        text = datagram.data.decode("utf-8", "backslashreplace")
+        self._report.fact(
+            "received",
+            f"{sender} {escape(text, longest=len(text))}",
+            address=datagram.address,
+            port=datagram.port,
+            **(JSONView().feed(datagram.data, final=True) or {"text": ""}),
+        )
+
+
+COMMAND = Command(
+    name="udp",
+    summary="send and receive datagrams",
+    description="Receive datagrams at PORT and write a line for each: who sent it, and what, "
+    "with an escape for each character that is not visible. With --to, send each line of "
+    "standard input as a datagram.",
+    configure=_configure,
+    run=_run,
+)
