@@ -148,6 +148,7 @@ class EventHub:
         "_merged_before",
         "_methods",
         "_own",
+        "_sends",
         "_sources",
         "active",
         "called",
@@ -170,6 +171,7 @@ class EventHub:
         self.wants_data = False
         self.watches_progress = False
         self.watches_sends = False
+        self._sends = _NOTHING
         self.calls: deque[Call] = _NO_CALLS
         self.called = 0
         self.data_method: Callable[..., object] | None = None
@@ -240,7 +242,8 @@ class EventHub:
         self.active = bool(self.wanted)
         self.wants_data = DataAvailable in self.wanted
         self.data_method = None if self.has_channels else self._methods.get(DataAvailable)
-        self.watches_sends = SendProgress in self.wanted or SendComplete in self.wanted
+        self._sends = self.wanted & _SENDS
+        self.watches_sends = bool(self._sends)
 
     @property
     def merged(self) -> int:
@@ -323,6 +326,19 @@ class EventHub:
         if method is not None:
             self.calls.append((method, (socket,), False))
 
+    def post_sent(self, socket: object, size: int) -> None:
+        """Post what tells of a batch that the OS took at once: its progress and its end."""
+        self.posted += len(self._sends)
+        if self.has_channels:
+            self._post_to_channels(SendProgress(socket, size, 0, size))
+            self._post_to_channels(SendComplete(socket, False, size, 0))
+        method = self._methods.get(SendProgress)
+        if method is not None:
+            self.calls.append((method, (socket, size, 0), True))
+        method = self._methods.get(SendComplete)
+        if method is not None:
+            self.calls.append((method, (socket, False), False))
+
     def _post_to_channels(self, event: Event) -> None:
         for source in self._listening:
             source.post(event)
@@ -346,6 +362,7 @@ _ARGUMENTS: Final[dict[type[Event], int]] = {
 }
 """How many of an event's fields its method is given; the rest came later than Xojo."""
 
+_SENDS: Final[frozenset[type[Event]]] = frozenset({SendProgress, SendComplete})
 _NOTHING: Final[frozenset[type[Event]]] = frozenset()
 _ALL: Final = frozenset(_NAMES) - {ConnectionsChanged}
 """What every channel is given; the exception only those that ask for it."""
