@@ -72,10 +72,10 @@ class Source:
         if self.observed_end:
             return
         if channel._waiting:  # then nothing is queued anywhere
-            channel._waiting.popleft().unpark(event)
-            return
-        self.queue.post(event)
-        if not self.ready:
+            channel._waiting.popleft().unpark(self.queue.pass_on(event))
+        else:
+            self.queue.post(event)
+        if self.queue and not self.ready:
             self.ready = True
             channel._turn.append(self)
 

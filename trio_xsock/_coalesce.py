@@ -58,6 +58,10 @@ class EventQueue:
             self.data_waits = False
         return event
 
+    def pass_on(self, event: Event) -> Event:
+        """What a consumer gets who has waited for ``event``; nothing else is queued."""
+        return event
+
     def begin_connection(self) -> None:
         """What is posted from now on belongs to a new connection."""
         self._connection += 1

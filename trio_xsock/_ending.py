@@ -98,9 +98,9 @@ class Ending(Outlet):
             assert self._keeper is not None
             if not self._keeper.ended:
                 self._keeper.retire()
-        for parking in self._closings:
+        closings, self._closings = self._closings, None
+        for parking in closings or ():
             parking.unpark()
-        self._closings.clear()
         self._hub.end()
         self._released = True
 
@@ -171,6 +171,8 @@ class Ending(Outlet):
 
     async def _wait_until_closed(self) -> None:
         parking: Parking[None] = Parking()
+        if self._closings is None:
+            self._closings = []
         self._closings.append(parking)
         await parking.park()
 

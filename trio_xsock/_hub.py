@@ -148,6 +148,7 @@ class EventHub:
         "_merged_before",
         "_methods",
         "_own",
+        "_sends",
         "_sources",
         "active",
         "called",
@@ -170,13 +171,15 @@ class EventHub:
         self.wants_data = False
         self.watches_progress = False
         self.watches_sends = False
+        self._sends = _NOTHING
         self.calls: deque[Call] = _NO_CALLS
         self.called = 0
         self.data_method: Callable[..., object] | None = None
         self.ledger: SendLedger | None = None
         self.over = False
         self.posted = 0
-        self._methods: dict[type[Event], Callable[..., object]] = {}
+        # Few, and for each of many connections: a dict would take twice the memory.
+        self._methods: tuple[tuple[type[Event], Callable[..., object]], ...] = ()
         self._sources: dict[EventChannel, Source] | None = None
         self._listening: tuple[Source, ...] = ()
         self._own: EventChannel | None = None
@@ -186,11 +189,17 @@ class EventHub:
 
     def set_handler(self, methods: dict[str, Callable[..., object]]) -> None:
         """Let a handler's methods be called from now on."""
-        self._methods = {kind: methods[name] for kind, name in _NAMES.items() if name in methods}
-        self.watches_progress = SendProgress in self._methods
-        if methods and self.calls is _NO_CALLS:
-            self.calls = deque()
+        self._methods = tuple(
+            (kind, methods[name]) for kind, name in _NAMES.items() if name in methods
+        )
         self._update()
+        self.watches_progress = self._method(SendProgress) is not None
+
+    def _method(self, kind: type[Event]) -> Callable[..., object] | None:
+        for each, method in self._methods:
+            if each is kind:
+                return method
+        return None
 
     def attach(self, channel: EventChannel, source: Source) -> None:
         """Post into ``channel`` from now on."""
@@ -234,13 +243,15 @@ class EventHub:
     def _update(self) -> None:
         self._listening = tuple(self._sources.values()) if self._sources else ()
         self.has_channels = bool(self._listening)
-        self.wanted = frozenset(self._methods)
+        wanted = frozenset(kind for kind, _ in self._methods)
         if self.has_channels:
-            self.wanted |= _ALL
+            wanted |= _ALL
+        self.wanted = _one_for_all(wanted)
         self.active = bool(self.wanted)
         self.wants_data = DataAvailable in self.wanted
-        self.data_method = None if self.has_channels else self._methods.get(DataAvailable)
-        self.watches_sends = SendProgress in self.wanted or SendComplete in self.wanted
+        self.data_method = None if self.has_channels else self._method(DataAvailable)
+        self._sends = _one_for_all(wanted & _SENDS)
+        self.watches_sends = bool(self._sends)
 
     @property
     def merged(self) -> int:
@@ -251,7 +262,21 @@ class EventHub:
     def next_call(self) -> Call:
         """The handler call that is due next; there is one."""
         self.called += 1
-        return self.calls.popleft()
+        call = self.calls.popleft()
+        if not self.calls:
+            self.calls = _NO_CALLS
+        return call
+
+    def call_soon(
+        self,
+        method: Callable[..., object],
+        arguments: tuple[Any, ...],
+        may_abort: bool = False,
+    ) -> None:
+        """Note a handler call that is due."""
+        if self.calls is _NO_CALLS:
+            self.calls = deque()
+        self.calls.append((method, arguments, may_abort))
 
     # What happens
 
@@ -297,10 +322,10 @@ class EventHub:
         self.posted += 1
         if self.has_channels:
             self._post_to_channels(kind(*fields))
-        method = self._methods.get(kind)
+        method = self._method(kind)
         if method is not None:
             arguments = fields[: _ARGUMENTS[kind]]
-            self.calls.append((method, arguments, kind is SendProgress))
+            self.call_soon(method, arguments, kind is SendProgress)
 
     def post_to(
         self, channels: Collection[EventChannel], kind: type[Any], fields: tuple[Any, ...]
@@ -310,18 +335,31 @@ class EventHub:
         for channel, source in self._sources.items() if self._sources else ():
             if channel in channels:
                 source.post(kind(*fields))
-        method = self._methods.get(kind)
+        method = self._method(kind)
         if method is not None:
-            self.calls.append((method, fields[: _ARGUMENTS[kind]], False))
+            self.call_soon(method, fields[: _ARGUMENTS[kind]])
 
     def post_data(self, socket: object) -> None:
         """Post ``DataAvailable``: what ``post`` does, for the most frequent event."""
         self.posted += 1
         if self.has_channels:
             self._post_to_channels(DataAvailable(socket))
-        method = self._methods.get(DataAvailable)
+        method = self._method(DataAvailable)
         if method is not None:
-            self.calls.append((method, (socket,), False))
+            self.call_soon(method, (socket,))
+
+    def post_sent(self, socket: object, size: int) -> None:
+        """Post what tells of a batch that the OS took at once: its progress and its end."""
+        self.posted += len(self._sends)
+        if self.has_channels:
+            self._post_to_channels(SendProgress(socket, size, 0, size))
+            self._post_to_channels(SendComplete(socket, False, size, 0))
+        method = self._method(SendProgress)
+        if method is not None:
+            self.call_soon(method, (socket, size, 0), True)
+        method = self._method(SendComplete)
+        if method is not None:
+            self.call_soon(method, (socket, False))
 
     def _post_to_channels(self, event: Event) -> None:
         for source in self._listening:
@@ -350,6 +388,14 @@ _ARGUMENTS: Final[dict[type[Event], int]] = {
 }
 """How many of an event's fields its method is given; the rest came later than Xojo."""
 
+
+def _one_for_all(kinds: frozenset[type[Event]]) -> frozenset[type[Event]]:
+    """The same set for all sockets that want the same; each takes 216 bytes."""
+    return _KINDS.setdefault(kinds, kinds)
+
+
+_KINDS: Final[dict[frozenset[type[Event]], frozenset[type[Event]]]] = {}
+_SENDS: Final[frozenset[type[Event]]] = frozenset({SendProgress, SendComplete})
 _NOTHING: Final[frozenset[type[Event]]] = frozenset()
 _ALL: Final = frozenset(_NAMES) - {ConnectionsChanged}
 """What every channel is given; the exception only those that ask for it."""

@@ -129,7 +129,7 @@ class Keeper:
         self._work = WeakCall(work)
         self._on_failure = WeakCall(on_failure)
         self._tasks = 0
-        self._user_scopes: set[trio.CancelScope] = set()
+        self._user_scopes: set[trio.CancelScope] | None = None
         self._parked: trio.lowlevel.Task | None = None
         self._running = False
         self._woken = False
@@ -194,7 +194,7 @@ class Keeper:
 
     def cancel_user_tasks(self, reason: str) -> None:
         """Cancel what ``start_soon`` started."""
-        for scope in self._user_scopes:
+        for scope in self._user_scopes or ():
             scope.cancel(reason)
 
     async def finish(self) -> None:  # noqa: ASYNC910 - the nursery left next has a checkpoint
@@ -219,6 +219,8 @@ class Keeper:
         scope = trio.CancelScope()
         if self._ended or self.failures:
             scope.cancel("the socket's block was left")
+        if self._user_scopes is None:
+            self._user_scopes = set()
         self._user_scopes.add(scope)
         try:
             with scope:

@@ -148,8 +148,8 @@ class Link(SocketCore):
         self._watch: Watch | None = None
         self._receiver: Receiver | None = None
         self._connect_scope: trio.CancelScope | None = None
-        self._flushers: list[Parking[None]] = []
-        self._closings: list[Parking[None]] = []
+        self._flushers: list[Parking[None]] | None = None  # most connections never have one
+        self._closings: list[Parking[None]] | None = None
         self._remote_address = ""
         self._remote_port = 0
         self._bytes_in: int = 0

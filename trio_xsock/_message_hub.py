@@ -35,6 +35,12 @@ class MessageEventQueue(EventQueue):
     def __init__(self, events: EventQueue) -> None:
         super().__init__()
         self._events = events._events  # what was posted before this took its place
+        self.data_waits = events.data_waits
+
+    def pass_on(self, event: Event) -> Event:
+        """What a consumer gets who has waited for ``event``: for data, the message itself."""
+        self.post(event)
+        return self.pop()
 
     def pop(self) -> Event:
         """Remove and return the oldest; of the messages, the oldest that is still there."""
@@ -76,7 +82,7 @@ class MessageHub(EventHub):
         """Have the handler told of a message; it has a method for that."""
         assert self.on_message is not None
         self.posted += 1
-        self.calls.append((self.on_message, arguments, False))
+        self.call_soon(self.on_message, arguments)
 
     def withdraw_messages(self) -> None:
         """The socket was closed: tell the handler of no more messages."""

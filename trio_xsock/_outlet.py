@@ -164,8 +164,9 @@ class Outlet(Intake):
             if self._notes_activity:
                 self._note_activity()
             if self._hub.watches_sends:
-                self._post_if_active(SendProgress, sent, 0, sent)
-                self._post_if_active(SendComplete, False, sent, 0)
+                self._hub.post_sent(self, sent)
+                if not self._pumping:
+                    self._schedule_pump()
             if self._loss_announced:
                 self._end_channels()
         return sent

@@ -59,11 +59,17 @@ class QueueCalls(LimitedConnection):
         """Park until the queue is empty; raises if that is because it was dropped at the end."""
         parking: Parking[None] = Parking()
         if self._ledger.open:
+            if self._flushers is None:
+                self._flushers = []
             self._flushers.append(parking)
             self._send_now()
         else:
             parking.unpark()
-        await self._parked(parking, lambda: self._flushers.remove(parking))
+        await self._parked(parking, lambda: self._forget_flusher(parking))
+
+    def _forget_flusher(self, parking: Parking[None]) -> None:
+        assert self._flushers is not None
+        self._flushers.remove(parking)
 
     # For the classes above
 

@@ -21,6 +21,9 @@ pytestmark = pytest.mark.peer
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = "127.0.0.2"  # of all of 127.0.0.0/8 an address that no proxy comes from
 CLIENTS = 8
+PAUSE = 0.005
+"""Seconds between two requests of a client: the workers need the processor, too."""
+
 EXPECTED = rf"^HTTP/1.1 200 OK\r\n.*\r\n\r\n([abc]) says hello to {CLIENT}\n$".encode()
 
 PAGE = ROOT / "docs" / "howto" / "haproxy.md"
@@ -105,6 +108,7 @@ class Load:
                 self.answered[match[1].decode()] += 1
             else:
                 self.failures.append(Failure(began, answer))
+            await trio.sleep(PAUSE)
 
     async def ask(self) -> bytes:
         stream = await trio.open_tcp_stream("127.0.0.1", self.port, local_address=CLIENT)
