@@ -73,7 +73,7 @@ class Sample:
             case Measure.LATENCY:
                 return max(self.p99 or 0.0, 1e-6) * 1e3
             case Measure.LOST:
-                return max(self.lost or 0.0, 1e-5) * 1e2
+                return max(self.lost or 0.0, 0.01) * 1e2  # of less it is hard to tell more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
