@@ -29,6 +29,7 @@ class Measure(enum.Enum):
     WALL = "us wall"
     RESIDENT = "bytes"
     LATENESS = "ms late, p99"
+    LATENCY = "ms, p99"
     LOST = "% lost"
 
 
@@ -69,8 +70,10 @@ class Sample:
                 return max(self.resident, 1) / self.operations
             case Measure.LATENESS:
                 return max(self.late_p99 or 0.0, 1e-6) * 1e3
+            case Measure.LATENCY:
+                return max(self.p99 or 0.0, 1e-6) * 1e3
             case Measure.LOST:
-                return max(self.lost or 0.0, 1e-5) * 1e2
+                return max(self.lost or 0.0, 0.01) * 1e2  # of less it is hard to tell more
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -68,6 +68,27 @@ WORKLOADS: Sequence[Workload] = (
         _ping(1000, 64, 7000, 4000),
     ),
     Workload(
+        "ping-5000",
+        "ping-pong 64 B, 5000 connections",
+        "echo",
+        "loads.ping:to_server",
+        _sizes(
+            {"connections": 5000, "size": 64, "messages": 15000},
+            {"connections": 2000, "messages": 4000},
+            {"connections": 20, "messages": 100},
+        ),
+        most_rounds=1,
+    ),
+    Workload(
+        "noise",
+        "ping-pong 64 B, 100 connections beside a noisy one",
+        "echo",
+        "loads.ping:beside_noise",
+        _ping(100, 64, 3000, 1500),
+        measure=Measure.LATENCY,
+        most_rounds=3,
+    ),
+    Workload(
         "ping-16k",
         "ping-pong 16 KiB, 100 connections",
         "echo",

@@ -25,7 +25,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinxcontrib_trio",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "topics/benchmarks.md"]
 default_role = "literal"
 templates_path: list[str] = []
 

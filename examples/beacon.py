@@ -37,7 +37,7 @@ class Listener:
     def on_data_available(self, sock: UDPSocket) -> None:
         while (datagram := sock.read()) is not None:
             port, _, name = datagram.data.decode("ascii", "replace").partition(" ")
-            place = f"{ascii(name)} is at {datagram.address}:{port}"
+            place = f"{name!a} is at {datagram.address}:{port}"
             if port.isdecimal() and len(self.last_heard) < 1000:
                 if place not in self.last_heard:
                     print(place)

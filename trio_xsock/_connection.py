@@ -52,7 +52,12 @@ class Connection(Ending, trio.abc.AsyncResource):
         try:
             with scope:
                 await trio.lowlevel.checkpoint_if_cancelled()
-                up = self._establish(await self._dial(), scope)
+                sock = await self._dial()
+                self._pumping = True  # the handler is told below, not by a task
+                try:
+                    up = self._establish(sock, scope)
+                finally:
+                    self._pumping = False
         except SocketError as error:
             if self._connect_scope is scope:
                 self._connect_failed(error)

@@ -15,9 +15,10 @@ from array import array
 from benchmarks.control import Params, percentile
 
 from .bulk import Load
-from .sockets import PATIENCE, close_all, connect_many, expect, listener, prepare
+from .sockets import PATIENCE, close_all, connect, connect_many, expect, listener, prepare
 
 _RECEIVE = 2**16
+_NOISE = 2**18
 
 
 class Pinger:
@@ -46,6 +47,7 @@ class Pinger:
         left, unsent = total, total - len(began)
         deadline = clock() + PATIENCE
         while left:
+            self.between_looks()
             ready = poll(0, most)
             if not ready:
                 if clock() > deadline:
@@ -68,6 +70,9 @@ class Pinger:
                     began[descriptor] = now
                     send[descriptor](message)
         assert not parts
+
+    def between_looks(self) -> None:
+        """Nothing; for a load that does something beside."""
 
     def _complete(self, descriptor: int, data: bytes) -> bytes:
         if not data:
@@ -99,6 +104,48 @@ def to_server(params: Params) -> Load:
             "p50": percentile(pinger.latencies, 50),
             "p99": percentile(pinger.latencies, 99),
         }
+    finally:
+        close_all(connections)
+
+
+class _WithNoise(Pinger):
+    """The same beside a connection that sends as much as it can, and takes it back."""
+
+    noise: socket.socket
+    _block = memoryview(bytes(_NOISE))
+
+    def between_looks(self) -> None:
+        for transfer in (self._take_back, self._send_more):
+            try:
+                transfer()
+            except BlockingIOError:
+                pass
+
+    def _take_back(self) -> None:
+        if not self.noise.recv(_NOISE, socket.MSG_DONTWAIT):
+            raise ConnectionError("the noisy connection was closed")
+
+    def _send_more(self) -> None:
+        self.noise.send(self._block, socket.MSG_DONTWAIT)
+
+
+def beside_noise(params: Params) -> Load:
+    """An echo server with many quiet connections and a noisy one; as long as those take."""
+    connections = connect_many(params["port"], params["connections"])
+    try:
+        pinger = _WithNoise(connections, params["size"])
+        with connect(params["port"]) as pinger.noise:
+            pinger.run(len(connections))
+            yield {}
+            del pinger.latencies[:]
+            began = time.perf_counter()
+            pinger.run(params["messages"])
+            yield {
+                "wall": time.perf_counter() - began,
+                "operations": params["messages"],
+                "p50": percentile(pinger.latencies, 50),
+                "p99": percentile(pinger.latencies, 99),
+            }
     finally:
         close_all(connections)
 

@@ -126,6 +126,7 @@ async def client_connect(control: Control) -> None:
                 case Connected():
                     sock.write(b"?")
                 case DataAvailable():
+                    sock.read_all()
                     break
 
     async def visits(count: int) -> None:

@@ -201,6 +201,7 @@ class Visitor:
         socket.write(b"?")
 
     def on_data_available(self, socket: TCPSocket) -> None:
+        socket.read_all()
         self.done.set()
 
 

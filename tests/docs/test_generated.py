@@ -47,3 +47,13 @@ def test_error_table_has_every_error() -> None:
         error.__name__: "" if error.error_number is None else str(int(error.error_number))
         for error in errors
     }
+
+
+def test_the_readme_shows_the_figures_of_the_documentation() -> None:
+    """Both come from one run of the benchmarks."""
+    script = load_script("make_benchmarks")
+    readme = script.README.read_text(encoding="utf-8")
+    table = script.TABLE.read_text(encoding="utf-8")
+    assert readme.count(script.BEGIN) == readme.count(script.END) == 1
+    assert script.readme_with(readme, table) == readme, "run docs/make_benchmarks.py"
+    assert "`python -m benchmarks" in table

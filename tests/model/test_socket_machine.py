@@ -193,7 +193,7 @@ class SocketMachine(RuleBasedStateMachine):
     async def _close_while_peer_reads(self, side: Side) -> None:
         peer = side.peer
         peer.sock.receive_buffer_limit = 2**20
-        if side.sock.is_connected:
+        if side.sock.is_connected and not side.aborts:  # which is seen only while all is still
             side.sock.send_buffer_limit = 2**26
             await self._write(side, self.largest)
         for each in self.sides:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import _bench, _connect, _demo, _interfaces, _listen, _receive, _send, _udp
+from . import _bench, _connect, _demo, _discover, _interfaces, _listen, _receive, _send, _udp
 from ._command import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -11,6 +11,7 @@ COMMANDS: tuple[Command, ...] = (
     _connect.COMMAND,
     _listen.COMMAND,
     _udp.COMMAND,
+    _discover.COMMAND,
     _interfaces.COMMAND,
     _demo.COMMAND,
     _bench.COMMAND,

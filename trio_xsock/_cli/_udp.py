@@ -53,7 +53,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interface",
         metavar="NAME",
-        type=_interface,
+        type=interface_argument,
         help="the network interface to use, by its name or its place in `xsock interfaces`",
     )
     parser.add_argument(
@@ -80,7 +80,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def _interface(text: str) -> NetworkInterface:
+def interface_argument(text: str) -> NetworkInterface:
+    """A network interface, by its name or its place; for argparse."""
     try:
         return network_interface(int(text) if text.isascii() and text.isdigit() else text)
     except (KeyError, IndexError):

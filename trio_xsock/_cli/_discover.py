@@ -1,0 +1,203 @@
+"""``xsock discover GROUP``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+from collections.abc import Generator
+from pathlib import Path
+from typing import Final, Protocol
+
+import trio
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from trio_xsock import AutoDiscovery, Member, MemberJoined, MemberLeft, NetworkInterface
+
+from . import _arguments
+from ._command import Command, add_json
+from ._errors import CommandError, ExitCode, UsageError
+from ._interrupt import until_interrupted
+from ._progress import is_terminal
+from ._report import Report
+from ._text import endpoint, escape
+from ._udp import interface_argument
+
+_PORT: Final = 4711
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("group", metavar="GROUP", help="the name of the group")
+    parser.add_argument(
+        "--port",
+        metavar="PORT",
+        type=_arguments.listening_port,
+        default=_PORT,
+        help=f"the port that the group shares (default: {_PORT})",
+    )
+    parser.add_argument("--name", default="xsock", help="what to call ourselves (default: xsock)")
+    parser.add_argument(
+        "--key-file",
+        metavar="FILE",
+        type=Path,
+        help="a file whose content is the group's key, less white space at its end",
+    )
+    parser.add_argument(
+        "--interface",
+        metavar="NAME",
+        type=interface_argument,
+        help="the network interface to use, by its name or its place in `xsock interfaces`",
+    )
+    parser.add_argument(
+        "--seconds",
+        metavar="SECONDS",
+        type=_arguments.seconds,
+        default=0.0,
+        help="look for so long; 0, the default, until Ctrl-C",
+    )
+    add_json(parser)
+
+
+class _Show(Protocol):
+    """Shows who comes and goes."""
+
+    def joined(self, member: Member, own: bool) -> None: ...
+
+    def left(self, member: Member) -> None: ...
+
+
+class _Lines:
+    """A line for each, for logs and programs."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def joined(self, member: Member, own: bool) -> None:
+        self._say("joined", "+", member, own)
+
+    def left(self, member: Member) -> None:
+        self._say("left", "-", member, False)
+
+    def _say(self, event: str, sign: str, member: Member, own: bool) -> None:
+        where = endpoint(member.address, member.port)
+        self._report.fact(
+            event,
+            f"{sign} {where} {_label(member, own)}",
+            instance_id=member.instance_id,
+            address=member.address,
+            port=member.port,
+            name=member.name,
+            metadata=tuple(f"{key}={value}" for key, value in member.metadata.items()),
+            own=own,
+        )
+
+
+class _LiveTable:
+    """A table of who is there, which changes as they come and go."""
+
+    def __init__(self, group: str, live: Live) -> None:
+        self._group = group
+        self._live = live
+        self._rows: dict[str, tuple[str, ...]] = {}
+
+    def joined(self, member: Member, own: bool) -> None:
+        where = endpoint(member.address, member.port)
+        more = ", ".join(f"{key}={value}" for key, value in member.metadata.items())
+        row = _label(member, own), where, escape(more)
+        self._rows[member.instance_id] = row
+        self._draw()
+
+    def left(self, member: Member) -> None:
+        self._rows.pop(member.instance_id, None)
+        self._draw()
+
+    def _draw(self) -> None:
+        table = Table(title=Text(f"{escape(self._group)}: {len(self._rows)} members"))
+        for heading in ("name", "address", "tells"):
+            table.add_column(heading, overflow="fold")
+        for row in self._rows.values():
+            table.add_row(*map(Text, row))
+        self._live.update(table, refresh=True)
+
+
+def _label(member: Member, own: bool) -> str:
+    """Its name, of which nothing can be trusted, and whether it is us."""
+    return escape(member.name or "(no name)") + (" (this program)" if own else "")
+
+
+async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
+    if not options.port:
+        raise UsageError("all members share the port, so it cannot be 0")
+    key = _read_key(options.key_file)
+    interface: NetworkInterface | None = options.interface
+    try:
+        discovery = AutoDiscovery(
+            options.port, name=options.name, key=key, network_interface=interface
+        )
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
+
+    async def work() -> ExitCode:
+        with _show(options.group, report) as show, trio.move_on_after(options.seconds or math.inf):
+            await _watch(discovery, options.group, show)
+        return ExitCode.DONE
+
+    code = await until_interrupted(work)
+    if code is None:
+        report.trouble("interrupted", "interrupted", message="interrupted")
+        return ExitCode.INTERRUPTED
+    return code
+
+
+async def _watch(discovery: AutoDiscovery, group: str, show: _Show) -> None:
+    async with discovery:
+        await discovery.bind()
+        try:
+            discovery.register(group)
+        except ValueError as exc:
+            raise UsageError(str(exc)) from exc
+        own = discovery.get_member_list()[0]
+        async for event in discovery.events:
+            match event:
+                case MemberJoined(member=member):
+                    show.joined(member, member.instance_id == own.instance_id)
+                case MemberLeft(member=member):
+                    show.left(member)
+                case _:  # of the socket itself
+                    pass
+
+
+def _read_key(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        key = path.read_bytes().rstrip()
+    except OSError as exc:
+        raise CommandError(f"cannot read {escape(str(path))}: {exc.strerror}") from exc
+    if not key:
+        raise UsageError(f"there is no key in {escape(str(path))}")
+    return key
+
+
+@contextlib.contextmanager
+def _show(group: str, report: Report) -> Generator[_Show]:
+    """The table on a terminal, else lines."""
+    if report.as_json or not is_terminal(report.out):
+        yield _Lines(report)
+        return
+    console = Console(file=report.out, highlight=False)
+    with Live(console=console, auto_refresh=False) as live:
+        yield _LiveTable(group, live)
+
+
+COMMAND = Command(
+    name="discover",
+    summary="show who is in a group, as they come and go",
+    description="Be a member of a group, and show all others that AutoDiscovery finds: as a "
+    "table on a terminal, else as a line for each that comes (+) or goes (-).",
+    configure=_configure,
+    run=_run,
+)
