@@ -110,7 +110,9 @@ class _Handshake:
     def close(self) -> None:
         self._watch.close()
 
-    async def run(self, setup: TLSSetup, endpoint: str) -> None:
+    async def run(  # noqa: ASYNC910 - all this is about a call that has checkpoints of its own
+        self, setup: TLSSetup, endpoint: str
+    ) -> None:
         transport = self._transport
         error: TLSError | None = None
         try:

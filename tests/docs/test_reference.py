@@ -45,9 +45,9 @@ FAMILY = {
         "SendComplete",
         "ErrorOccurred",
         "ReceivedMessage",
+        "ConnectionsChanged",
         "MemberJoined",
         "MemberLeft",
-        "ConnectionsChanged",
     ],
     "errors": [
         "SocketError",
