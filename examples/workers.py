@@ -116,6 +116,7 @@ async def ask_until(name: str, port: int, answers: Counter[str]) -> None:
                 answers[(await sock.receive_until(b"\n")).decode()] += 1
             except (ConnectError, IncompleteReadError, LostConnectionError):
                 answers["nobody"] += 1
+        await trio.sleep(0.002)  # the workers need the processor, too
 
 
 async def show() -> None:

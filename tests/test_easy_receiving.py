@@ -169,6 +169,19 @@ async def test_channels_share_the_messages_and_not_the_rest() -> None:
             assert [event async for event in other] == [ErrorOccurred(sock, sock.last_error)]
 
 
+async def test_a_message_that_is_taken_at_once_is_announced_to_nobody_else() -> None:
+    """One channel waits for it, the other has nothing to tell of."""
+    async with easy() as (sock, peer):
+        first, second = sock.events, sock.subscribe()
+        assert first.receive_nowait() == second.receive_nowait() == Connected(sock)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.receive)
+            await settle()
+            await peer.send(encode_message(1))
+        with pytest.raises(trio.WouldBlock):
+            second.receive_nowait()
+
+
 async def test_one_channel_for_many_sockets() -> None:
     """The messages of each, in order, and no socket starves the other."""
     with EventChannel() as channel:

@@ -11,6 +11,7 @@ import trio.testing
 from tests.support import EventRecorder, RawPeer, raw_pair, until
 from tests.support.pairs import linked
 from tests.support.serving import serving
+from tests.support.tls import credentials
 from trio_xsock import (
     EasyTCPSocket,
     EventChannel,
@@ -20,6 +21,7 @@ from trio_xsock import (
     ServerSocket,
     SocketState,
     TCPSocket,
+    TLSError,
     encode_message,
 )
 from trio_xsock._connection import Connection
@@ -173,3 +175,90 @@ async def test_its_name_and_its_books() -> None:
         await sock.send(Message(2, b""))
         books = sock.statistics()
         assert (books.bytes_in, books.bytes_available, books.bytes_out) == (15, 15, 12)
+
+
+# Over TLS
+
+
+def secured(**options: Any) -> EasyTCPSocket:
+    """A client of the server below."""
+    return EasyTCPSocket(ssl_context=credentials().client_context(), **options)
+
+
+async def test_messages_over_tls() -> None:
+    """The same, whatever their size; a storm and its end, too."""
+    seen: list[Message] = []
+
+    async def serve(sock: EasyTCPSocket) -> None:
+        assert sock.ssl_connected
+        async for command, data in sock:
+            seen.append(Message(command, data))
+            await sock.send((command + 1, data))
+
+    def add_socket() -> EasyTCPSocket:
+        return EasyTCPSocket(ssl_context=credentials().server_context())
+
+    async with serving(serve, add_socket=add_socket) as server:
+        async with secured(address=LOOPBACK, port=server.port) as sock:
+            await sock.connect()
+            assert sock.ssl_connected
+            assert sock.tls
+            assert sock.ssl_context is not None
+            sizes = [0, 1, 100, 70_000, 2_000_000]
+            for number, size in enumerate(sizes):
+                sock.send_message(10 * number, bytes(size))
+                assert await sock.wait_for_message(10 * number + 1) == bytes(size)
+            for _ in range(500):
+                sock.send_message(100)
+            for _ in range(500):
+                assert await sock.receive() == (101, b"")
+        await until(lambda: not server.active_connections())
+    assert len(seen) == len(sizes) + 500
+
+
+async def test_a_server_that_is_not_trusted() -> None:
+    """``tls=True`` alone verifies against the system's authorities, of whom ours is none."""
+
+    def add_socket() -> EasyTCPSocket:
+        return EasyTCPSocket(ssl_context=credentials().server_context())
+
+    async with ServerSocket(address=LOOPBACK, add_socket=add_socket) as server:
+        await server.listen()
+        async with EasyTCPSocket(LOOPBACK, server.port, tls=True) as sock:
+            assert sock.ssl_context is None
+            with pytest.raises(TLSError) as caught:
+                await sock.connect()
+            assert "CERTIFICATE_VERIFY_FAILED" in caught.value.reason
+            assert not sock.is_connected
+
+
+async def test_a_cancelled_message_over_tls_is_finished() -> None:
+    """Its records and its frame both; the connection stays usable."""
+    received: list[int] = []
+
+    async def serve(sock: EasyTCPSocket) -> None:
+        await started.wait()
+        async for command, _ in sock:
+            received.append(command)
+
+    started = trio.Event()
+    async with serving(
+        serve, add_socket=lambda: EasyTCPSocket(ssl_context=credentials().server_context())
+    ) as server:
+        async with secured(address=LOOPBACK, port=server.port) as sock:
+            await sock.connect()
+            with trio.move_on_after(0.05) as scope:
+                await sock.send(Message(1, bytes(12_000_000)))
+            assert scope.cancelled_caught
+            sock.send_message(2)
+            started.set()
+            await sock.flush()
+        await until(lambda: received == [1, 2])
+
+
+def test_wrong_contexts_are_refused() -> None:
+    """By type."""
+    with pytest.raises(TypeError, match="ssl_context"):
+        EasyTCPSocket(ssl_context=5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="tls"):
+        EasyTCPSocket(tls=1)  # type: ignore[arg-type]

@@ -28,8 +28,14 @@ def test_names_that_fit(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "error"),
-    [("", ValueError), ("x" * 65, ValueError), ("ä" * 33, ValueError), ("\ud800", ValueError)]
-    + [(b"x", TypeError), (None, TypeError)],
+    [
+        ("", ValueError),
+        ("x" * 65, ValueError),
+        ("ä" * 33, ValueError),
+        ("\ud800", ValueError),
+        (b"x", TypeError),
+        (None, TypeError),
+    ],
 )
 def test_names_that_do_not(name: Any, error: type[Exception]) -> None:
     """Refused by type or by value; only some may be empty."""

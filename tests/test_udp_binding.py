@@ -207,8 +207,9 @@ async def test_a_local_name_is_resolved() -> None:
         assert (sock.state, sock.local_address) == (SocketState.BOUND, LOOPBACK)
 
 
-async def test_closing_ends_a_bind_that_waits() -> None:
-    """It says so, and nothing is bound."""
+@pytest.mark.parametrize("answered", [False, True])
+async def test_closing_ends_a_bind_that_waits(answered: bool) -> None:
+    """It says so, and nothing is bound; also where the answer comes in the same moment."""
     resolver = GatedResolver()
 
     async def bind() -> None:
@@ -218,6 +219,8 @@ async def test_closing_ends_a_bind_that_waits() -> None:
     async with UDPSocket(address="here.example") as sock, trio.open_nursery() as nursery:
         nursery.start_soon(bind)
         await resolver.called.wait()
+        if answered:
+            resolver.answer.set()
         sock.close()
     assert sock.state is SocketState.CLOSED
 

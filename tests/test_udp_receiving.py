@@ -12,6 +12,7 @@ from tests.support import EventRecorder, until
 from tests.support.datagrams import RawUDP, bound
 from tests.support.peers import LOOPBACK
 from trio_xsock import (
+    Connected,
     DataAvailable,
     Datagram,
     InvalidStateError,
@@ -95,8 +96,11 @@ async def test_what_is_left_unread_is_announced_once() -> None:
     recorder = EventRecorder()
     with RawUDP() as peer:
         async with bound(handler=recorder) as sock:
+            events = sock.subscribe()
+            assert isinstance(await events.receive(), Connected)
             peer.send(b"1", sock.port)
             await recorder.wait_for(DataAvailable)
+            assert await events.receive() == DataAvailable(sock)
             await wait_all_tasks_blocked()
             assert len(recorder.of(DataAvailable)) == 1
             peer.send(b"2", sock.port)
@@ -317,3 +321,24 @@ async def test_a_handler_that_fails_ends_its_socket() -> None:
                 peer.send(b"data", sock.port)
                 await trio.sleep_forever()
         assert not sock.is_connected
+
+
+async def test_who_waits_elsewhere_learns_why_the_socket_was_closed() -> None:
+    """The failure of a task is the cause of the error."""
+
+    async def fail() -> None:
+        await trio.lowlevel.checkpoint()
+        raise LookupError("mine")
+
+    async def wait() -> None:
+        with pytest.raises(SocketClosedError) as caught:
+            await sock.receive()
+        assert isinstance(caught.value.__cause__, LookupError)
+
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(LookupError):
+            async with bound() as sock:
+                nursery.start_soon(wait)
+                await wait_all_tasks_blocked()
+                sock.start_soon(fail)
+                await trio.sleep_forever()

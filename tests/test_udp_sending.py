@@ -133,6 +133,10 @@ async def test_what_the_os_refuses_is_raised(
         network.end()
         sock.write(DATA)
         assert network.sent == [b"data"]
+        network.for_ever = number
+        with pytest.raises(error):
+            sock.write(DATA)
+        assert sock.is_connected
 
 
 async def test_what_finds_no_room_waits_its_turn() -> None:

@@ -11,12 +11,12 @@ import trio
 
 from ._channel import EventChannel
 from ._easy_udp import EasyUDPSocket, group_address, message_data
-from ._endpoint import ResolvedAddress, check_port, literal_address
+from ._endpoint import ResolvedAddress, address_text, check_port, literal_address
 from ._errors import InvalidStateError, SocketError, translate_os_error
 from ._events import Connected, DataAvailable, Event, MemberJoined, MemberLeft
 from ._group_receiving import Arrival
 from ._guard import protect_from_ki
-from ._interface import NetworkInterface
+from ._interface import NetworkInterface, interface_of
 from ._member import Member, check_metadata, check_name
 from ._member_events import MemberHub
 from ._membership import Endpoint, Joined, Left, Membership, Received, Send, Settings
@@ -26,8 +26,7 @@ from ._options import check_positive, check_seconds
 from ._state import SocketState
 from ._typing import Buffer
 from ._udp_groups import multicast_group
-from ._udp_port import Port
-from ._udp_system import open_port
+from ._udp_port import Port, Route
 
 _ID_SIZE: Final = 16
 _LONGEST_INTERVAL: Final = 600.0
@@ -95,6 +94,7 @@ class AutoDiscovery(EasyUDPSocket):
         "_name",
         "_registered_group",
         "_shared_ports",
+        "_way_to_group",
     )
 
     _HANDLER_METHODS = (*EasyUDPSocket._HANDLER_METHODS, "on_member_joined", "on_member_left")
@@ -134,6 +134,7 @@ class AutoDiscovery(EasyUDPSocket):
         self._announced_until = math.inf  # when the keeper looks again
         self._local: ResolvedAddress | None = None
         self._shared_ports: list[Port] = []
+        self._way_to_group: Route
 
     def _make_message_hub(self) -> MessageHub:
         return MemberHub()
@@ -216,7 +217,7 @@ class AutoDiscovery(EasyUDPSocket):
         if local is None and interface is not None:
             # Else the source of what we send could be another interface's address (loopback).
             local = literal_address(interface.ip_address, 0)
-        return open_port(local, 0, self._network_interface, self._memberships, may_share=False)
+        return self._opener(local, 0, interface, self._memberships, may_share=False)
 
     def register(self, group: str) -> None:
         """Be a member of a group, and find the others. Xojo: ``Register``.
@@ -243,8 +244,9 @@ class AutoDiscovery(EasyUDPSocket):
                     "unregister() first, or use another AutoDiscovery"
                 )
             return
+        way = self._route(address, self._port)
         self._join(address)
-        self._registered_group = group
+        self._registered_group, self._way_to_group = group, way
         settings = Settings(
             group=group,
             name=self._name,
@@ -269,8 +271,8 @@ class AutoDiscovery(EasyUDPSocket):
         group = multicast_group(address)
         assert group is not None
         try:
-            port = open_port(
-                self._local, self._port, self._network_interface, self._memberships, may_share=True
+            port = self._opener(
+                None, self._port, self._interface(), self._memberships, may_share=True
             )
             self._watch(port)
             self._shared_ports.append(port)
@@ -281,6 +283,12 @@ class AutoDiscovery(EasyUDPSocket):
         if extra is not None:
             self._watch(extra)
             self._shared_ports.append(extra)
+
+    def _interface(self) -> NetworkInterface | None:
+        """Where to hear the group: if none was chosen, where our address is."""
+        if self._network_interface is None and self._local is not None:
+            return interface_of(address_text(self._local.address))
+        return self._network_interface
 
     def _close_shared_ports(self) -> None:
         for port in self._shared_ports:
@@ -432,9 +440,8 @@ class AutoDiscovery(EasyUDPSocket):
 
     def _send_packet(self, data: bytes, to: Endpoint | None) -> None:
         """Send what is repeated anyway; if it cannot go now it is as good as lost on the way."""
-        address, port = to or (group_address(self._registered_group), self._port)
         try:
-            route = self._routes.get((address, port)) or self._route(address, port)
+            route = self._way_to_group if to is None else self._routes.get(to) or self._route(*to)
             self._send_now(route, data)
         except SocketError:
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import NoReturn, Self
 
 import trio
@@ -10,14 +11,18 @@ from ._channel import EventChannel
 from ._easy_sending import MessageOutlet
 from ._errors import InvalidStateError
 from ._guard import protect_from_ki
+from ._handshake import TLSSetup
 from ._interface import NetworkInterface
 from ._message import Message
 from ._message_hub import MESSAGE_METHODS
-from ._options import check_optional_bool
+from ._options import check_bool, check_optional_bool
+from ._securing import Securing
+from ._tls_context import context_for
+from ._tls_options import TLSOptions, check_context
 
 
 @protect_from_ki
-class EasyTCPSocket(MessageOutlet, trio.abc.Channel[Message]):
+class EasyTCPSocket(Securing, MessageOutlet, trio.abc.Channel[Message]):
     """One TCP connection that moves messages: a command and some bytes. Xojo: ``EasyTCPSocket``.
 
     A ``trio.abc.Channel[Message]`` that lives in ``async with``::
@@ -53,6 +58,9 @@ class EasyTCPSocket(MessageOutlet, trio.abc.Channel[Message]):
         keepalive: as for ``TCPSocket``, and so are the next two.
         unacknowledged_timeout: seconds, or ``None`` for off.
         idle_timeout: seconds, or ``None`` for off.
+        ssl_context: encrypt connections with this; a server needs one, with its certificate.
+        tls: encrypt connections; without a ``ssl_context`` a client verifies the server
+            against the system's trust store, and its name against ``address``.
         max_message_size: bytes of data that a received message may have. A peer that announces
             more ends the connection before any of it is kept.
 
@@ -63,7 +71,7 @@ class EasyTCPSocket(MessageOutlet, trio.abc.Channel[Message]):
         TypeError, ValueError: another option is of a wrong type, or out of its range.
     """
 
-    __slots__ = ()
+    __slots__ = ("_context", "_tls")
 
     _HANDLER_METHODS = MESSAGE_METHODS
 
@@ -82,6 +90,8 @@ class EasyTCPSocket(MessageOutlet, trio.abc.Channel[Message]):
         keepalive: tuple[int, int, int] | None = None,
         unacknowledged_timeout: float | None = None,
         idle_timeout: float | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        tls: bool = False,
         max_message_size: int = 2**24,
     ) -> None:
         super().__init__(
@@ -97,9 +107,31 @@ class EasyTCPSocket(MessageOutlet, trio.abc.Channel[Message]):
         )
         self._init_watchdogs(keepalive, unacknowledged_timeout, idle_timeout)
         self._init_messages(max_message_size)
+        self._context = check_context(ssl_context, TLSOptions())
+        self._tls = check_bool("tls", tls) or ssl_context is not None
 
     async def __aenter__(self) -> Self:
         return await super().__aenter__()
+
+    @property
+    def tls(self) -> bool:
+        """Whether connections are encrypted from their beginning on."""
+        return self._tls
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """What they are encrypted with; ``None`` for the defaults of a client."""
+        return self._context
+
+    def _wants_tls(self) -> bool:
+        return self._tls
+
+    def _make_setup(self, *, server_side: bool) -> TLSSetup:
+        context = self._context or context_for(TLSOptions(), server_side=server_side)
+        return TLSSetup(context, server_side, None if server_side else self._address or None)
+
+    def _given_server_side(self) -> bool:
+        return self._context is not None and not self._address
 
     # What would break the framing
 

@@ -48,7 +48,12 @@ class GroupReceiving(UDPSocket):
 
     __slots__ = ("_inbox", "_message_hub", "_waiters")
 
-    _HANDLER_METHODS: tuple[str, ...] = ("on_connected", "on_received_message", "on_send_complete", "on_error")
+    _HANDLER_METHODS: tuple[str, ...] = (
+        "on_connected",
+        "on_received_message",
+        "on_send_complete",
+        "on_error",
+    )
 
     def _new_hub(self) -> EventHub:
         self._inbox: deque[Arrival] = deque()

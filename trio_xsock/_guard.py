@@ -73,7 +73,6 @@ class Parking(Generic[T]):
 
         Cancellation: nothing was handed over.
         """
-
         if self._done:
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:

@@ -84,6 +84,12 @@ class MessageHub(EventHub):
         self.posted += 1
         self.call_soon(self.on_message, arguments)
 
+    def _post_to_channels(self, event: Event) -> None:
+        for source in list(self._sources.values()) if self._sources else ():
+            # Whoever waits in one channel may take the only message before the next is told.
+            if not isinstance(event, DataAvailable) or event.socket._has_messages():
+                source.post(event)
+
     def withdraw_messages(self) -> None:
         """The socket was closed: tell the handler of no more messages."""
         others = [call for call in self.calls if call[0] is not self.on_message]

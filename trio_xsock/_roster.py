@@ -148,7 +148,7 @@ class Roster(Scoped, Generic[S]):
 
     def _is_asked_for(self) -> bool:
         """Whether one more is waited for, or may itself wait until it is."""
-        return self._is_wanted() or len(self._ready) < max(1, self._minimum)
+        return len(self._ready) < (self._minimum or 1) or self._is_wanted()
 
     def _is_wanted(self) -> bool:
         """Whether somebody waits for a connection."""

@@ -182,7 +182,7 @@ class ServerListening(Supervision[S]):
 
         ``accept`` raises ``SocketClosedError`` from now on, and ``serve`` returns when its
         handlers have ended. ``listen`` may be called again; connections that wait ready go on
-        waiting to be accepted then.
+        waiting to be accepted then. Who is in a handshake is refused, like those in the backlog.
         """
         self._stop()
 

@@ -29,8 +29,9 @@ from ._state import SocketState
 from ._statistics import SocketStatistics
 from ._typing import Address
 from ._udp_groups import Memberships
-from ._udp_port import Port, Route
+from ._udp_port import Opener, Port, Route
 from ._udp_queue import ArrivalQueue, DepartureQueue
+from ._udp_system import open_port
 
 _SEND_QUEUE_LIMIT: Final = 2**26
 _ROUTER_HOPS: Final = 32
@@ -52,6 +53,7 @@ class UDPBase(SocketCore):
         "_dropped_by_system",
         "_handed_out",
         "_memberships",
+        "_opener",
         "_packets_out",
         "_port_bound",
         "_receivers",
@@ -77,6 +79,7 @@ class UDPBase(SocketCore):
         self._arrivals = ArrivalQueue(limit)
         self._departures: DepartureQueue[Route, Parking[None]] = DepartureQueue(_SEND_QUEUE_LIMIT)
         self._memberships = Memberships()
+        self._opener: Opener = open_port
         self._port_bound: Port | None = None
         self._watches: dict[Port, Watch] = {}
         self._routes: dict[tuple[str, int], Route] = {}

@@ -17,7 +17,6 @@ from ._resolve import resolve
 from ._state import Move, next_state
 from ._udp_base import UDPBase
 from ._udp_port import Port
-from ._udp_system import open_port
 
 
 @protect_from_ki
@@ -71,9 +70,8 @@ class UDPBinding(UDPBase):
                     self._open(local)
                     bound = True
         except SocketError as error:
-            if self._bind_scope is scope:
-                self._bind_failed(error)
-                await self._delivered()  # noqa: ASYNC120 - cancelled only if a handler failed
+            self._bind_failed(error)
+            await self._delivered()  # noqa: ASYNC120 - cancelled only if a handler failed
             raise
         finally:
             if self._bind_scope is scope:
@@ -118,11 +116,9 @@ class UDPBinding(UDPBase):
         self._post_if_active(Connected)
 
     def _open_port(self, local: ResolvedAddress | None) -> Port:
-        """Ask the network for a port; the seam for networks of another kind."""
-        interface = self._network_interface
-        return open_port(
-            local, self._port, interface, self._memberships, may_share=self._shares_port
-        )
+        """Ask the network for the port. For subclasses to change."""
+        interface, memberships = self._network_interface, self._memberships
+        return self._opener(local, self._port, interface, memberships, may_share=self._shares_port)
 
     def _watch(self, port: Port) -> None:
         assert self._keeper is not None

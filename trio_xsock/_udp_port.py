@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from ._endpoint import ResolvedAddress
+from ._interface import NetworkInterface
 from ._keeper import Keeper
 from ._readiness import Step, Watch
 from ._typing import Address, Buffer
-from ._udp_groups import Group
+from ._udp_groups import Group, Memberships
 from ._udp_queue import Packet
 
 
@@ -91,4 +92,25 @@ class Port(Protocol):
 
     def close(self) -> None:
         """Give everything back."""
+        ...
+
+
+class Opener(Protocol):
+    """What opens ports: ``open_port`` of the OS's, or a network of another kind."""
+
+    def __call__(
+        self,
+        local: ResolvedAddress | None,
+        port: int,
+        interface: NetworkInterface | None,
+        memberships: Memberships,
+        /,
+        *,
+        may_share: bool,
+    ) -> Port:
+        """Bind to a port; see ``open_port``.
+
+        Raises:
+            OSError: it cannot be had.
+        """
         ...

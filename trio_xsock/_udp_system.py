@@ -32,6 +32,7 @@ def open_port(
     port: int,
     interface: NetworkInterface | None,
     memberships: Memberships,
+    /,
     *,
     may_share: bool,
 ) -> SystemPort:

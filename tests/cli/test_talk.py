@@ -363,14 +363,23 @@ def test_streams_that_cannot_be_used(tmp_path: Path) -> None:
     assert lines[-1].startswith("xsock: cannot write to standard output: No space left on device")
 
 
-def test_no_standard_input_at_all() -> None:
-    """As after ``xsock connect ... <&-``."""
+def test_no_standard_streams_at_all() -> None:
+    """As after ``xsock connect ... <&- >&-``."""
     requests: list[bytes] = []
-    with raw_receiver(lambda sock: requests.append(read_to_the_end(sock))) as place:
-        with Raw("connect", place, stdin=None, preexec_fn=lambda: os.close(0)) as program:
-            code, output, lines = program.end()
-    assert (code, output, requests) == (0, b"", [b""])
-    assert lines[-1] == "xsock: closed: 0 bytes went out, 0 came in"
+
+    def answer(sock: socket.socket) -> None:
+        requests.append(read_to_the_end(sock))
+        sock.sendall(b"answer")
+
+    def close_both() -> None:
+        os.close(0)
+        os.close(1)
+
+    with raw_receiver(answer) as place:
+        with Raw("connect", place, stdin=None, stdout=None, preexec_fn=close_both) as program:
+            code, _, lines = program.end()
+    assert (code, requests) == (0, [b""])
+    assert lines[-1] == "xsock: closed: 0 bytes went out, 6 came in"
 
 
 def test_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:

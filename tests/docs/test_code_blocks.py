@@ -104,7 +104,7 @@ def test_blocks_run(page: Path) -> None:
 @pytest.mark.parametrize("page", MARKDOWN, ids=name_of)
 def test_blocks_are_known(page: Path) -> None:
     """No code escapes the test above by the way it is written."""
-    known = {"python", "text", "console", "toml", "xojo", "{toctree}", "{note}", "{figure}"}
+    known = {"python", "text", "console", "toml", "xojo", "{toctree}", "{note}", "{figure}", "{include}"}
     for block in blocks(page):
         kind, _, argument = block.info.partition(" ")
         if kind == "{literalinclude}":

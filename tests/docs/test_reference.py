@@ -24,7 +24,15 @@ FAMILY = {
         "SocketState",
         "SocketStatistics",
     ],
-    "messages": ["EasyTCPSocket", "Message", "encode_message", "MessageDecoder"],
+    "messages": [
+        "EasyTCPSocket",
+        "EasyUDPSocket",
+        "AutoDiscovery",
+        "Member",
+        "Message",
+        "encode_message",
+        "MessageDecoder",
+    ],
     "server": ["ServerSocket", "ServerStatistics", "activation_sockets"],
     "events": [
         "EventChannel",
@@ -37,6 +45,8 @@ FAMILY = {
         "SendComplete",
         "ErrorOccurred",
         "ReceivedMessage",
+        "MemberJoined",
+        "MemberLeft",
         "ConnectionsChanged",
     ],
     "errors": [
@@ -66,6 +76,7 @@ FAMILY = {
         "drop",
         "cut",
         "stall",
+        "DatagramNetwork",
         "RecordingHandler",
         "HandlerCall",
     ],

@@ -83,6 +83,25 @@ PRINTED = {
         "the server has ended well",
     ],
     "workers": ["generation 1 answers", "generation 2 answers", "refused or cut off: 0"],
+    "private_authority": [
+        r"hello ada@example\.org, this is TLSv1\.3",
+        "without a certificate: TLSV13_ALERT_CERTIFICATE_REQUIRED",
+        "a client that trusts the system's authorities only: CERTIFICATE_VERIFY_FAILED: .*",
+    ],
+    "start_tls": [
+        "250 on plaintext",
+        "220 go ahead",
+        r"250 on TLSv1\.3",
+        "refused: something was slipped in before the handshake",
+        "the attacker hears: b''",
+    ],
+    "certificate_renewal": [
+        "a client sees certificate-1",
+        "a client sees certificate-2",
+        r"log: the certificates in use before are used on: certificate_file '.*' is not .*",
+        "a client sees certificate-2",
+        "the first one: still here",
+    ],
     "callback": ["received ping", r"ended: 127\.0\.0\.1:\d+: we disconnected"],
 }
 

@@ -12,6 +12,7 @@ from ._report import Report
 from ._sockets import add_connection_options, make_socket
 from ._talk import Talker
 from ._text import endpoint
+from ._tls import add_tls, check_tls
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +22,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         type=_arguments.endpoint,
         help="where somebody listens; IPv6 as [::1]:7000",
     )
+    add_tls(parser, serves=False)
     add_connection_options(parser)
 
 
 async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
+    check_tls(options)
     talker = Talker(options, report)
 
     async def work() -> ExitCode:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import trio
 
-from trio_xsock import LostConnectionError, TCPSocket
+from trio_xsock import LostConnectionError, TCPSocket, TLSError
 
 from ._beside import both
 from ._stdio import PIECE, Input, Output
@@ -36,7 +36,7 @@ class Conversation:
         self._output = output
         self._shutdown = shutdown
         self._sending = trio.CancelScope()
-        self._loss: LostConnectionError | None = None
+        self._loss: LostConnectionError | TLSError | None = None
         self.received = 0
 
     @property
@@ -63,7 +63,7 @@ class Conversation:
                     await self._sock.send_all(data)
                 if self._shutdown:
                     await self._sock.send_eof()
-            except LostConnectionError as exc:
+            except (LostConnectionError, TLSError) as exc:
                 # What the peer said before may still be unread; that task will find the loss.
                 self._loss = exc
         await trio.lowlevel.checkpoint()

@@ -12,6 +12,7 @@ from ._errors import ExitCode
 from ._report import Report
 from ._sockets import add_connection_options, make_socket
 from ._talk import Talker
+from ._tls import add_tls, check_tls
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +28,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help="when a connection has ended wait for the next one, until Ctrl-C",
     )
     add_bind(parser)
+    add_tls(parser, serves=True)
     add_connection_options(parser)
 
 
 async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
+    check_tls(options)
     talker = Talker(options, report)
     server: ServerSocket[TCPSocket] = ServerSocket(
         options.port,

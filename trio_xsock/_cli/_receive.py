@@ -22,6 +22,7 @@ from ._interrupt import until_interrupted
 from ._progress import Bars, Meter
 from ._report import Report
 from ._text import endpoint, quote, speed
+from ._tls import add_tls, check_tls, make_tcp_socket
 from ._transfer import Header
 
 _MOST_SENDERS = 32
@@ -64,6 +65,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="refuse larger files; 5000, 64K, 200MiB, 1GB (default: what the disk has left)",
     )
+    add_tls(parser, serves=True)
     add_timeout(parser)
     add_json(parser)
 
@@ -165,6 +167,7 @@ class _Receiver:
     """One run of the command."""
 
     def __init__(self, options: argparse.Namespace, report: Report) -> None:
+        check_tls(options)
         self.report = report
         self.bars = Bars(report)
         self.folder = Folder(options.folder, options.if_exists)
@@ -176,6 +179,7 @@ class _Receiver:
             address=options.bind,
             minimum_sockets_available=1,
             maximum_sockets_connected=_MOST_SENDERS if options.keep_open else 1,
+            add_socket=lambda: make_tcp_socket(options),
         )
         self._running: list[_Transfer] = []
 

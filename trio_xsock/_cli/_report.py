@@ -26,8 +26,8 @@ class Report:
         self, *, as_json: bool = False, out: TextIO | None = None, err: TextIO | None = None
     ) -> None:
         self.as_json = as_json
-        self.out = sys.stdout if out is None else out
-        self.err = sys.stderr if err is None else err
+        self.out = out or sys.stdout or _nowhere()
+        self.err = err or sys.stderr or _nowhere()
         self.around: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
         """Entered around each line; the progress bar steps aside in it."""
         self.paint: Callable[[str, str], None] | None = None
@@ -56,6 +56,11 @@ class Report:
                 self.paint(sentence, style)
             else:
                 write_line(stream, sentence)
+
+
+def _nowhere() -> TextIO:
+    """In place of a stream that was closed before we began, as by ``>&-``."""
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def write_line(stream: TextIO, line: str) -> None:

@@ -7,7 +7,7 @@ import os
 
 import trio
 
-from trio_xsock import SocketError, TCPSocket
+from trio_xsock import SocketError
 
 from . import _arguments
 from ._command import Command, add_json, add_timeout
@@ -19,6 +19,7 @@ from ._outgoing import Outgoing
 from ._progress import Bars, Meter
 from ._report import Report
 from ._text import endpoint, quote, speed
+from ._tls import add_tls, check_tls, make_tcp_socket
 from ._transfer import NAME_LIMIT, Reply
 
 
@@ -31,6 +32,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help="where 'xsock receive' listens; IPv6 as [::1]:7000",
     )
     parser.add_argument("--name", help="what the receiver shall call it (default: its own name)")
+    add_tls(parser, serves=False)
     add_timeout(parser)
     add_json(parser)
 
@@ -52,6 +54,8 @@ class _Sender:
     """One run of the command."""
 
     def __init__(self, options: argparse.Namespace, report: Report) -> None:
+        check_tls(options)
+        self._options = options
         self._host: str = options.to.host
         self._port: int = options.to.port
         self._timeout: float = options.timeout
@@ -85,7 +89,7 @@ class _Sender:
 
     async def _transfer(self) -> Reply:
         with Bars(self._report) as bars:
-            async with TCPSocket(self._host, self._port) as sock:
+            async with make_tcp_socket(self._options, self._host, self._port) as sock:
                 with Patience(self._timeout, endpoint(self._host, self._port)):
                     await sock.connect()
                 self._meter = bars.meter(self._name, self._source.size)

@@ -12,6 +12,7 @@ from trio_xsock import TCPSocket
 
 from . import _arguments
 from ._command import add_json
+from ._tls import make_tcp_socket
 
 
 def add_connection_options(parser: argparse.ArgumentParser) -> None:
@@ -35,4 +36,4 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
 def make_socket(options: argparse.Namespace, host: str = "", port: int = 0) -> TCPSocket:
     """A socket as the options want it, not connected yet."""
     idle_timeout = options.timeout if options.timeout < math.inf else None
-    return TCPSocket(host, port, idle_timeout=idle_timeout)
+    return make_tcp_socket(options, host, port, idle_timeout=idle_timeout)

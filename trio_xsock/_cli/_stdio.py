@@ -136,6 +136,6 @@ def standard_output(report: Report) -> Output:
     """A new view of standard output, as the options and what it leads to want it."""
     if report.as_json:
         return JSONOutput(report)
-    if sys.stdout.isatty():
-        return TerminalOutput(sys.stdout.fileno(), sys.stdout.encoding)
-    return RawOutput(sys.stdout.fileno())
+    if report.out.isatty():
+        return TerminalOutput(report.out.fileno(), report.out.encoding)
+    return RawOutput(report.out.fileno())

@@ -2,7 +2,8 @@
 
 Connected sockets in one line, ``socket_pair`` and ``ssl_socket_pair`` over loopback, and
 ``memory_socket_pair`` without the OS; ``delay``, ``drop``, ``cut`` and ``stall``, which make a
-connection misbehave for the time of a block; and ``RecordingHandler``, which writes down what
+connection misbehave for the time of a block; ``DatagramNetwork``, by which datagram sockets reach
+each other without the OS, and which loses some; and ``RecordingHandler``, which writes down what
 happened.
 
 ======================  =====================================================================
@@ -12,7 +13,7 @@ happened.
 ``_weather``            what faults there are, and what they amount to together
 ``_faulty``             a transport that can be told to misbehave
 ``_seam``               where all this reaches into a socket
-``_pairs`` ``_faults``  what is public, and ``_recording``
+``_pairs`` ``_faults``  what is public, and ``_network``, ``_recording``
 ======================  =====================================================================
 """
 
@@ -20,6 +21,7 @@ from ._faults import cut as cut
 from ._faults import delay as delay
 from ._faults import drop as drop
 from ._faults import stall as stall
+from ._network import DatagramNetwork as DatagramNetwork
 from ._pairs import memory_socket_pair as memory_socket_pair
 from ._pairs import socket_pair as socket_pair
 from ._pairs import ssl_socket_pair as ssl_socket_pair

@@ -7,6 +7,8 @@ from typing import cast
 
 from trio_xsock._errors import InvalidStateError
 from trio_xsock._tcp import TCPSocket
+from trio_xsock._udp import UDPSocket
+from trio_xsock._udp_port import Opener
 
 from ._faulty import FaultyTransport, Inner
 
@@ -39,3 +41,17 @@ def replace_transport(sock: TCPSocket, transport: Inner | FaultyTransport) -> No
 def _as_socket(transport: object) -> stdlib_socket.socket:
     """Sockets are written for the standard library's; ours have what of it they use."""
     return cast("stdlib_socket.socket", transport)
+
+
+def use_ports_of(sock: UDPSocket, opener: Opener) -> None:
+    """Let a socket, closed, be bound to ports of another kind from now on.
+
+    Raises:
+        TypeError: not a ``UDPSocket``.
+        InvalidStateError: it is bound.
+    """
+    if not isinstance(sock, UDPSocket):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"sock must be a UDPSocket, not {type(sock).__name__}")
+    if sock.is_connected:
+        raise InvalidStateError(f"{sock!r}: it is bound already; close() it first")
+    sock._opener = opener  # pyright: ignore[reportPrivateUsage]

@@ -1,0 +1,271 @@
+"""A network of datagrams within the program: as bad as wanted, and the same each time.
+
+What a program over UDP has to bear, loss, doubles, another order, is what tests on a real
+machine never show. Here each datagram draws its fate from dice with a seed. Time is Trio's, so
+that delays cost nothing under a ``MockClock``.
+"""
+
+from __future__ import annotations
+
+import errno as errnos
+import functools
+import heapq
+import itertools
+import os
+import random
+import socket as stdlib_socket
+from typing import Any, Final, TypeVar
+
+import trio
+
+from trio_xsock._endpoint import ResolvedAddress, is_multicast, literal_address
+from trio_xsock._guard import protect_from_ki
+from trio_xsock._interface import NetworkInterface
+from trio_xsock._keeper import Keeper
+from trio_xsock._readiness import Step, Watch
+from trio_xsock._typing import Address, Buffer
+from trio_xsock._udp import UDPSocket
+from trio_xsock._udp_groups import Group, Memberships
+from trio_xsock._udp_port import Port, Route
+from trio_xsock._udp_queue import Packet
+
+from ._seam import use_ports_of
+from ._watch import NEVER, NOW, SelfWatch
+
+S = TypeVar("S", bound=UDPSocket)
+
+_FIRST_FREE: Final = 49152
+_MOST_AT_ONCE: Final = 64
+_LARGEST: Final = 65507
+_EVERYBODY: Final = "255.255.255.255"
+
+
+@protect_from_ki
+class DatagramNetwork:
+    """Hosts that send each other datagrams, without the OS.
+
+    ::
+
+        network = DatagramNetwork(seed=1, loss=0.1)
+        server = network.attach(UDPSocket(4711), "10.0.0.1")
+        client = network.attach(UDPSocket(), "10.0.0.2")
+
+    From there on the sockets are used as all others are. Unicasts, multicasts and broadcasts to
+    255.255.255.255 arrive; there are no interfaces, routers or names.
+
+    Args:
+        seed: of the dice; the same seed and the same sends give the same fates.
+        loss: how many of all datagrams are lost, 0 to 1.
+        duplication: how many arrive twice.
+        delay: seconds on the way.
+        reordering: how many are late, and so overtaken by what is sent after them.
+        lateness: by how many seconds these are late, at the most.
+
+    All but the seed are attributes, which may change at any time.
+
+    Attributes:
+        sent: datagrams so far, one for each receiver that they were meant for.
+        lost: those of them that never arrive.
+        doubled: those that arrive twice.
+        late: those that arrive late.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        loss: float = 0.0,
+        duplication: float = 0.0,
+        delay: float = 0.0,
+        reordering: float = 0.0,
+        lateness: float = 0.01,
+    ) -> None:
+        self.loss = loss
+        self.duplication = duplication
+        self.delay = delay
+        self.reordering = reordering
+        self.lateness = lateness
+        self.sent: int = 0
+        self.lost: int = 0
+        self.doubled: int = 0
+        self.late: int = 0
+        self._dice = random.Random(seed)
+        self._number = itertools.count()
+        self._ports: list[_Port] = []
+
+    def attach(self, sock: S, address: str) -> S:
+        """Let a socket live on one of the network's hosts, from its next ``bind`` on.
+
+        Args:
+            sock: a ``UDPSocket``, or one of a class made of it; closed.
+            address: the host's IP address; several sockets may be on one host.
+
+        Returns:
+            The socket.
+
+        Raises:
+            ValueError: ``address`` is no IP address.
+            InvalidStateError: the socket is bound.
+            TypeError: not a ``UDPSocket``.
+        """
+        literal = literal_address(address, 0)
+        if literal is None:
+            raise ValueError(f"address must be an IP address, not {address!a}")
+        use_ports_of(sock, functools.partial(self._open, literal.address[0]))
+        return sock
+
+    def _open(
+        self,
+        host: str,
+        local: ResolvedAddress | None,
+        number: int,
+        interface: NetworkInterface | None,
+        memberships: Memberships,
+        /,
+        *,
+        may_share: bool,
+    ) -> Port:
+        if local is not None and local.address[0] not in (host, "0.0.0.0", "::"):
+            raise OSError(errnos.EADDRNOTAVAIL, os.strerror(errnos.EADDRNOTAVAIL))
+        others = [port for port in self._ports if port.host == host]
+        if not number:
+            taken = {port.number for port in others}
+            number = next(free for free in itertools.count(_FIRST_FREE) if free not in taken)
+        port = _Port(self, host, number, memberships, may_share)
+        if not all(port.may_be_beside(other) for other in others):
+            raise OSError(errnos.EADDRINUSE, os.strerror(errnos.EADDRINUSE))
+        self._ports.append(port)
+        return port
+
+    def _close(self, port: _Port) -> None:
+        self._ports.remove(port)
+
+    def _send(self, sender: _Port, target: ResolvedAddress, data: Buffer, _: Address) -> int:
+        payload = bytes(data)
+        if len(payload) > _LARGEST:
+            raise OSError(errnos.EMSGSIZE, os.strerror(errnos.EMSGSIZE))
+        for port in self._receivers(sender, target):
+            self._carry(payload, (sender.host, sender.number), port)
+        return len(payload)
+
+    def _receivers(self, sender: _Port, target: ResolvedAddress) -> list[_Port]:
+        host, number = target.address[:2]
+        there = [port for port in self._ports if port.number == number]
+        if is_multicast(target):
+            return [port for port in there if port.hears(host, sender)]
+        if host == _EVERYBODY:
+            return there
+        return [port for port in there if port.host == host][-1:]  # who shares it and came last
+
+    def _carry(self, data: bytes, source: Address, port: _Port) -> None:
+        """Roll the dice for one datagram; always the same number of them, whatever they say."""
+        loss, duplication, lateness = (self._dice.random() for _ in range(3))
+        self.sent += 1
+        if loss < self.loss:
+            self.lost += 1
+            return
+        due = trio.current_time() + self.delay
+        if lateness < self.reordering:
+            self.late += 1
+            due += self.lateness * (1 - lateness / self.reordering)
+        copies = 2 if duplication < self.duplication else 1
+        self.doubled += copies - 1
+        for _ in range(copies):
+            port.take(due, next(self._number), (data, source))
+
+
+@protect_from_ki
+class _Port:
+    """A port of one of the hosts; see ``Port`` for its methods."""
+
+    def __init__(
+        self,
+        network: DatagramNetwork,
+        host: str,
+        number: int,
+        memberships: Memberships,
+        may_share: bool,
+    ) -> None:
+        self.host = host
+        self.number = number
+        self._network = network
+        self._memberships = memberships
+        self._may_share = may_share
+        self._hops = 0
+        self._hears_itself = False
+        self._arriving: list[tuple[float, int, Packet]] = []
+        self._watch: SelfWatch | None = None
+
+    @property
+    def family(self) -> int:
+        return int(stdlib_socket.AF_UNSPEC)
+
+    def fileno(self) -> int:
+        return -1
+
+    def getsockname(self) -> Address:
+        return self.host, self.number
+
+    def watch(self, keeper: Keeper, read_step: Step, write_step: Step) -> Watch:
+        self._watch = SelfWatch(keeper, self, read_step, write_step)
+        return self._watch
+
+    def readable_at(self) -> float:
+        """See ``Readiness``."""
+        return self._arriving[0][0] if self._arriving else NEVER
+
+    def writable_at(self) -> float:
+        """See ``Readiness``."""
+        return NOW
+
+    def may_be_beside(self, other: _Port) -> bool:
+        """Whether both may be on one host."""
+        shared = self._may_share and other._may_share and len(other._memberships) > 0
+        return shared or self.number != other.number
+
+    def hears(self, group: str, sender: _Port) -> bool:
+        """Whether what ``sender`` sends to a group arrives here."""
+        if sender is self and not self._hears_itself:
+            return False
+        if sender.host != self.host and not sender._hops:
+            return False
+        return any(each.address == group for each in self._memberships.joined())
+
+    def take(self, due: float, number: int, packet: Packet) -> None:
+        """A datagram is on its way."""
+        heapq.heappush(self._arriving, (due, number, packet))
+        assert self._watch is not None
+        self._watch.update()
+
+    def receive(self) -> list[Packet]:
+        packets: list[Packet] = []
+        now = trio.current_time()
+        while self.readable_at() <= now and len(packets) < _MOST_AT_ONCE:
+            packets.append(heapq.heappop(self._arriving)[2])
+        return packets
+
+    def route(self, address: ResolvedAddress) -> Route:
+        send: Any = functools.partial(self._network._send, self, address)
+        return Route(send, address.address)
+
+    def join(self, group: Group) -> Port | None:
+        return None
+
+    def leave(self, group: Group) -> None:
+        """The memberships tell."""
+
+    def set_hops(self, hops: int, unicast: bool) -> None:
+        self._hops = hops
+
+    def set_send_to_self(self, wanted: bool) -> None:
+        self._hears_itself = wanted
+
+    def dropped(self) -> int:
+        return 0
+
+    def refresh(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._network._close(self)
+        self._arriving.clear()
