@@ -1,7 +1,7 @@
 """Measure, and put what was measured where it is shown: the documentation and the README.
 
-Run it in a clone, on a machine that does nothing else: ``.venv/bin/python docs/make_benchmarks.py``.
-It takes some ten minutes. What is given as arguments goes to the benchmarks.
+``.venv/bin/python docs/make_benchmarks.py``, in a clone, on a machine that does nothing else, takes
+some eight minutes. What is given as arguments goes to the benchmarks.
 """
 
 from __future__ import annotations

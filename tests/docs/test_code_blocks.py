@@ -104,7 +104,8 @@ def test_blocks_run(page: Path) -> None:
 @pytest.mark.parametrize("page", MARKDOWN, ids=name_of)
 def test_blocks_are_known(page: Path) -> None:
     """No code escapes the test above by the way it is written."""
-    known = {"python", "text", "console", "toml", "xojo", "{toctree}", "{note}", "{figure}"}
+    directives = {"{toctree}", "{note}", "{figure}", "{include}"}
+    known = {"python", "text", "console", "toml", "xojo", *directives}
     for block in blocks(page):
         kind, _, argument = block.info.partition(" ")
         if kind == "{literalinclude}":
