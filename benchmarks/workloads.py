@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from . import tls, udp
+from . import messages, tls, udp
 from .control import Params
 from .workload import Measure, Size, Workload
 
@@ -192,6 +192,7 @@ WORKLOADS: Sequence[Workload] = (
     ),
     *tls.WORKLOADS,
     *udp.WORKLOADS,
+    *messages.WORKLOADS,
 )
 
 

@@ -57,7 +57,7 @@ async def main(folder: Path) -> None:
             async with SSLSocket("localhost", port) as stranger:
                 await stranger.connect()
         except TLSError as error:
-            print("a client that trusts the system's authorities only:", error.reason)
+            print("a client that knows public authorities only:", error.reason)
 
         nursery.cancel_scope.cancel()
 

@@ -32,19 +32,18 @@ GRACE = 10.0
 
 
 async def work(descriptor: int, name: str) -> None:
-    """Serve on an inherited socket until SIGTERM, and finish what was begun."""
+    """Serve on an inherited socket until stdin ends, and finish what was begun."""
 
     async def answer(sock: TCPSocket) -> None:
         async for _ in sock.lines():
             await sock.send_all(f"{name}\n".encode())
 
     listener = socket.socket(fileno=descriptor)
-    with trio.open_signal_receiver(signal.SIGTERM) as signals:
-        async with ServerSocket.from_socket(listener) as server, trio.open_nursery() as nursery:
-            await nursery.start(server.serve, answer)
-            os.write(sys.stdout.fileno(), b"ready")
-            await anext(signals)
-            await server.aclose(GRACE)
+    async with ServerSocket.from_socket(listener) as server, trio.open_nursery() as nursery:
+        await nursery.start(server.serve, answer)
+        os.write(sys.stdout.fileno(), b"ready")
+        await trio.lowlevel.wait_readable(sys.stdin)  # it ends if the supervisor dies, too
+        await server.aclose(GRACE)
 
 
 # The supervisor
@@ -84,7 +83,7 @@ class Supervisor:
         """Start a worker; returns when it serves."""
         command = [sys.executable, __file__, "--worker", str(sock.fileno()), "--name", name]
         worker = await trio.lowlevel.open_process(
-            command, pass_fds=[sock.fileno()], stdout=subprocess.PIPE
+            command, pass_fds=[sock.fileno()], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert worker.stdout is not None
         async with worker.stdout:
@@ -94,7 +93,8 @@ class Supervisor:
     async def end(self, workers: list[trio.Process]) -> None:
         """Let workers finish."""
         for worker in workers:
-            worker.terminate()
+            assert worker.stdin is not None
+            await worker.stdin.aclose()
         for worker in workers:
             await worker.wait()
 

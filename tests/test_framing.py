@@ -205,11 +205,11 @@ def test_a_storm_comes_in_portions_and_in_linear_time() -> None:
     decoder.feed(storm)
     assert len(decoder.decode()) == 64
     assert decoder.pending
-    began, longest, count = time.perf_counter(), 0.0, 64
+    began, longest, count = time.process_time(), 0.0, 64
     while decoder.pending:
-        before = time.perf_counter()
+        before = time.process_time()
         count += len(decoder.decode())
-        longest = max(longest, time.perf_counter() - before)
+        longest = max(longest, time.process_time() - before)
     assert count == 200_000
     large = encode_message(2, bytes(100_000))
     for start in range(len(large)):
@@ -217,7 +217,7 @@ def test_a_storm_comes_in_portions_and_in_linear_time() -> None:
         if messages := decoder.decode():
             assert start == len(large) - 1
             assert messages == [(2, bytes(100_000))]
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert longest < 0.5
 
 

@@ -110,7 +110,7 @@ class _Handshake:
     def close(self) -> None:
         self._watch.close()
 
-    async def run(  # noqa: ASYNC910 - all this is about a call that has checkpoints of its own
+    async def run(  # noqa: ASYNC910 - what calls it has checkpoints of its own
         self, setup: TLSSetup, endpoint: str
     ) -> None:
         transport = self._transport
@@ -129,19 +129,23 @@ class _Handshake:
             await self._refuse()
             text = f"{endpoint}: the peer's certificate is in the certificate_rejection_file"
             raise TLSError(text, reason="CERTIFICATE_REJECTED")
-        if setup.server_side and transport.engine.version == "TLSv1.3":
-            return  # the tickets go with what is sent first: a client that closes without having
-            # read them would reset the connection, and destroy what it had sent
+        self._send_last_flight(setup)
+
+    def _send_last_flight(self, setup: TLSSetup) -> None:
+        if setup.server_side and self._transport.engine.version == "TLSv1.3":
+            # What there is are tickets; they go with what is sent first. A client that closed
+            # without having read them would reset the connection, and destroy what it had sent.
+            return
         try:
-            transport.flush()  # what the OS does not take now need not hold up anybody
+            self._transport.flush()  # what the OS does not take now need not hold up anybody
         except OSError:  # the first read will tell
             pass
 
-    async def _flush(self) -> None:
+    async def _flush(self) -> None:  # noqa: ASYNC910 - see run
         while not self._transport.flush():
             await self._ready(self._watch.writing)
 
-    async def _take_in(self) -> None:
+    async def _take_in(self) -> None:  # noqa: ASYNC910 - see run
         engine = self._transport.engine
         while True:
             try:
@@ -153,9 +157,9 @@ class _Handshake:
                 engine.feed(data)
             else:
                 engine.feed_end()
-            return
+            return  # noqa: ASYNC910
 
-    async def _refuse(self) -> None:
+    async def _refuse(self) -> None:  # noqa: ASYNC910 - see run
         """Let the peer have the alert.
 
         To close with unread input would make the OS send a reset, which destroys what was
@@ -175,12 +179,12 @@ class _Handshake:
             except OSError:
                 pass
 
-    async def _discard(self) -> None:
+    async def _discard(self) -> None:  # noqa: ASYNC910 - see run
         """Drop input until its end."""
         while True:
             try:
                 if not self._transport.inner.recv(_READ):
-                    return
+                    return  # noqa: ASYNC910
             except (BlockingIOError, InterruptedError):
                 await self._ready(self._watch.reading)
 

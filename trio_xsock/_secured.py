@@ -8,7 +8,7 @@ nothing is queued: our direction ends only when the OS has that, too. And it tak
 from __future__ import annotations
 
 import socket as stdlib_socket
-from typing import Any
+from typing import Any, cast
 
 from ._guard import Parking, protect_from_ki
 from ._listening import ListeningCalls
@@ -84,7 +84,7 @@ class Secured(ListeningCalls):
 
     def _has_input(self) -> bool:
         secured = self._secured
-        transport: object = self._transport
+        transport = cast("object", self._transport)
         return (
             secured is not None
             and self._reading

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from ._connection_types import SSLConnectionTypes
 from ._options import check_bool
@@ -72,8 +72,7 @@ def check_path(name: str, path: Any) -> str | None:
         return None
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"{name} must be a path or None, not {type(path).__name__}")
-    text: Any = os.fspath(path)
-    return os.fsdecode(text)
+    return os.fsdecode(cast("Path", path))
 
 
 def check_password(password: Any) -> str:
@@ -87,7 +86,7 @@ def check_protocols(protocols: Any) -> tuple[str, ...]:
     """Names of protocols, for ALPN (RFC 7301, 3.1): of 1 to 255 bytes."""
     if isinstance(protocols, str | bytes) or not isinstance(protocols, Sequence):
         raise TypeError(f"alpn_protocols must be a sequence of str, not {protocols!r}")
-    names: tuple[Any, ...] = tuple(protocols)
+    names = tuple(cast("Sequence[Any]", protocols))
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"alpn_protocols must be a sequence of str, not of {name!r}")

@@ -97,13 +97,13 @@ class UDPReceiving(UDPBinding):
         """
         return self
 
-    async def __anext__(self) -> Datagram:  # noqa: ASYNC910 - see __aiter__
+    async def __anext__(self) -> Datagram:
         if self._handed_out < _BETWEEN_CHECKPOINTS and self._arrivals.packets:
             self._check_bound()
             datagram = self.read()
             assert datagram is not None
             self._handed_out += 1
-            return datagram
+            return datagram  # noqa: ASYNC910 - see __aiter__
         self._handed_out = 0
         return await self.receive()
 

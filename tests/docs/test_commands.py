@@ -22,9 +22,9 @@ def commands(page: Path) -> Iterator[list[str]]:
     for block in blocks(page):
         if block.info == "console":
             for part in re.split(r"\n| [|&>]+ ", block.text):
-                program, *arguments = shlex.split(part.removeprefix("$ "), comments=True) or [""]
-                if Path(program).name == "xsock":
-                    yield arguments
+                program, _, arguments = part.removeprefix("$ ").partition(" ")
+                if Path(program).name == "xsock" and arguments:
+                    yield shlex.split(arguments, comments=True)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -86,7 +86,7 @@ PRINTED = {
     "private_authority": [
         r"hello ada@example\.org, this is TLSv1\.3",
         "without a certificate: TLSV13_ALERT_CERTIFICATE_REQUIRED",
-        "a client that trusts the system's authorities only: CERTIFICATE_VERIFY_FAILED: .*",
+        "a client that knows public authorities only: CERTIFICATE_VERIFY_FAILED: .*",
     ],
     "start_tls": [
         "250 on plaintext",
@@ -101,6 +101,15 @@ PRINTED = {
         r"log: the certificates in use before are used on: certificate_file '.*' is not .*",
         "a client sees certificate-2",
         "the first one: still here",
+    ],
+    "time_service": ["one machine, one time: True", "nobody there: None"],
+    "multicast_chat": [
+        "ben hears ada: hello everybody",
+        "ada hears ben: hello ada",
+    ],
+    "beacon": [
+        r"'printer' is at 127\.0\.0\.1:631",
+        r"'printer' is no more at 127\.0\.0\.1:631",
     ],
     "callback": ["received ping", r"ended: 127\.0\.0\.1:\d+: we disconnected"],
 }

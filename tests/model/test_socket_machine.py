@@ -590,12 +590,14 @@ def profile(examples: int, steps: int) -> settings:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)  # eight seconds, but for machines that are slow and busy as well
 def test_in_memory() -> None:
     """Deterministic, with a clock that jumps."""
     run_state_machine_as_test(MemoryMachine, settings=profile(60, 40))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("mode", ["hub", "portable"])
 def test_over_loopback(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the kernel, in both readiness modes."""

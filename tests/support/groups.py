@@ -9,14 +9,13 @@ from typing import Any
 
 from trio_xsock import AutoDiscovery, EasyUDPSocket, NetworkInterface
 
+from . import programs
 from .peers import LOOPBACK
 
 
 def free_port() -> int:
     """A UDP port that nobody has."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("", 0))
-        return int(sock.getsockname()[1])
+    return programs.free_port(socket.SOCK_DGRAM)
 
 
 def raw_sender() -> socket.socket:

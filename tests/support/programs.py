@@ -62,16 +62,16 @@ def running(
             process.wait()
 
 
-def free_port() -> int:
-    """A port that nobody listens on, for a program that has to be told one.
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port that nobody has, for a program that has to be told one.
 
     It is below those that systems give out by themselves, so that nobody gets it by chance
     before the program does; and it is not drawn from the generator that tests seed alike.
     """
     while True:
         port = _RANDOM.randrange(20_000, 32_000)
-        with socket.socket() as sock, contextlib.suppress(OSError):
-            sock.bind(("127.0.0.1", port))
+        with socket.socket(type=kind) as sock, contextlib.suppress(OSError):
+            sock.bind(("", port))
             return port
 
 

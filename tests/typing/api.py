@@ -15,6 +15,7 @@ from trio_xsock import (
     ConnectError,
     ConnectionsChanged,
     DataAvailable,
+    Datagram,
     DelimiterNotFoundError,
     ErrorCode,
     ErrorOccurred,
@@ -43,6 +44,7 @@ from trio_xsock import (
     SocketStatistics,
     TCPSocket,
     TLSError,
+    UDPSocket,
     activation_sockets,
 )
 
@@ -230,3 +232,30 @@ async def a_socket_in_a_nursery() -> None:
         sock: TCPSocket = await nursery.start(TCPSocket("example.org", 7).run)
         await sock.connect()
         sock.start_soon(trio.sleep, 1)
+
+
+async def datagrams() -> None:
+    """A datagram socket is a channel of datagrams."""
+    async with UDPSocket(4711, address="", receive_packet_limit=64) as sock:
+        assert_type(sock, UDPSocket)
+        await sock.bind()
+        await sock.bind(0)
+        await sock.connect()
+        channel: trio.abc.Channel[Datagram] = sock
+        assert_type(await channel.receive(), Datagram)
+        await sock.send(Datagram("localhost", 4711, b"data"))
+        sock.write(Datagram(address="192.0.2.1", port=4711, data=b"data"))
+        sock.write_to("192.0.2.1", bytearray(b"data"))
+        sock.write_to("192.0.2.1", b"data", port=4711)
+        assert_type(sock.read(), Datagram | None)
+        assert_type(sock.packets_available, int)
+        assert_type(sock.packets_left_to_send, int)
+        assert_type(sock.join_multicast_group("239.1.2.3"), bool)
+        sock.leave_multicast_group("239.1.2.3")
+        sock.router_hops = 1
+        sock.send_to_self = True
+        assert_type(sock.broadcast_address, str)
+        assert_type(sock.statistics().packets_dropped, int)
+        async for datagram in sock:
+            assert_type(datagram.data, bytes)
+            assert_type(datagram.port, int)
