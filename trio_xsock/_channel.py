@@ -73,9 +73,11 @@ class Source:
             return
         if channel._waiting:  # then nothing is queued anywhere
             channel._waiting.popleft().unpark(self.queue.pass_on(event))
+            if not self.queue:
+                return
         else:
             self.queue.post(event)
-        if self.queue and not self.ready:
+        if not self.ready:
             self.ready = True
             channel._turn.append(self)
 
