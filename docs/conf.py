@@ -50,8 +50,8 @@ nitpick_ignore_regex = [
         r"(collections|contextlib|dataclasses|enum|errno|ipaddress|os|pathlib|socket|ssl|types)(\..+)?",
     ),
     (r"py:.*", r"(typing|typing_extensions)\..+"),
-    (r"py:.*", r"(trio_xsock\.(_\w+\.)?)?[A-Z]s?(_co|_contra)?"),  # type variables
-    (r"py:exc", r"(\w+ and )?other \w+"),  # in "Raises:"
+    (r"py:.*", r"(trio_xsock\.(testing\.)?(_\w+\.)?)?[A-Z]s?(_co|_contra)?"),  # type variables
+    (r"py:exc", r"(\w+ and )?other \w+|\w+ and others"),  # in "Raises:"
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from collections.abc import Iterator
@@ -9,10 +10,9 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from tests.support import until
-from tests.support.tls import credentials, tls_linked
-from trio_xsock import LostConnectionError, TLSError, _tls_transport
-from trio_xsock._handshake import TLSSetup, shake_hands, wrap
+from tests.support import RawPeer, raw_pair, until
+from tests.support.tls import TLSPeer, credentials, tls_linked
+from trio_xsock import SSLSocket, TLSError, _tls_transport
 from trio_xsock._tls import TLSEngine
 from trio_xsock._tls_transport import TLSTransport
 
@@ -114,7 +114,7 @@ def test_sending_to_the_dead(ends: Ends) -> None:
     transport, _, peer = ends
     transport.send(bytes(65536))
     peer.close()
-    with pytest.raises(OSError, match="Broken pipe|reset"):
+    with pytest.raises(OSError, match=r"Broken pipe|reset"):
         transport.flush()
     assert not transport.unsent
 
@@ -132,18 +132,39 @@ async def test_alerts_count_as_what_is_not_in_order() -> None:
 # The handshake, where the OS takes little
 
 
-class SlowSocket:
-    """A socket that takes ten bytes, and then none until it is asked again."""
+async def test_a_first_flight_that_has_to_wait() -> None:
+    """The OS is full of plaintext that was sent before."""
+    ours, peer = raw_pair(small=True)
+    with ours, peer:
+        stuffed = RawPeer(ours).stuff()
+        async with SSLSocket.from_socket(ours, ssl_enabled=False, verify=False) as sock:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(sock.start_tls)
+                await until(lambda: sock.ssl_connecting)
+                await peer.recv_exactly(stuffed)
+                await TLSPeer(peer, credentials().server_context()).handshake()
+            assert sock.ssl_connected
 
-    def __init__(self, inner: socket.socket) -> None:
-        self.inner = inner
-        self.refuses = False
 
-    def send(self, data: bytes, flags: int = 0) -> int:
-        self.refuses = not self.refuses
-        if self.refuses:
-            raise BlockingIOError
-        return self.inner.send(bytes(data)[:10], flags)
+async def test_a_last_flight_that_meets_a_dead_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handshake is done; that there is nobody any more the first read tells."""
+    flush, flights = TLSTransport.flush, []
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.inner, name)
+    def failing(transport: TLSTransport) -> bool:
+        flights.append(1)
+        if len(flights) == 2:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        return flush(transport)
+
+    ours, peer = raw_pair()
+    monkeypatch.setattr(TLSTransport, "flush", failing)
+    with ours, peer:
+        async with (
+            SSLSocket.from_socket(ours, verify=False) as sock,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(TLSPeer(peer, credentials().server_context()).handshake)
+            await until(lambda: sock.is_connected)
+            nursery.cancel_scope.cancel()
+            peer.reset()
+            await until(lambda: sock.last_error)

@@ -139,6 +139,18 @@ async def test_what_the_os_refuses_is_raised(
         assert sock.is_connected
 
 
+async def test_a_flood_never_blocks() -> None:
+    """Whether or not anybody reads it: the OS takes all, and drops what finds no room there."""
+    with RawUDP() as peer:
+        async with bound() as sock:
+            datagram = Datagram(LOOPBACK, peer.port, bytes(100))
+            for _ in range(10_000):
+                sock.write(datagram)
+            assert sock.packets_left_to_send == 0
+            assert sock.statistics().packets_out == 10_000
+            assert sock.statistics().bytes_out == 1_000_000
+
+
 async def test_what_finds_no_room_waits_its_turn() -> None:
     """In order, and one ``SendComplete`` tells when all has gone."""
     recorder = EventRecorder()

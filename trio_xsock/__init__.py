@@ -4,13 +4,15 @@ A map of the package, bottom to top; a module imports only from rows above its o
 
 ======================  =====================================================================
 values                  ``_errors`` ``_events`` ``_typing`` ``_statistics`` ``_server_statistics``
-                        ``_datagram`` ``_connection_types``
+                        ``_datagram`` ``_connection_types`` ``_message`` ``_member``
 machines without I/O    ``_state`` ``_buffer`` ``_ledger`` ``_coalesce`` ``_endpoint`` ``_tls``
                         ``_dead_peers`` ``_proxy_protocol`` ``_udp_queue``
-                        ``_udp_filter`` ``_udp_groups``
+                        ``_udp_filter`` ``_udp_groups`` ``_framing`` ``_packets``
+                        ``_message_buffer`` ``_message_ledger`` ``_membership``
 guards and checks       ``_guard`` ``_options`` ``_groups`` ``_kernel`` ``_tcp_info``
                         ``_udp_options`` ``_tls_options``
-Trio plumbing           ``_keeper`` ``_channel`` ``_block`` ``_epoll`` ``_hub`` ``_readiness``
+Trio plumbing           ``_keeper`` ``_channel`` ``_block`` ``_epoll`` ``_handlers`` ``_hub``
+                        ``_readiness`` ``_message_hub`` ``_member_events``
 network plumbing        ``_interface`` ``_resolve`` ``_file_source`` ``_dial`` ``_listen``
                         ``_acceptor`` ``_proxies`` ``_activation`` ``_udp_port``
                         ``_udp_system``
@@ -18,11 +20,14 @@ TLS                     ``_tls_context`` ``_rejection`` ``_tls_transport`` ``_ha
 the base                ``_scoped`` ``_core``
 a connection, by parts  ``_link`` ``_intake`` ``_outlet`` ``_ending`` ``_connection``
                         ``_watchdogs`` ``_listening``
-its calls               ``_reading`` ``_lines`` ``_receiving`` ``_sending`` ``_file_sending``
+its calls               ``_limits`` ``_queueing``
+of bytes                ``_reading`` ``_lines`` ``_receiving`` ``_sending`` ``_file_sending``
+of messages             ``_easy_receiving`` ``_easy_sending``
 encrypted, by parts     ``_secured`` ``_securing`` ``_start_tls`` ``_ssl_options``
 datagrams, by parts     ``_udp_base`` ``_udp_binding`` ``_udp_receiving`` ``_udp_routing``
                         ``_udp_sending``
-sockets                 ``_tcp`` ``_udp`` ``_ssl``
+sockets                 ``_tcp`` ``_udp`` ``_ssl`` ``_easy_tcp``
+messages in groups      ``_group_receiving`` ``_easy_udp`` ``_discovery``
 a server, by parts      ``_pool`` ``_roster`` ``_reception`` ``_supervision``
                         ``_server_listening`` ``_server``
 outside                 ``testing`` ``_cli``
@@ -68,7 +73,7 @@ from ._events import SendComplete as SendComplete
 from ._events import SendProgress as SendProgress
 from ._framing import MessageDecoder as MessageDecoder
 from ._framing import encode_message as encode_message
-from ._hub import SocketHandler as SocketHandler
+from ._handlers import SocketHandler as SocketHandler
 from ._interface import NetworkInterface as NetworkInterface
 from ._interface import network_interface as network_interface
 from ._interface import network_interfaces as network_interfaces

@@ -10,7 +10,7 @@ import math
 import socket as stdlib_socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Self, cast
 
 import trio
 
@@ -28,8 +28,7 @@ from ._options import check_count, check_seconds
 from ._queueing import QueueCalls
 from ._state import CONNECTED, SocketState
 
-T = TypeVar("T")
-
+_BETWEEN_CHECKPOINTS: Final = 64
 _UNTIL_PEER: Final = (SocketState.CONNECTING, SocketState.LISTENING)
 
 
@@ -37,7 +36,15 @@ _UNTIL_PEER: Final = (SocketState.CONNECTING, SocketState.LISTENING)
 class MessageIntake(QueueCalls):
     """What an ``EasyTCPSocket`` can do to get messages."""
 
-    __slots__ = ("_awaiting_peer", "_cut", "_inbox", "_message_hub", "_readers", "_waiters")
+    __slots__ = (
+        "_awaiting_peer",
+        "_cut",
+        "_handed_out",
+        "_inbox",
+        "_message_hub",
+        "_readers",
+        "_waiters",
+    )
 
     def _init_messages(self, max_message_size: int) -> None:
         self._inbox = MessageBuffer(check_count("max_message_size", max_message_size))
@@ -45,6 +52,7 @@ class MessageIntake(QueueCalls):
         self._buffer = cast("ReceiveBuffer", self._inbox)
         self._awaiting_peer: list[Parking[None]] = []
         self._waiters: list[tuple[int, Parking[bytes]]] = []
+        self._handed_out = 0  # messages, since the last checkpoint of an iteration
         # Each with those who waited for events before it.
         self._readers: deque[tuple[Parking[Message], list[Parking[Any]]]] = deque()
 
@@ -122,6 +130,26 @@ class MessageIntake(QueueCalls):
         reader = parking, self._message_hub.waiting()
         self._readers.append(reader)
         return cast("Message", await parking.park(lambda: self._readers.remove(reader)))
+
+    def __aiter__(self) -> Self:
+        """Iterate over messages until the peer closes.
+
+        Messages that have arrived are handed out without a checkpoint each; there is one for
+        every 64, and whenever the iterator has to wait.
+        """
+        return self
+
+    async def __anext__(self) -> Message:
+        if self._handed_out < _BETWEEN_CHECKPOINTS and not self._closed_by_us:
+            message = self._take(self._inbox.take)
+            if message is not None:
+                self._handed_out += 1
+                return message  # noqa: ASYNC910 - see __aiter__
+        self._handed_out = 0
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
 
     async def wait_for_message(self, command: int, timeout: float | None = None) -> bytes | None:  # noqa: ASYNC109 - Xojo's signature
         """Wait for a message with this command, whatever else comes. Xojo: ``WaitForMessage``.
@@ -301,31 +329,54 @@ class MessageIntake(QueueCalls):
         if not self._inbox.pending:  # the end of the stream must not overtake what came before
             super()._resume_reading()
 
+    def _on_readable(self) -> None:
+        super()._on_readable()
+        if self._ledger.left and not self._blocked:  # what handlers sent that were called at once
+            self._pump()
+
     def _serve_input(self) -> None:
         """Bytes were put into the buffer: decode some, the rest when others had their turn."""
         if self._may_decode():
-            self._decode_some()
+            self._decode_some(at_once=self._pumping)
         if self._inbox.pending and self._transport is not None:
             self._read_pauses += self._inbox.is_full(self._receive_buffer_limit)
             self._stop_reading()
             self._read_size = SMALLEST_READ
             self._wake_keeper()
 
-    def _decode_some(self) -> None:
+    def _decode_some(self, *, at_once: bool) -> None:
+        """Decode the next messages and hand them over.
+
+        Args:
+            at_once: no handler is running, so one may be called without detours.
+        """
         try:
             messages = self._inbox.decode()
         except FramingError as error:
             self._lose(self._refused(error))
             return
-        for message in messages:
-            self._deliver(message)
+        if not at_once or self._waiters or self._hub.calls or self._message_hub.on_message is None:
+            for message in messages:
+                self._deliver(message)
+        else:
+            self._call_at_once(messages)
         self._resume_reading()
+
+    def _call_at_once(self, messages: list[Message]) -> None:
+        """Where a handler alone listens it is called for each; queueing costs as much again."""
+        hub = self._message_hub
+        for message in messages:
+            if hub.on_message is None or self._closed_by_us:
+                return  # by the handler, or its failure: nothing more
+            hub.posted += 1
+            hub.called += 1
+            self._call_handler(hub.on_message, self, *message)
 
     def _work(self) -> float:
         if self._may_decode() and not self._hub.calls:
             self._pumping = True
             try:
-                self._decode_some()
+                self._decode_some(at_once=True)
             finally:
                 self._pumping = False
             if self._may_decode():
@@ -387,7 +438,7 @@ class MessageIntake(QueueCalls):
         """Take a message from the queue; some more may have to be decoded for that."""
         message = take()
         while message is None and self._may_decode():
-            self._decode_some()
+            self._decode_some(at_once=False)
             message = take()
         if message is not None:
             if not self._inbox.messages:

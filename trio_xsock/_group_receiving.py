@@ -200,7 +200,7 @@ class GroupReceiving(UDPSocket):
         """
         raise self._no_datagrams("read()", "events, or wait_for_message(),")
 
-    def write(self, *_: object) -> NoReturn:
+    def write(self, datagram: object = None) -> NoReturn:
         """Refused; see ``read``."""
         raise self._no_datagrams("write()", "send_message_to_group()")
 
@@ -208,7 +208,7 @@ class GroupReceiving(UDPSocket):
         """Refused; see ``read``."""
         raise self._no_datagrams("write_to()", "send_message_to_individual()")
 
-    async def send(self, *_: object) -> NoReturn:
+    async def send(self, value: object = None) -> NoReturn:
         """Refused; see ``read``."""
         raise self._no_datagrams("send()", "send_message_to_individual()")  # noqa: ASYNC910
 

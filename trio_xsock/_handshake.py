@@ -106,6 +106,7 @@ class _Handshake:
         self._transport = transport
         self._parking: Parking[None] = Parking()
         self._watch = transport.make_watch(keeper, self._on_ready, self._on_ready)
+        self._want: Callable[[bool], None] = self._watch.reading
 
     def close(self) -> None:
         self._watch.close()
@@ -116,6 +117,8 @@ class _Handshake:
         transport = self._transport
         error: TLSError | None = None
         try:
+            if setup.server_side:
+                await self._take_in()  # there is nothing to say before the client has spoken
             while not transport.engine.handshake():
                 await self._flush()
                 await self._take_in()
@@ -135,6 +138,7 @@ class _Handshake:
         if setup.server_side and self._transport.engine.version == "TLSv1.3":
             # What there is are tickets; they go with what is sent first. A client that closed
             # without having read them would reset the connection, and destroy what it had sent.
+            self._transport.defer()
             return
         try:
             self._transport.flush()  # what the OS does not take now need not hold up anybody
@@ -190,6 +194,7 @@ class _Handshake:
 
     async def _ready(self, want: Callable[[bool], None]) -> None:
         self._parking = Parking()
+        self._want = want
         want(True)
         try:
             await self._parking.park()
@@ -197,4 +202,6 @@ class _Handshake:
             want(False)
 
     def _on_ready(self) -> None:
+        # At once: until the task runs the hub would find the same thing ready again and again.
+        self._want(False)
         self._parking.unpark()

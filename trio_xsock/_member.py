@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, cast
 
 LONGEST_NAME: Final = 64
 """Bytes of a name in UTF-8, of a group or of a member."""
@@ -56,7 +56,7 @@ def check_metadata(metadata: object) -> Mapping[str, str]:
     if not isinstance(metadata, Mapping):
         raise TypeError(f"metadata must be a mapping, not {type(metadata).__name__}")
     copy: dict[str, str] = {}
-    for key, value in metadata.items():
+    for key, value in cast("Mapping[object, object]", metadata).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError("metadata must map str to str")
         copy[key] = value

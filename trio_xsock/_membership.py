@@ -123,7 +123,6 @@ class _Known:
     member: Member
     window: ReplayWindow
     hold: float
-    heard: float
     deadline: float
     ask_at: float
 
@@ -312,7 +311,7 @@ class Membership:
         if len(self._known) + 1 >= self._settings.maximum_members:
             return
         member = Member(packet.instance.hex(), *source, identity.name, identity.metadata)
-        known = _Known(member, ReplayWindow(packet.counter), 0.0, now, now, now)
+        known = _Known(member, ReplayWindow(packet.counter), 0.0, now, now)
         self._heard(known, identity, now)
         self._known[packet.instance] = known
         self.effects.append(Joined(member))
@@ -320,7 +319,6 @@ class Membership:
     def _heard(self, known: _Known, identity: Identity | None, now: float) -> None:
         if identity is not None:
             known.hold = min(max(identity.hold / 1000, 0.05), _LONGEST_HOLD)
-        known.heard = now
         known.deadline = now + known.hold
         known.ask_at = now + known.hold * 0.4
 

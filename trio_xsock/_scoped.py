@@ -14,7 +14,8 @@ from ._channel import EventChannel
 from ._errors import InvalidStateError
 from ._events import Event
 from ._guard import call_unprotected, protect_from_ki
-from ._hub import METHODS, EventHub, handler_methods
+from ._handlers import METHODS, handler_methods
+from ._hub import EventHub
 from ._keeper import Keeper
 from ._readiness import release_readiness
 

@@ -12,7 +12,7 @@ import trio
 
 from ._connection import Connection
 from ._guard import protect_from_ki
-from ._hub import SERVER_METHODS
+from ._handlers import SERVER_METHODS
 from ._interface import NetworkInterface
 from ._options import check_seconds
 from ._proxies import THIS_MACHINE

@@ -44,7 +44,17 @@ class TLSTransport:
         wake: called when ``recv`` should be called again, although the OS has nothing.
     """
 
-    __slots__ = ("_ended", "_failure", "_lenient", "_unsent", "_watch", "engine", "inner", "wake")
+    __slots__ = (
+        "_deferred",
+        "_ended",
+        "_failure",
+        "_lenient",
+        "_unsent",
+        "_watch",
+        "engine",
+        "inner",
+        "wake",
+    )
 
     def __init__(self, inner: Any, engine: TLSEngine, *, https_compatible: bool = False) -> None:
         self.inner: Any = inner
@@ -52,6 +62,7 @@ class TLSTransport:
         self.wake: Callable[[], None] | None = None
         self._lenient = https_compatible
         self._unsent: bytes | memoryview = b""
+        self._deferred = b""  # goes with the next that is sent
         self._ended = False  # we have sent our close_notify
         self._failure: OSError | None = None  # of sending what the engine had to say
         self._watch: TLSWatch | None = None
@@ -103,7 +114,9 @@ class TLSTransport:
         except OSError as exc:  # the reader learns of it when it has read what came before
             self._failure = exc
         if self.engine.has_output > _MOST_ANSWERS:
-            raise ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, "the peer reads no answers")
+            error = ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, "the peer reads no answers")
+            error.reason = "PEER_READS_NO_ANSWERS"
+            raise error
 
     # Output
 
@@ -125,6 +138,8 @@ class TLSTransport:
         if size > SLICE:
             data, size = memoryview(data)[:SLICE], SLICE
         ciphertext = self.engine.encrypt(data)
+        if self._deferred:
+            ciphertext, self._deferred = self._deferred + ciphertext, b""
         try:
             sent = self.inner.send(ciphertext, _NO_SIGNAL)
         except (BlockingIOError, InterruptedError):
@@ -144,7 +159,7 @@ class TLSTransport:
         Raises:
             OSError: the connection is dead.
         """
-        while data := self._unsent or self.engine.output():
+        while data := self._unsent or self._output():
             try:
                 sent: int = self.inner.send(data, _NO_SIGNAL)
             except (BlockingIOError, InterruptedError):
@@ -158,6 +173,16 @@ class TLSTransport:
         if self._watch is not None:
             self._watch.update()
         return not self._unsent
+
+    def _output(self) -> bytes:
+        data = self.engine.output()
+        if data and self._deferred:
+            data, self._deferred = self._deferred + data, b""
+        return data
+
+    def defer(self) -> None:
+        """What there is to send has time until something else is sent."""
+        self._deferred += self.engine.output()
 
     def end(self) -> bool:
         """Send close_notify; whether the OS took it, with all that was before it.

@@ -283,7 +283,9 @@ class SystemPort:
         return sent
 
     def _is_broadcast(self, host: str) -> bool:
-        if not self._broadcasts:
+        if int(host.rpartition(".")[2]) & 3 != 3:  # the last address of a network ends in ones
+            return False
+        if not self._broadcasts:  # asking for it takes a millisecond
             self._broadcasts = broadcast_addresses()
         return host in self._broadcasts
 

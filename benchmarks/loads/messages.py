@@ -6,8 +6,8 @@ import time
 
 from benchmarks.control import Params
 
-from .bulk import Load
-from .sockets import connect, expect, receive_bytes
+from .bulk import Load, receive_bytes
+from .sockets import connect, expect
 
 HEADER = bytes.fromhex("584d0100 00000001")
 

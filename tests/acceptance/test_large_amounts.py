@@ -12,7 +12,8 @@ import trio
 
 from tests.support import raw_listener
 from tests.support.pairs import linked
-from trio_xsock import TCPSocket
+from tests.support.tls import credentials
+from trio_xsock import SSLSocket, TCPSocket
 
 HUGE = 2**31 + 10
 
@@ -101,3 +102,44 @@ async def test_single_bytes_leave_a_full_buffer_in_linear_time() -> None:
             assert len(sock.read(1)) == 1
         assert time.process_time() - began < 2
         assert sock.bytes_available == 2**22 - 20_000
+
+
+def encrypted_count(listener: socket.socket, pipe: int) -> None:
+    """As ``count_to_the_end``, of what comes encrypted."""
+    peer, _ = listener.accept()
+    with credentials().server_context().wrap_socket(peer, server_side=True) as tls:
+        buffer = bytearray(2**18)
+        count = 0
+        while size := tls.recv_into(buffer):
+            count += size
+    os.write(pipe, str(count).encode())
+    os.close(pipe)
+
+
+@pytest.mark.slow
+async def test_a_quarter_gib_goes_encrypted_in_one_send() -> None:
+    """What is encrypted is kept by slices of 64 KiB, never the whole."""
+    data = memoryview(bytes(2**28))
+    reading, writing = os.pipe()
+    issued = credentials()
+    with raw_listener() as listener:
+        listener.setblocking(True)
+        process = get_context("fork").Process(target=encrypted_count, args=(listener, writing))
+        process.start()
+        os.close(writing)
+        async with SSLSocket("localhost", listener.getsockname()[1], ca_file=issued.ca) as sock:
+            await sock.connect()
+            await sock.send_all(data[:1_000_000])
+            before = resident()
+            highest = before
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(sock.send_all, data[1_000_000:])
+                while sock.bytes_sent < 2**28:  # noqa: ASYNC110 - it is looked at every now and then
+                    await trio.sleep(0.01)
+                    highest = max(highest, resident())
+        received = await trio.to_thread.run_sync(os.read, reading, 100)
+        await trio.to_thread.run_sync(process.join)
+        process.close()
+    os.close(reading)
+    assert int(received) == 2**28
+    assert highest - before < 16 * 2**20

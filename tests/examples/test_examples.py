@@ -111,6 +111,20 @@ PRINTED = {
         r"'printer' is at 127\.0\.0\.1:631",
         r"'printer' is no more at 127\.0\.0\.1:631",
     ],
+    "lan_chat": [
+        r"ada sees \* ada is here",
+        r"ada sees \* ben is here",
+        r"ben sees \* ben is here",
+        r"ben sees \* ada is here",
+        "ben sees ada: hello everybody",
+        "ada sees ben: hello ada",
+        r"ada sees \* ben has left",
+    ],
+    "file_drop": [
+        "dropping on box",
+        r"(?: [1-9]0 %\n)*100 %",
+        r"picture\.png: 20000000 bytes arrived, whole: True",
+    ],
     "callback": ["received ping", r"ended: 127\.0\.0\.1:\d+: we disconnected"],
 }
 

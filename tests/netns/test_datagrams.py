@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from tests.netns.conftest import MakeLink
+from tests.support import until
 from tests.support.datagrams import RawUDP, bound
 from tests.support.link import Host, Link
 from trio_xsock import (
@@ -242,6 +243,27 @@ async def test_a_network_that_loses_doubles_and_reorders(make_link: MakeLink) ->
             assert max(copies.values()) == 2
             assert taken != sorted(taken)
             assert sock.statistics().packets_in == len(taken)
+
+
+async def test_damaged_datagrams_are_never_seen(make_link: MakeLink) -> None:
+    """F103: the checksum tells; what arrives is what was sent."""
+    link = make_link(damage=0.3, seed=5)
+    with far_peer(link) as peer:
+        async with bound(PORT, address="") as sock:
+            for number in range(200):
+                peer.send(b"%d:" % number * 20, PORT, link.near.address)
+                await until(lambda: link.passed > number)  # noqa: B023
+            with link.far:
+                last = RawUDP("0.0.0.0")
+            with last:
+                link.damage = 0.0
+                last.send(b"last", PORT, link.near.address)
+                taken = []
+                while (data := (await sock.receive()).data) != b"last":
+                    taken.append(data)
+            assert 100 < len(taken) < 190
+            assert len(set(taken)) == len(taken)
+            assert set(taken) <= {b"%d:" % number * 20 for number in range(200)}
 
 
 # Interfaces

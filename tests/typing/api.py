@@ -5,18 +5,22 @@ It is never run. ``assert_type`` holds the checkers to the very types that the r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, assert_never, assert_type
 
 import trio
 
 from trio_xsock import (
     AddressInUseError,
+    AutoDiscovery,
     Connected,
     ConnectError,
     ConnectionsChanged,
     DataAvailable,
     Datagram,
     DelimiterNotFoundError,
+    EasyTCPSocket,
+    EasyUDPSocket,
     ErrorCode,
     ErrorOccurred,
     Event,
@@ -29,6 +33,8 @@ from trio_xsock import (
     Member,
     MemberJoined,
     MemberLeft,
+    Message,
+    MessageDecoder,
     NameResolutionError,
     OpenDriverError,
     OutOfMemoryError,
@@ -46,6 +52,7 @@ from trio_xsock import (
     TLSError,
     UDPSocket,
     activation_sockets,
+    encode_message,
 )
 
 
@@ -259,3 +266,58 @@ async def datagrams() -> None:
         async for datagram in sock:
             assert_type(datagram.data, bytes)
             assert_type(datagram.port, int)
+
+
+async def messages() -> None:
+    """A message socket is a channel of messages, and what a server hands out."""
+    async with EasyTCPSocket("example.org", 7, tls=True, max_message_size=2**20) as sock:
+        assert_type(sock, EasyTCPSocket)
+        await sock.connect()
+        channel: trio.abc.Channel[Message] = sock
+        assert_type(await channel.receive(), Message)
+        await channel.send(Message(1, b"data"))
+        sock.send_message(1)
+        sock.send_message(1, bytearray(b"data"))
+        sock.send_message(command=1, data="text")
+        assert_type(await sock.wait_for_connection(timeout=1.5), bool)
+        assert_type(await sock.wait_for_message(1), bytes | None)
+        assert_type(await sock.wait_for_message(1, timeout=1.5), bytes | None)
+        assert_type(sock.messages_available, int)
+        assert_type(sock.max_message_size, int)
+        async for command, data in sock:
+            assert_type(command, int)
+            assert_type(data, bytes)
+    async with ServerSocket(0, add_socket=EasyTCPSocket) as server:
+        assert_type(await server.accept(), EasyTCPSocket)
+    decoder = MessageDecoder(max_message_size=10)
+    decoder.feed(encode_message(1, "text"))
+    assert_type(decoder.decode(), list[Message])
+
+
+async def groups() -> None:
+    """Messages to groups, and who is in them."""
+    async with EasyUDPSocket() as group:
+        await group.bind(4711)
+        group.register("name")
+        group.send_message_to_group("name", 1, "text")
+        group.send_message_to_individual("192.0.2.1", 1, b"data", port=5)
+        assert_type(await group.wait_for_message(1, "192.0.2.1", timeout=1), bytes | None)
+        group.unregister("name")
+    async with AutoDiscovery(4711, name="me", metadata={"a": "b"}, key=b"key") as discovery:
+        await discovery.bind()
+        discovery.register("name")
+        assert_type(discovery.get_member_list(), list[Member])
+        discovery.update_member_list()
+        discovery.send_message(1, b"data")
+        async for event in discovery.events:
+            match event:
+                case MemberJoined(member=member) | MemberLeft(member=member):
+                    assert_type(member, Member)
+                    assert_type(member.metadata, Mapping[str, str])
+                    discovery.send_message_to_individual(member, 1, b"data")
+                case ReceivedMessage(command=command, data=data, from_address=address):
+                    assert_type(command, int)
+                    assert_type(data, bytes)
+                    assert_type(address, str)
+                case _:
+                    pass

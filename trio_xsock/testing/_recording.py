@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import trio
 
 from trio_xsock._errors import SocketError
-from trio_xsock._hub import METHODS, SocketHandler
+from trio_xsock._handlers import METHODS, SocketHandler
 
 
 class HandlerCall(NamedTuple):
