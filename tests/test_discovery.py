@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Any
 
@@ -24,8 +25,10 @@ from trio_xsock import (
     NetworkInterface,
     ReceivedMessage,
     SocketClosedError,
+    SocketError,
 )
 from trio_xsock._easy_udp import group_address
+from trio_xsock._udp_system import SystemPort
 
 KEY = b"a key"
 keys = pytest.mark.parametrize("key", [None, KEY], ids=["open", "key"])
@@ -302,3 +305,32 @@ def test_options_are_attributes() -> None:
     assert (sock.port, sock.name, dict(sock.metadata)) == (5, "a", {"b": "c"})
     assert (sock.heartbeat_interval, sock.expiry, sock.group) == (2, 9, "")
     assert repr(sock).startswith("<AutoDiscovery closed, port 5")
+
+
+async def test_a_network_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Joining raises and leaves nothing; announcements that cannot go are as good as lost."""
+    port = free_port()
+    async with discovery(port, None, name="one") as one:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.ENODEV, "no such device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(SystemPort, "join", refuse)
+            with pytest.raises(SocketError, match="cannot join") as caught:
+                one.register("test group")
+            assert caught.value.errno == errno.ENODEV
+            assert (one.group, one.get_member_list()) == ("", [])
+        one.register("test group")
+        refused: list[object] = []
+
+        def no_way(*arguments: object, **_: object) -> bool:
+            refused.append(arguments)
+            raise SocketError("the network is down")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(AutoDiscovery, "_send_now", no_way)
+            one.update_member_list()
+            assert refused
+        async with discovery(port, name="two") as two:
+            await met(one, two)

@@ -147,6 +147,40 @@ async def test_messages_go_to_a_handler() -> None:
         assert listener.messages == [(LOOPBACK, port, 1, b"early"), (LOOPBACK, port, 2, b"late")]
 
 
+async def test_a_handler_that_closes_hears_no_more() -> None:
+    """Also of what had arrived together with what made it close."""
+
+    class Closer(Listener):
+        def on_received_message(self, socket: EasyUDPSocket, *message: Any) -> None:
+            super().on_received_message(socket, *message)
+            socket.close()
+
+    listener = Closer()
+    async with easy_udp(handler=listener) as sock:
+        with raw_sender() as peer:
+            for number in range(5):
+                peer.sendto(encode_group_message("", number, b""), (LOOPBACK, sock.port))
+            await until(lambda: not sock.is_connected)
+        await trio.testing.wait_all_tasks_blocked()
+    assert len(listener.messages) == 1
+
+
+async def test_poll_and_late_consumers() -> None:
+    """One step by hand runs the handlers; who asks late hears of what waits."""
+    listener = Listener()
+    async with easy_udp(handler=listener) as sock:
+        with raw_sender() as peer:
+            peer.sendto(encode_group_message("", 1, b""), (LOOPBACK, sock.port))
+            while not listener.messages:
+                await sock.poll()
+            sock.handler = None
+            peer.sendto(encode_group_message("", 2, b""), (LOOPBACK, sock.port))
+            await until(lambda: sock.messages_available)
+        late = sock.subscribe()
+        assert late.receive_nowait() == Connected(sock)
+        assert late.receive_nowait().command == 2
+
+
 async def test_the_queue_is_bounded() -> None:
     """The newest are dropped, and counted; a purge drops all."""
     async with easy_udp(receive_packet_limit=3) as sock:

@@ -347,6 +347,38 @@ def test_a_member_s_address_cannot_be_taken_over() -> None:
     assert two.names() == ["host 2"]
 
 
+def test_strangers_in_an_open_group() -> None:
+    """They may speak; handshakes are for groups with a key."""
+    network = Network()
+    one, two = network.add_many(2)
+    network.run(2)
+    stranger = ("10.9.9.9", 9)
+    identity = question(None).identity
+    for packet in (
+        Packet(Kind.GROUP_MESSAGE, "test", b"s" * 16, 1, command=5, data=b"hello"),
+        Packet(Kind.CHALLENGE, "test", b"s" * 16, 2, challenge=b"c" * 16, identity=identity),
+        Packet(Kind.GOODBYE, "test", b"s" * 16, 3),
+    ):
+        one.machine.receive(encode(packet, None), stranger, network.now)
+    assert one.machine.effects == [Received(5, b"hello", stranger)]
+    assert all_see([one, two])
+
+
+def test_challenges_are_bounded() -> None:
+    """However many strangers announce themselves; a real one still gets in."""
+    network = Network()
+    host = network.add(key=KEY)
+    network.run(3)
+    packet = question(KEY)
+    for number in range(200):
+        stranger = packet._replace(instance=number.to_bytes(16, "big"), counter=number)
+        host.machine.receive(encode(stranger, KEY), ("10.1.1.1", number + 1), network.now)
+        network.run(0.03)
+        assert len(host.machine._challenges) <= 64
+    newcomer = network.add(key=KEY)
+    assert network.run(5, lambda: all_see([host, newcomer])) < 1
+
+
 def test_updating_keeps_who_answers_and_drops_who_does_not() -> None:
     """Without flicker: nobody leaves who is there."""
     network = Network(loss=0.1, seed=4)

@@ -236,7 +236,7 @@ async def test_the_newest_are_dropped_and_counted() -> None:
                 peer.send(b"%d" % number, sock.port)
             await until(lambda: sock.statistics().packets_dropped == 90)
             numbers = sock.statistics()
-            assert (numbers.packets_in, numbers.packets_dropped_by_system) == (10, 0)
+            assert (numbers.packets_in, sock.packets_dropped_by_system) == (10, 0)
             sock.receive_packet_limit = 11
             peer.send(b"one more", sock.port)
             await until(lambda: sock.packets_available == 11)
@@ -255,7 +255,7 @@ async def test_a_flood_while_nobody_reads_is_bounded_and_counted() -> None:
                 peer.send(b"flood", sock.port)
             await until(lambda: received(sock) == 20_000)
             numbers = sock.statistics()
-            assert numbers.packets_dropped_by_system > 0
+            assert 0 < sock.packets_dropped_by_system < numbers.packets_dropped
             assert sock.packets_available == sock.receive_packet_limit == numbers.packets_in
             sock.close()
             assert received(sock) == 20_000

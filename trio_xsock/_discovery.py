@@ -13,7 +13,7 @@ from ._channel import EventChannel
 from ._easy_udp import EasyUDPSocket, group_address, message_data
 from ._endpoint import ResolvedAddress, address_text, check_port, literal_address
 from ._errors import InvalidStateError, SocketError, translate_os_error
-from ._events import Connected, DataAvailable, Event, MemberJoined, MemberLeft
+from ._events import Event, MemberJoined, MemberLeft
 from ._group_receiving import Arrival
 from ._guard import protect_from_ki
 from ._interface import NetworkInterface, interface_of
@@ -23,7 +23,6 @@ from ._membership import Endpoint, Joined, Left, Membership, Received, Send, Set
 from ._message import check_command
 from ._message_hub import MessageHub
 from ._options import check_positive, check_seconds
-from ._state import SocketState
 from ._typing import Buffer
 from ._udp_groups import multicast_group
 from ._udp_port import Port, Route
@@ -93,7 +92,7 @@ class AutoDiscovery(EasyUDPSocket):
         "_metadata",
         "_name",
         "_registered_group",
-        "_shared_ports",
+        "_shared_port",
         "_way_to_group",
     )
 
@@ -133,7 +132,7 @@ class AutoDiscovery(EasyUDPSocket):
         self._machine: Membership | None = None
         self._announced_until = math.inf  # when the keeper looks again
         self._local: ResolvedAddress | None = None
-        self._shared_ports: list[Port] = []
+        self._shared_port: Port | None = None
         self._way_to_group: Route
 
     def _make_message_hub(self) -> MessageHub:
@@ -181,13 +180,9 @@ class AutoDiscovery(EasyUDPSocket):
         return list(self._members.values())
 
     def _events_now(self) -> list[Event]:
-        events: list[Event] = []
-        if self._state is SocketState.BOUND:
-            events.append(Connected(self))
-        events += [MemberJoined(self, member) for member in self.get_member_list()[:1]]
-        if self._inbox:
-            events.append(DataAvailable(self))
-        return events
+        # Of the members one stands for all, see MemberEventQueue.
+        members = list(self._members.values())[:1]
+        return [*super()._events_now(), *(MemberJoined(self, member) for member in members)]
 
     # The group
 
@@ -275,14 +270,11 @@ class AutoDiscovery(EasyUDPSocket):
                 None, self._port, self._interface(), self._memberships, may_share=True
             )
             self._watch(port)
-            self._shared_ports.append(port)
-            extra = port.join(group)
+            self._shared_port = port
+            port.join(group)
         except OSError as exc:
-            self._close_shared_ports()
+            self._close_shared_port()
             raise translate_os_error(exc, f"cannot join {address}:{self._port}") from exc
-        if extra is not None:
-            self._watch(extra)
-            self._shared_ports.append(extra)
 
     def _interface(self) -> NetworkInterface | None:
         """Where to hear the group: if none was chosen, where our address is."""
@@ -290,10 +282,10 @@ class AutoDiscovery(EasyUDPSocket):
             return interface_of(address_text(self._local.address))
         return self._network_interface
 
-    def _close_shared_ports(self) -> None:
-        for port in self._shared_ports:
+    def _close_shared_port(self) -> None:
+        port, self._shared_port = self._shared_port, None
+        if port is not None:
             self._unwatch(port)
-        self._shared_ports.clear()
 
     def unregister(self, group: str) -> None:
         """Say goodbye to a group; nothing if we are not in it. Xojo: ``Unregister``.
@@ -310,7 +302,7 @@ class AutoDiscovery(EasyUDPSocket):
             self._machine.leave()
             self._follow_machine()
             self._machine, self._registered_group = None, ""
-            self._close_shared_ports()
+            self._close_shared_port()
 
     def _stop_receiving(self) -> None:
         super()._stop_receiving()
@@ -322,7 +314,7 @@ class AutoDiscovery(EasyUDPSocket):
                     self._send_packet(effect.data, effect.to)
         self._registered_group = ""
         self._members.clear()
-        self._shared_ports.clear()  # closed with all the others
+        self._shared_port = None  # closed with all the others
 
     def update_member_list(self) -> None:
         """Ask all members for an answer; who gives none within 2 seconds has left.

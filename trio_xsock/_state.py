@@ -8,7 +8,7 @@ in the documentation is drawn from the same table.
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ._errors import InvalidStateError
 
@@ -16,7 +16,8 @@ from ._errors import InvalidStateError
 class SocketState(enum.Enum):
     """Where in its life a socket is."""
 
-    __hash__ = object.__hash__  # of an enum it is a Python function
+    if not TYPE_CHECKING:  # its type is not known
+        __hash__ = object.__hash__  # of an enum it is a Python function
 
     CLOSED = "closed"
     """No OS resource is held; the state before the first connection and after the last."""
@@ -43,7 +44,8 @@ CLOSING: Final = SocketState.CLOSING
 class Move(enum.Enum):
     """What can happen to a state; the value is how a message calls it."""
 
-    __hash__ = object.__hash__
+    if not TYPE_CHECKING:
+        __hash__ = object.__hash__
 
     CONNECT = "connect()"
     LISTEN = "listen()"

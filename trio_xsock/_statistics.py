@@ -19,8 +19,6 @@ class SocketStatistics:
     """UDP: datagrams sent."""
     packets_dropped: int = 0
     """UDP: datagrams dropped because a receive buffer was full, ours or the OS's."""
-    packets_dropped_by_system: int = 0
-    """UDP: those of them that the OS dropped; 0 where it does not tell."""
     bytes_available: int = 0
     """Bytes in the receive buffer now."""
     bytes_left_to_send: int = 0

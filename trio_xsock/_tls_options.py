@@ -84,9 +84,10 @@ def check_password(password: Any) -> str:
 
 def check_protocols(protocols: Any) -> tuple[str, ...]:
     """Names of protocols, for ALPN (RFC 7301, 3.1): of 1 to 255 bytes."""
-    if isinstance(protocols, str | bytes) or not isinstance(protocols, Sequence):
-        raise TypeError(f"alpn_protocols must be a sequence of str, not {protocols!r}")
-    names = tuple(cast("Sequence[Any]", protocols))
+    given: object = protocols
+    if isinstance(given, str | bytes) or not isinstance(given, Sequence):
+        raise TypeError(f"alpn_protocols must be a sequence of str, not {given!r}")
+    names: tuple[Any, ...] = tuple(protocols)
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"alpn_protocols must be a sequence of str, not of {name!r}")

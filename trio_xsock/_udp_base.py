@@ -138,19 +138,25 @@ class UDPBase(SocketCore):
         ``packets_dropped`` counts the others, here and, where the OS tells, in its own buffer.
         """
         arrivals = self._arrivals
-        by_system = self._dropped_by_system + sum(port.dropped() for port in self._watches)
         return SocketStatistics(
             bytes_in=arrivals.bytes_received,
             bytes_out=self._bytes_out,
             packets_in=arrivals.received,
             packets_out=self._packets_out,
-            packets_dropped=arrivals.dropped + by_system,
-            packets_dropped_by_system=by_system,
+            packets_dropped=arrivals.dropped + self.packets_dropped_by_system,
             bytes_available=arrivals.size(),
             bytes_left_to_send=self._departures.size,
             events_posted=self._hub.posted,
             events_merged=self._hub.merged,
         )
+
+    @property
+    def packets_dropped_by_system(self) -> int:
+        """Datagrams that the OS's own buffer had no room for; 0 where it does not tell.
+
+        They are part of ``statistics().packets_dropped``; the rest found no room here.
+        """
+        return self._dropped_by_system + sum(port.dropped() for port in self._watches)
 
     def _events_now(self) -> list[Event]:
         events: list[Event] = []

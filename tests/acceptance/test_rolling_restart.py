@@ -18,6 +18,7 @@ CLIENTS = 8
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)  # five seconds, but for machines that are slow and busy as well
 async def test_rolling_restart_refuses_nobody() -> None:
     """Two workers on one port are replaced; every connection is answered."""
     port = free_port()

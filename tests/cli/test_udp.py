@@ -46,7 +46,8 @@ def test_what_comes_is_shown_until_it_is_enough(peer: socket.socket) -> None:
 
 
 def test_as_json(peer: socket.socket) -> None:
-    with Program("udp", "0", "--bind", LO, "--count", "3", "--json") as program:
+    to = f"{LO}:{peer.getsockname()[1]}"  # there is nothing to be sent: no input
+    with Program("udp", "0", "--bind", LO, "--to", to, "--count", "3", "--json") as program:
         first = program.out.next()
         assert first is not None
         bound = json.loads(first)

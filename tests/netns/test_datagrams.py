@@ -147,6 +147,7 @@ async def test_link_local_addresses_keep_their_zone(link: Link) -> None:
     """F74: they can be answered; IPv6 groups work, by the chosen interface or by the zone."""
     for host in (link.near, link.far):
         make_link_local(host)
+    await wait_for_ipv6(link)
     with link.far:
         peer = RawUDP("::", PORT)
         index = socket.if_nametoindex(DEVICE)
@@ -197,6 +198,21 @@ def make_link_local(host: Host) -> None:
         f"addr add {link_local(number)}/64 dev {DEVICE} nodad",
         f"neigh replace {link_local(other)} lladdr {mac} dev {DEVICE} nud permanent",
     )
+
+
+async def wait_for_ipv6(link: Link) -> None:
+    """It was just switched on; the first datagrams may be lost."""
+    with link.far:
+        far, far_index = RawUDP("::"), socket.if_nametoindex(DEVICE)
+    with far, RawUDP("::") as near:
+        index = socket.if_nametoindex(DEVICE)
+        for sender, receiver, number, zone in ((near, far, 2, index), (far, near, 1, far_index)):
+            arrived = False
+            while not arrived:
+                sender.sock.sendto(b"?", (link_local(number), receiver.port, 0, zone))
+                with trio.move_on_after(0.05):
+                    await receiver.receive()
+                    arrived = True
 
 
 async def test_two_interfaces_are_told_apart(link: Link) -> None:

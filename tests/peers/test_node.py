@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,8 @@ async def test_messages_to_and_from_node() -> None:
     async with EasyTCPSocket(LOOPBACK) as sock, trio.open_nursery() as nursery:
         await sock.listen()
         command = [find_program("node"), str(SPEAKER), LOOPBACK, str(sock.port)]
-        process: trio.Process = await nursery.start(
-            lambda task_status: trio.run_process(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                task_status=task_status,
-            )
-        )
+        run = partial(trio.run_process, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process: trio.Process = await nursery.start(run)
         assert process.stdin is not None
         assert process.stdout is not None
         assert await sock.wait_for_connection()

@@ -5,7 +5,9 @@ It is never run. ``assert_type`` holds the checkers to the very types that the r
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, assert_never, assert_type
 
 import trio
@@ -48,6 +50,8 @@ from trio_xsock import (
     SocketHandler,
     SocketState,
     SocketStatistics,
+    SSLConnectionTypes,
+    SSLSocket,
     TCPSocket,
     TLSError,
     UDPSocket,
@@ -191,6 +195,28 @@ async def a_socket_in_its_block() -> None:
             assert_type(chunk, bytes)
         print(await a_socket_as_a_stream(sock))
         await sock.aclose(grace=1)
+
+
+async def an_encrypted_socket(folder: Path) -> None:
+    """Paths may be of either kind, and the options are attributes."""
+    async with SSLSocket(
+        "example.org", 443, ca_file=folder / "ca.pem", certificate_file="client.pem"
+    ) as sock:
+        assert_type(sock, SSLSocket)
+        await sock.connect()
+        assert_type(sock.ssl_connection_type, SSLConnectionTypes)
+        sock.ssl_connection_type = 5
+        assert_type(sock.ca_file, str | None)
+        sock.ca_file = folder
+        assert_type(sock.alpn_protocols, tuple[str, ...])
+        sock.alpn_protocols = ["h2"]
+        assert_type(sock.ssl_context, ssl.SSLContext | None)
+        assert_type(sock.tls_version, str | None)
+        assert_type(sock.cipher, str | None)
+        assert_type(sock.selected_alpn_protocol, str | None)
+        assert_type(sock.peer_certificate, dict[str, Any] | None)
+        assert_type(sock.ssl_connected, bool)
+        await sock.start_tls(announce=bytearray(b"go"), server_side=None)
 
 
 async def events_through_a_channel() -> None:
