@@ -34,7 +34,7 @@ async def test_bad_files_fail_before_anything_is_opened() -> None:
     """And nothing is posted: nobody was promised a connection."""
     recorder = EventRecorder()
     async with SSLSocket(certificate_file="/nowhere.pem", handler=recorder) as sock:
-        with pytest.raises(TLSError, match="'/nowhere.pem'"):
+        with pytest.raises(TLSError, match=r"'/nowhere\.pem'"):
             await sock.listen()
         assert sock.state is SocketState.CLOSED
         sock.certificate_file = credentials().server
@@ -53,7 +53,7 @@ async def test_bad_files_of_a_client() -> None:
     """Nothing was dialled; it is a failed connect like any other."""
     recorder = EventRecorder()
     async with SSLSocket("localhost", 1, ca_file="/nowhere.pem", handler=recorder) as sock:
-        with pytest.raises(TLSError, match="ca_file '/nowhere.pem'") as caught:
+        with pytest.raises(TLSError, match=r"ca_file '/nowhere\.pem'") as caught:
             await sock.connect()
         assert recorder.events == [ErrorOccurred(sock, caught.value)]
 

@@ -99,7 +99,7 @@ class MessageDecoder:
 
     def __init__(self, max_message_size: int = 2**24) -> None:
         self.max_message_size = max_message_size
-        self.pending = False
+        self.pending: bool = False
         self._chunk = b""
         self._position = 0
         self._partial = bytearray()  # the frame that has begun and not ended
