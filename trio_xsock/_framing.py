@@ -98,7 +98,7 @@ class MessageDecoder:
     )
 
     def __init__(self, max_message_size: int = 2**24) -> None:
-        self.max_message_size = max_message_size
+        self.max_message_size: int = max_message_size
         self.pending: bool = False
         self._chunk = b""
         self._position = 0
