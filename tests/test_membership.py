@@ -396,6 +396,31 @@ def test_updating_keeps_who_answers_and_drops_who_does_not() -> None:
     assert [len(host.log) for host in hosts] == [length + 1 for length in lengths]
 
 
+@keys
+def test_who_was_asleep_forgets_nobody(key: bytes | None) -> None:
+    """A machine that stood still asks first, and only then misses who does not answer."""
+    network = Network()
+    sleeper, *others = hosts = network.add_many(4, key=key)
+    network.run(3)
+    killed = others.pop()
+    network.kill(sleeper)
+    network.run(4)
+    network.kill(killed)
+    network.run(1)
+    before = list(sleeper.log)
+    network.now += 100
+    sleeper.machine.advance(network.now)
+    network.hosts.append(sleeper)
+    network._take_effects(sleeper)
+    for host in others:  # they have stood still as well
+        host.machine.advance(network.now)
+        network._take_effects(host)
+    network.run(4)
+    assert [entry[1:] for entry in sleeper.log[len(before) :]] == [("-", killed.own.name)]
+    assert network.run(5, lambda: all_see([sleeper, *others])) < 5
+    assert len(hosts) == 4
+
+
 def test_one_that_was_forgotten_by_one_side_comes_back() -> None:
     """A link that was down for a while, in one direction or both."""
     for key in (None, KEY):

@@ -125,6 +125,8 @@ class _Known:
     hold: float
     deadline: float
     ask_at: float
+    asked: bool = False
+    """Since it was heard last; who was not asked is not gone, we may have been asleep."""
 
 
 @dataclass(slots=True)
@@ -190,6 +192,7 @@ class Membership:
     def update(self, now: float) -> None:
         """Ask everybody; who does not answer in time is gone."""
         for known in self._known.values():
+            known.asked = True
             known.deadline = min(known.deadline, now + _TIME_TO_ANSWER)
         self._asks = [now + after for after in _UPDATE]
         self.advance(now)
@@ -212,10 +215,13 @@ class Membership:
     def advance(self, now: float) -> None:
         """Do what has become due."""
         for instance, known in list(self._known.items()):
-            if now >= known.deadline:
+            if now >= known.deadline and known.asked:
                 del self._known[instance]
                 self.effects.append(Left(known.member))
             elif now >= known.ask_at:
+                if not known.asked:
+                    known.asked = True
+                    known.deadline = max(known.deadline, now + known.hold * 0.3)
                 known.ask_at = now + self._settings.heartbeat_interval / 2
                 self._announce((known.member.address, known.member.port), please_answer=True)
         while self._challenges and next(iter(self._challenges.values())).expires <= now:
@@ -319,6 +325,7 @@ class Membership:
     def _heard(self, known: _Known, identity: Identity | None, now: float) -> None:
         if identity is not None:
             known.hold = min(max(identity.hold / 1000, 0.05), _LONGEST_HOLD)
+        known.asked = False
         known.deadline = now + known.hold
         known.ask_at = now + known.hold * 0.4
 

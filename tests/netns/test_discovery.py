@@ -20,9 +20,9 @@ from tests.support.switch import Switch, switched_hosts
 from trio_xsock import AutoDiscovery, Member
 
 FULL = os.environ.get("TRIO_XSOCK_FULL_NETNS") == "1"
-QUIET = 60.0 if FULL else 3.0
-TIMES = {} if FULL else {"heartbeat_interval": 0.1, "expiry": 0.6}
-EXPIRY = 6.0 if FULL else 0.6
+QUIET = 60.0 if FULL else 3.5
+TIMES = {} if FULL else {"heartbeat_interval": 0.2, "expiry": 1.2}
+EXPIRY = 6.0 if FULL else 1.2
 PORT = 4711
 KEY = b"a key"
 
@@ -86,6 +86,7 @@ async def test_five_hosts(switch: Switch) -> None:
         switch.cut.add(switch.hosts[0])
         others = socks[1:]
         assert EXPIRY * 0.5 < await agreed(others) < EXPIRY * 1.5 + 0.5
+        switch.loss = 0.0  # all three farewells may be lost, one time in a thousand
         began = trio.current_time()
         others[0].close()
         await agreed(others[1:])
