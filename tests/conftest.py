@@ -13,6 +13,7 @@ import functools
 import gc
 import math
 import os
+import signal
 import sys
 import threading
 import time
@@ -32,6 +33,11 @@ PATIENCE = 2.0
 
 TIME_TO_REPORT = 4.0
 """Seconds before a test's time-out at which its Trio runs are cancelled; at most half of it."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As shells have it for what they start in the background; Trio, and the programs that tests
+    # start, would never see Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _run = trio.run
 _problems: list[str] = []

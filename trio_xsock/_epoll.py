@@ -95,7 +95,8 @@ class EpollHub:
             return  # noqa: ASYNC910 - the block has checkpoints of its own
         self._place.hub = None
         self._stopping = True
-        trio.lowlevel.notify_closing(self._epoll.fileno())  # wakes the task if it waits
+        if not self._epoll.closed:  # as it is when the Trio run is about to end
+            trio.lowlevel.notify_closing(self._epoll.fileno())  # wakes the task if it waits
         await self._stopped.park_shielded()
 
     def watch(
@@ -128,7 +129,7 @@ class EpollHub:
             self._epoll.close()
             self._stopped.unpark()
 
-    async def _serve(self) -> None:
+    async def _serve(self) -> None:  # noqa: ASYNC910 - a task of its own
         """Wait and dispatch, until the last socket leaves.
 
         A peer that answers at once is served without going through Trio's own wait again, which

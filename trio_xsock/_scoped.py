@@ -251,7 +251,7 @@ class Scoped(abc.ABC):
             return keeper.context.run(call_unprotected, method, *arguments)
         except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits
             keeper.fail(exc)
-            return None
+            return None  # noqa: ASYNC104 - see above
 
     @abc.abstractmethod
     def _send_some(self) -> bool:
