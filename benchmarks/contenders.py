@@ -22,6 +22,8 @@ class Contender:
     """What runs the programs, see ``forge``."""
     requires: str = ""
     """A package that may be missing."""
+    most_rounds: int = 1000
+    """More are not worth their time."""
 
     @property
     def is_missing(self) -> bool:
@@ -35,10 +37,12 @@ CONTENDERS: Sequence[Contender] = (
     Contender("xsock-caller", "trio_xsock, calls", "xsock_caller", "trio"),
     Contender("xsock-stream", "trio_xsock, stream", "xsock_stream", "trio"),
     Contender("trio-stream", "trio.SocketStream", "trio_stream", "trio"),
-    Contender("anyio", "AnyIO on Trio", "anyio_stream", "trio", "anyio"),
-    Contender("asyncio-streams", "asyncio streams", "asyncio_streams", "asyncio"),
+    Contender("anyio", "AnyIO on Trio", "anyio_stream", "trio", "anyio", most_rounds=3),
+    Contender("asyncio-streams", "asyncio streams", "asyncio_streams", "asyncio", most_rounds=3),
     Contender("asyncio-protocol", "asyncio Protocol", "asyncio_protocol", "asyncio"),
-    Contender("uvloop-streams", "uvloop streams", "asyncio_streams", "uvloop", "uvloop"),
+    Contender(
+        "uvloop-streams", "uvloop streams", "asyncio_streams", "uvloop", "uvloop", most_rounds=3
+    ),
     Contender("uvloop-protocol", "uvloop Protocol", "asyncio_protocol", "uvloop", "uvloop"),
     Contender("raw", "bare sockets", "raw", "none"),
 )

@@ -173,6 +173,10 @@ _SIZES = {
     Size.TINY: {**_FULL, "batch": 500, "batches": 2},
 }
 
+_ECHO_SIZES = {
+    size: {**params, "batches": max(2, params["batches"] // 6)} for size, params in _SIZES.items()
+}
+
 WORKLOADS: Sequence[Workload] = (
     Workload(
         "messages",
@@ -189,7 +193,7 @@ WORKLOADS: Sequence[Workload] = (
         "messages of 20 bytes, each sent back",
         "message_echo",
         "loads.messages:echo",
-        _SIZES,
+        _ECHO_SIZES,
         baseline="asyncio-streams",
         most_rounds=3,
         module="benchmarks.messages",

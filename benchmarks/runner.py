@@ -65,7 +65,9 @@ class Runner:
         contenders = [
             one
             for one in self._contenders
-            if workload.is_known_to(one) and not results.has_failed(workload, one)
+            if number < one.most_rounds
+            and workload.is_known_to(one)
+            and not results.has_failed(workload, one)
         ]
         self._lot.shuffle(contenders)
         for contender in contenders:

@@ -248,7 +248,7 @@ _BULKS = {
 }
 _PING = {"connections": 1, "size": 64, "messages": 4000}
 _PINGS = {**_PING, "connections": 100, "messages": 7000}
-_HANDSHAKES = {"count": 500}
+_HANDSHAKES = {"count": 200}
 
 WORKLOADS: Sequence[Workload] = (
     Workload(
@@ -258,6 +258,7 @@ WORKLOADS: Sequence[Workload] = (
         "loads.tls:to_server",
         _BULKS,
         measure=Measure.CPU_PER_GB,
+        most_rounds=4,
         module="benchmarks.tls",
     ),
     Workload(
@@ -267,6 +268,7 @@ WORKLOADS: Sequence[Workload] = (
         "loads.tls:from_server",
         _BULKS,
         measure=Measure.CPU_PER_GB,
+        most_rounds=4,
         module="benchmarks.tls",
     ),
     Workload(
@@ -279,6 +281,7 @@ WORKLOADS: Sequence[Workload] = (
             Size.QUICK: {**_PING, "messages": 2000},
             Size.TINY: {**_PING, "messages": 100},
         },
+        most_rounds=4,
         module="benchmarks.tls",
     ),
     Workload(
@@ -291,6 +294,7 @@ WORKLOADS: Sequence[Workload] = (
             Size.QUICK: {**_PINGS, "messages": 4000},
             Size.TINY: {**_PINGS, "connections": 5, "messages": 100},
         },
+        most_rounds=4,
         module="benchmarks.tls",
     ),
     Workload(
@@ -300,9 +304,10 @@ WORKLOADS: Sequence[Workload] = (
         "loads.tls:handshakes",
         {
             Size.FULL: _HANDSHAKES,
-            Size.QUICK: {"count": 250},
+            Size.QUICK: {"count": 100},
             Size.TINY: {"count": 10},
         },
+        most_rounds=4,
         module="benchmarks.tls",
     ),
 )

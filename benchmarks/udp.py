@@ -209,8 +209,8 @@ def _bare(control: Control) -> socket.socket:
     return sock
 
 
-_ECHO = {"senders": 4, "window": 16, "size": 64, "messages": 40_000}
-_FLOOD = {"size": 64, "count": 100_000}
+_ECHO = {"senders": 4, "window": 16, "size": 64, "messages": 20_000}
+_FLOOD = {"size": 64, "count": 60_000}
 
 _FLOODS = {
     Size.FULL: _FLOOD,
@@ -229,6 +229,7 @@ WORKLOADS: Sequence[Workload] = (
             Size.QUICK: {**_ECHO, "messages": 15_000},
             Size.TINY: {**_ECHO, "messages": 400},
         },
+        most_rounds=4,
         module="benchmarks.udp",
     ),
     Workload(
@@ -237,10 +238,11 @@ WORKLOADS: Sequence[Workload] = (
         "udp_echo",
         "loads.datagrams:echo",
         {
-            Size.FULL: {**_ECHO, "senders": 1, "window": 1, "messages": 10_000},
+            Size.FULL: {**_ECHO, "senders": 1, "window": 1, "messages": 6_000},
             Size.QUICK: {**_ECHO, "senders": 1, "window": 1, "messages": 4_000},
             Size.TINY: {**_ECHO, "senders": 1, "window": 1, "messages": 200},
         },
+        most_rounds=4,
         module="benchmarks.udp",
     ),
     Workload(
@@ -249,6 +251,7 @@ WORKLOADS: Sequence[Workload] = (
         "udp_sink",
         "loads.datagrams:flood",
         _FLOODS,
+        most_rounds=4,
         module="benchmarks.udp",
     ),
     Workload(
@@ -258,6 +261,7 @@ WORKLOADS: Sequence[Workload] = (
         "loads.datagrams:flood",
         _FLOODS,
         measure=Measure.LOST,
+        most_rounds=4,
         module="benchmarks.udp",
     ),
 )

@@ -146,7 +146,7 @@ WORKLOADS: Sequence[Workload] = (
             for size, params in _ping(1000, 64, 12000, 6000, 600).items()
         },
         measure=Measure.LATENESS,
-        most_rounds=5,
+        most_rounds=3,
     ),
     Workload(
         "client-send",
