@@ -477,13 +477,13 @@ async def test_exactly_as_many_chunks_as_go_in_one_step() -> None:
     """The queue is empty when the step's turn ends."""
     async with linked(progress_interval=10) as (sock, peer):
         channel = sock.events
-        sock.write(bytes(160))
+        sock.write(bytes(40))
         assert sock.bytes_left_to_send == 0
-        assert await peer.recv_exactly(160) == bytes(160)
+        assert await peer.recv_exactly(40) == bytes(40)
         assert channel.statistics().current_buffer_used == 3
-        sock.write(bytes(161))
+        sock.write(bytes(41))
         assert sock.bytes_left_to_send == 1
-        assert await peer.recv_exactly(161) == bytes(161)
+        assert await peer.recv_exactly(41) == bytes(41)
 
 
 async def test_a_handler_writes_more_than_the_os_takes() -> None:

@@ -20,7 +20,7 @@ def test_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         }
 
 
-def test_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_as_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     interfaces = (
         NetworkInterface(
             "eth0",
@@ -37,9 +37,7 @@ def test_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     monkeypatch.setattr(_interfaces, "network_interfaces", lambda: interfaces)
     assert main(["interfaces"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        (
-            "0  eth0: 192.0.2.2 mask 255.255.255.0, also fe80::1%eth0, "
-            "hardware address 02:fc:00:00:00:01, packets up to 1400 bytes"
-        ),
-        "1  \\x1b[2J: no address, packets up to 0 bytes",
+        "   name     address    mask           hardware address   MTU   further addresses",
+        "0  eth0     192.0.2.2  255.255.255.0  02:fc:00:00:00:01  1400  fe80::1%eth0",
+        "1  \\x1b[2J                                               0",
     ]

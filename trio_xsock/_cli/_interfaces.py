@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import trio
 
@@ -13,24 +14,42 @@ from ._errors import ExitCode
 from ._report import Report
 from ._text import escape
 
+_TITLES = ("", "name", "address", "mask", "hardware address", "MTU", "further addresses")
 
-def _line(number: int, interface: NetworkInterface) -> str:
+
+def _row(number: int, interface: NetworkInterface) -> tuple[str, ...]:
     """An interface for a person, with the place that ``network_interface()`` takes."""
-    mask = f" mask {interface.subnet_mask}" if interface.subnet_mask else ""
-    hardware = f", hardware address {interface.mac_address}" if interface.mac_address else ""
-    others = ", ".join(interface.addresses[1:])
-    also = f", also {others}" if others else ""
-    address = interface.ip_address or "no address"
-    return escape(f"{number}  {interface.name}: {address}{mask}{also}{hardware}, ") + (
-        f"packets up to {interface.mtu} bytes"
+    cells = (
+        str(number),
+        interface.name,
+        interface.ip_address,
+        interface.subnet_mask,
+        interface.mac_address,
+        str(interface.mtu),
+        ", ".join(interface.addresses[1:]),
     )
+    return tuple(escape(cell) for cell in cells)
+
+
+def _table(interfaces: Sequence[NetworkInterface]) -> list[str]:
+    """The titles, and a line for each interface, in columns."""
+    rows = [_TITLES, *(_row(*numbered) for numbered in enumerate(interfaces))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
-    for number, interface in enumerate(network_interfaces()):
+    interfaces = network_interfaces()
+    titles, *lines = _table(interfaces)
+    if not report.as_json:
+        report.fact("titles", titles)
+    for line, interface in zip(lines, interfaces, strict=True):
         report.fact(
             "interface",
-            _line(number, interface),
+            line,
             name=interface.name,
             ip_address=interface.ip_address,
             subnet_mask=interface.subnet_mask,
