@@ -247,8 +247,16 @@ async def test_a_cancelled_message_over_tls_is_finished() -> None:
     ) as server:
         async with secured(address=LOOPBACK, port=server.port) as sock:
             await sock.connect()
-            with trio.move_on_after(0.05) as scope:
-                await sock.send(Message(1, bytes(12_000_000)))
+            scope = trio.CancelScope()
+
+            async def send() -> None:
+                with scope:
+                    await sock.send(Message(1, bytes(12_000_000)))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send)
+                await until(lambda: sock.bytes_sent)
+                scope.cancel()
             assert scope.cancelled_caught
             sock.send_message(2)
             started.set()
