@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.handlers import Everything
 from trio_xsock import SocketError, SocketHandler
 from trio_xsock._handlers import METHODS, handler_methods
 
@@ -17,22 +18,6 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "on_send_complete": (None, True),
     "on_error": (None, SocketError("gone")),
 }
-
-
-class Everything:
-    """A handler with every method and one more."""
-
-    def on_connected(self, socket: object) -> None: ...
-
-    def on_data_available(self, socket: object) -> None: ...
-
-    def on_send_progress(self, socket: object, bytes_sent: int, bytes_left: int) -> None: ...
-
-    def on_send_complete(self, socket: object, user_aborted: bool) -> None: ...
-
-    def on_error(self, socket: object, error: SocketError) -> None: ...
-
-    def on_something_else(self) -> None: ...
 
 
 def test_the_methods_a_handler_has_are_called() -> None:

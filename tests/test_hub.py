@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trio
 
+from tests.support.handlers import Everything
 from trio_xsock import (
     Connected,
     DataAvailable,
@@ -31,22 +32,6 @@ EVENTS: list[tuple[Any, tuple[Any, ...], str, tuple[Any, ...]]] = [
     (SendComplete, (SOCKET, True, 5, 4), "on_send_complete", (SOCKET, True)),
     (ErrorOccurred, (SOCKET, ERROR), "on_error", (SOCKET, ERROR)),
 ]
-
-
-class Everything:
-    """A handler with every method and one more."""
-
-    def on_connected(self, socket: object) -> None: ...
-
-    def on_data_available(self, socket: object) -> None: ...
-
-    def on_send_progress(self, socket: object, bytes_sent: int, bytes_left: int) -> None: ...
-
-    def on_send_complete(self, socket: object, user_aborted: bool) -> None: ...
-
-    def on_error(self, socket: object, error: SocketError) -> None: ...
-
-    def on_something_else(self) -> None: ...
 
 
 def nothing() -> list[Event]:

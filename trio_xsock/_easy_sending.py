@@ -12,13 +12,11 @@ from collections import deque
 import trio
 
 from ._easy_receiving import MessageIntake
-from ._errors import OutOfMemoryError
 from ._framing import encode_message
 from ._guard import Parking, protect_from_ki
 from ._ledger import Ticket
 from ._message import Message
 from ._message_ledger import MessageLedger
-from ._state import CONNECTED
 from ._typing import Buffer
 
 
@@ -56,22 +54,7 @@ class MessageOutlet(MessageIntake):
         Events: ``SendProgress`` as it goes out, ``SendComplete`` when the queue is empty.
         """
         frame = encode_message(command, data)
-        if self._state is not CONNECTED or self._output_ended or self._loss is not None:
-            raise self._why_not_sending()
-        ledger = self._ledger
-        if ledger.counted + len(frame) > self._send_buffer_limit:
-            raise OutOfMemoryError(
-                f"{self!r}: {len(frame)} bytes more would exceed send_buffer_limit="
-                f"{self._send_buffer_limit}; await flush() first, or use send()"
-            )
-        if self._pumping:  # what a handler sends is joined, and goes when it returns
-            ledger.queue(frame)
-            return
-        self._offer(frame)
-        if ledger.left:
-            self._send_now()
-        elif self._hub.calls:
-            self._schedule_pump()
+        self._queue_bytes(frame, "send()")
 
     async def send(self, value: Message) -> None:
         """Send a message; the contract of ``trio.abc.SendChannel``.

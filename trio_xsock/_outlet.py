@@ -41,13 +41,7 @@ class Outlet(Intake):
         return self._not_connected()
 
     def _on_writable(self) -> None:
-        self._pumping = True  # what happens in the step is delivered after it, not by a task
-        try:
-            self._write_step()
-        finally:
-            self._pumping = False
-        if self._hub.calls:
-            self._pump()
+        self._run_step(self._write_step)
 
     def _send_some(self) -> bool:
         ledger = self._ledger

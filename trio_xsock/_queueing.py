@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import trio
 
-from ._errors import SocketError
+from ._errors import OutOfMemoryError, SocketError
 from ._guard import Parking, protect_from_ki
 from ._ledger import Ticket
 from ._limits import LimitedConnection
@@ -72,6 +72,35 @@ class QueueCalls(LimitedConnection):
         self._flushers.remove(parking)
 
     # For the classes above
+
+    def _queue_bytes(self, payload: bytes, instead: str) -> None:
+        """Queue bytes that nobody waits for, and try the OS at once where that is possible.
+
+        Args:
+            payload: what to send.
+            instead: the call that is not bound by ``send_buffer_limit``.
+
+        Raises:
+            OutOfMemoryError: they do not fit into the queue; none of them was queued.
+            SocketError: what stands in the way of sending.
+        """
+        self._check_sending()
+        if not payload:
+            return
+        ledger = self._ledger
+        if ledger.counted + len(payload) > self._send_buffer_limit:
+            raise OutOfMemoryError(
+                f"{self!r}: {len(payload)} bytes more would exceed send_buffer_limit="
+                f"{self._send_buffer_limit}; await flush() first, or use {instead}"
+            )
+        if self._pumping:  # what a handler sends is joined, and goes when it returns
+            ledger.queue(payload)
+            return
+        self._offer(payload)
+        if ledger.left:
+            self._send_now()
+        elif self._hub.calls:
+            self._schedule_pump()
 
     async def _parked(self, parking: Parking[None], leave: Callable[[], None]) -> None:
         """Wait until woken; the handlers of whatever ended the wait have run afterwards."""

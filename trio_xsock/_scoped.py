@@ -244,6 +244,16 @@ class Scoped(abc.ABC):
         assert self._keeper is not None
         self._keeper.wake()
 
+    def _run_step(self, step: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
+        """Take a step because the descriptor is ready, and let the handlers have what it did."""
+        self._pumping = True  # what happens in the step is delivered after it, not by a task
+        try:
+            step(*args)
+        finally:
+            self._pumping = False
+        if self._hub.calls:
+            self._pump()
+
     def _call_handler(self, method: Callable[..., object], *arguments: object) -> object:
         keeper = self._keeper
         assert keeper is not None

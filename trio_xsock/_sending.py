@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import trio
 
-from ._errors import OutOfMemoryError
 from ._guard import ConflictDetector, Parking, protect_from_ki
 from ._ledger import Ticket
 from ._receiving import ReceiveCalls
-from ._state import CONNECTED
 from ._typing import Buffer
 
 _BUSY = "another task is sending through this socket"
@@ -53,24 +51,7 @@ class SendCalls(ReceiveCalls):
         Events: ``SendProgress`` as it goes out, ``SendComplete`` when the queue is empty.
         """
         payload = data if type(data) is bytes else _snapshot(data, encoding)
-        if self._state is not CONNECTED or self._output_ended or self._loss is not None:
-            raise self._why_not_sending()
-        if not payload:
-            return
-        ledger = self._ledger
-        if ledger.counted + len(payload) > self._send_buffer_limit:
-            raise OutOfMemoryError(
-                f"{self!r}: {len(payload)} bytes more would exceed send_buffer_limit="
-                f"{self._send_buffer_limit}; await flush() first, or use send_all()"
-            )
-        if self._pumping:  # what a handler writes is joined, and goes when it returns
-            ledger.queue(payload)
-            return
-        self._offer(payload)
-        if ledger.left:
-            self._send_now()
-        elif self._hub.calls:
-            self._schedule_pump()
+        self._queue_bytes(payload, "send_all()")
 
     # Awaited calls
 

@@ -110,13 +110,7 @@ class UDPReceiving(UDPBinding):
     # The step
 
     def _on_readable(self, port: Port) -> None:
-        self._pumping = True  # what happens in the step is delivered after it, not by a task
-        try:
-            self._read_step(port)
-        finally:
-            self._pumping = False
-        if self._hub.calls:
-            self._pump()
+        self._run_step(self._read_step, port)
 
     def _read_step(self, port: Port) -> bool:
         """Take in what has arrived at a port; whether there was anything."""

@@ -203,13 +203,7 @@ class UDPSending(UDPRouting):
         return not self._blocked and self._write_step()
 
     def _on_writable(self) -> None:
-        self._pumping = True  # what happens in the step is delivered after it, not by a task
-        try:
-            self._write_step()
-        finally:
-            self._pumping = False
-        if self._hub.calls:
-            self._pump()
+        self._run_step(self._write_step)
 
     def _write_step(self) -> bool:
         """Send what is queued, as much as the OS takes now; whether that was any."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from benchmarks.control import Params
 from benchmarks.wire import Message
@@ -13,6 +13,8 @@ from .sockets import connect, expect, listener, prepare
 
 Load = Generator[Message, None, None]
 """Prepares, yields, works, yields what it saw, and cleans up when it is closed."""
+
+Connect = Callable[[int], socket.socket]
 
 _PIECE = 2**18
 _BUFFER = 2**20
@@ -36,7 +38,7 @@ def receive_bytes(sock: socket.socket, count: int) -> None:
         count -= got
 
 
-def to_server(params: Params) -> Load:
+def to_server(params: Params, connect: Connect = connect) -> Load:
     """The program under test receives."""
     unit, units = params["unit"], params["units"]
     with connect(params["port"]) as sock:
@@ -49,7 +51,7 @@ def to_server(params: Params) -> Load:
         yield {"wall": time.perf_counter() - began, "operations": unit * units}
 
 
-def from_server(params: Params) -> Load:
+def from_server(params: Params, connect: Connect = connect) -> Load:
     """The program under test sends; it is asked for so and so many units by one byte."""
     unit, units = params["unit"], params["units"]
     with connect(params["port"]) as sock:

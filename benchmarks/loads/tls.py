@@ -13,8 +13,8 @@ from typing import TypeVar
 import trio_xsock.testing
 from benchmarks.control import Params, percentile
 
-from . import sockets
-from .bulk import Load, receive_bytes, send_units
+from . import bulk, sockets
+from .bulk import Load
 from .sockets import HOST, PATIENCE, close_all, expect
 
 _CERTIFICATE = Path(trio_xsock.testing.__file__).with_name("localhost.pem")
@@ -47,28 +47,12 @@ def _without_sleep(call: Callable[..., T], *arguments: object) -> T:
 
 def to_server(params: Params) -> Load:
     """The program under test receives."""
-    unit, units = params["unit"], params["units"]
-    with connect(params["port"]) as sock:
-        send_units(sock, unit, 1)
-        expect(sock, 1)
-        yield {}
-        began = time.perf_counter()
-        send_units(sock, unit, units)
-        expect(sock, units)
-        yield {"wall": time.perf_counter() - began, "operations": unit * units}
+    return bulk.to_server(params, connect)
 
 
 def from_server(params: Params) -> Load:
     """The program under test sends; it is asked for so and so many units by one byte."""
-    unit, units = params["unit"], params["units"]
-    with connect(params["port"]) as sock:
-        sock.send(b"\1")
-        receive_bytes(sock, unit)
-        yield {}
-        began = time.perf_counter()
-        sock.send(bytes([units]))
-        receive_bytes(sock, unit * units)
-        yield {"wall": time.perf_counter() - began, "operations": unit * units}
+    return bulk.from_server(params, connect)
 
 
 def handshakes(params: Params) -> Load:
