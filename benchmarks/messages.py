@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from struct import Struct
 
-import trio
-
-from trio_xsock import EasyTCPSocket, ReceivedMessage, ServerSocket
+from trio_xsock import EasyTCPSocket, ReceivedMessage
 
 from .control import Control
+from .programs.xsock_serving import serve_calls, serve_handlers
 from .workload import Size, Workload
 
 HOST = "127.0.0.1"
@@ -51,32 +50,15 @@ def _answer(socket: EasyTCPSocket) -> None:
     socket._send_now()
 
 
-async def _handle(control: Control, make_handler: Callable[[], object]) -> None:
-    def add_socket() -> EasyTCPSocket:
-        return EasyTCPSocket(handler=make_handler())
-
-    async with ServerSocket(address=HOST, add_socket=add_socket) as server:
-        await server.listen()
-        control.ready(server.port)
-        await trio.sleep_forever()
-
-
 async def xsock_handler_messages(control: Control) -> None:
-    await _handle(control, lambda: _Counter(control["batch"]))
+    await serve_handlers(control, lambda: _Counter(control["batch"]), EasyTCPSocket)
 
 
 async def xsock_handler_message_echo(control: Control) -> None:
-    await _handle(control, _Echo)
+    await serve_handlers(control, _Echo, EasyTCPSocket)
 
 
 # trio_xsock, calls and channel
-
-
-async def _call(control: Control, handler: Callable[[EasyTCPSocket], Awaitable[object]]) -> None:
-    async with ServerSocket(address=HOST, add_socket=EasyTCPSocket) as server:
-        await server.listen()
-        control.ready(server.port)
-        await server.serve(handler)
 
 
 async def xsock_caller_messages(control: Control) -> None:
@@ -90,7 +72,7 @@ async def xsock_caller_messages(control: Control) -> None:
                 count = 0
                 _answer(sock)
 
-    await _call(control, handler)
+    await serve_calls(control, handler, EasyTCPSocket)
 
 
 async def xsock_caller_message_echo(control: Control) -> None:
@@ -98,7 +80,7 @@ async def xsock_caller_message_echo(control: Control) -> None:
         async for command, data in sock:
             sock.send_message(command, data)
 
-    await _call(control, handler)
+    await serve_calls(control, handler, EasyTCPSocket)
 
 
 async def xsock_channel_messages(control: Control) -> None:
@@ -113,7 +95,7 @@ async def xsock_channel_messages(control: Control) -> None:
                     count = 0
                     _answer(sock)
 
-    await _call(control, handler)
+    await serve_calls(control, handler, EasyTCPSocket)
 
 
 # asyncio streams

@@ -10,16 +10,18 @@ import asyncio
 import select
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import trio
 
 import trio_xsock.testing
-from trio_xsock import ServerSocket, SSLSocket, TCPSocket
+from trio_xsock import SSLSocket, TCPSocket
 
 from .control import Control
-from .programs import asyncio_protocol, xsock_handler
+from .programs import asyncio_protocol, trio_stream, xsock_caller, xsock_handler
+from .programs.xsock_serving import serve_calls, serve_handlers
 from .workload import Measure, Size, Workload
 
 HOST = "127.0.0.1"
@@ -34,66 +36,30 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-# trio_xsock, handler
+# trio_xsock
 
 
-async def _handle(control: Control, make_handler: Callable[[], object]) -> None:
-    def add_socket() -> SSLSocket:
-        return SSLSocket(
-            certificate_file=CERTIFICATE, https_compatible=True, handler=make_handler()
-        )
-
-    async with ServerSocket(address=HOST, add_socket=add_socket) as server:
-        await server.listen()
-        control.ready(server.port)
-        await trio.sleep_forever()
+_make_socket = partial(SSLSocket, certificate_file=CERTIFICATE, https_compatible=True)
 
 
 async def xsock_handler_tls_echo(control: Control) -> None:
-    await _handle(control, xsock_handler.Echo)
+    await serve_handlers(control, xsock_handler.Echo, _make_socket)
 
 
 async def xsock_handler_tls_sink(control: Control) -> None:
-    await _handle(control, lambda: xsock_handler.Sink(control["unit"]))
+    await serve_handlers(control, lambda: xsock_handler.Sink(control["unit"]), _make_socket)
 
 
 async def xsock_handler_tls_source(control: Control) -> None:
-    await _handle(control, lambda: xsock_handler.Source(control["unit"]))
-
-
-# trio_xsock, calls
-
-
-async def _call(control: Control, handler: Callable[[TCPSocket], Awaitable[object]]) -> None:
-    def add_socket() -> SSLSocket:
-        return SSLSocket(certificate_file=CERTIFICATE, https_compatible=True)
-
-    async with ServerSocket(address=HOST, add_socket=add_socket) as server:
-        await server.listen()
-        control.ready(server.port)
-        await server.serve(handler)
+    await serve_handlers(control, lambda: xsock_handler.Source(control["unit"]), _make_socket)
 
 
 async def xsock_caller_tls_echo(control: Control) -> None:
-    async def handler(sock: TCPSocket) -> None:
-        async for chunk in sock:
-            sock.write(chunk)
-
-    await _call(control, handler)
+    await serve_calls(control, xsock_caller.send_back, _make_socket)
 
 
 async def xsock_caller_tls_sink(control: Control) -> None:
-    unit = control["unit"]
-
-    async def handler(sock: TCPSocket) -> None:
-        got = 0
-        async for chunk in sock:
-            got += len(chunk)
-            while got >= unit:
-                got -= unit
-                sock.write(b".")
-
-    await _call(control, handler)
+    await serve_calls(control, xsock_caller.answer_units(control["unit"]), _make_socket)
 
 
 async def xsock_caller_tls_source(control: Control) -> None:
@@ -102,15 +68,13 @@ async def xsock_caller_tls_source(control: Control) -> None:
             for _ in range(request[0] * control["unit"] // len(CHUNK)):
                 await sock.send_all(CHUNK)
 
-    await _call(control, handler)
+    await serve_calls(control, handler, _make_socket)
 
 
 # trio.SSLStream
 
-Stream = trio.SSLStream[trio.SocketStream]
 
-
-async def _stream(control: Control, handler: Callable[[Stream], Awaitable[object]]) -> None:
+async def _stream(control: Control, handler: trio_stream.Handler) -> None:
     context = _context()
 
     async def whole(plain: trio.SocketStream) -> None:
@@ -127,34 +91,15 @@ async def _stream(control: Control, handler: Callable[[Stream], Awaitable[object
 
 
 async def trio_stream_tls_echo(control: Control) -> None:
-    async def handler(stream: Stream) -> None:
-        async for chunk in stream:
-            await stream.send_all(chunk)
-
-    await _stream(control, handler)
+    await _stream(control, trio_stream.send_back)
 
 
 async def trio_stream_tls_sink(control: Control) -> None:
-    unit = control["unit"]
-
-    async def handler(stream: Stream) -> None:
-        got = 0
-        async for chunk in stream:
-            got += len(chunk)
-            while got >= unit:
-                got -= unit
-                await stream.send_all(b".")
-
-    await _stream(control, handler)
+    await _stream(control, trio_stream.answer_units(control["unit"]))
 
 
 async def trio_stream_tls_source(control: Control) -> None:
-    async def handler(stream: Stream) -> None:
-        async for request in stream:
-            for _ in range(request[0] * control["unit"] // len(CHUNK)):
-                await stream.send_all(CHUNK)
-
-    await _stream(control, handler)
+    await _stream(control, trio_stream.send_units(control["unit"]))
 
 
 # asyncio, uvloop

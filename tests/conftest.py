@@ -14,6 +14,7 @@ import gc
 import math
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -74,6 +75,17 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
             _problems.append(f"more than the {descriptors} descriptors before: {descriptions()}")
     if _problems:
         pytest.fail("; ".join(dict.fromkeys(_problems)), pytrace=False)
+
+
+@pytest.fixture
+def opened() -> Iterator[list[socket.socket]]:
+    """Sockets to be closed after the test; it may have opened no others that are still open."""
+    before = set(os.listdir("/proc/self/fd"))
+    sockets: list[socket.socket] = []
+    yield sockets
+    for each in sockets:
+        each.close()
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def time_limit(item: pytest.Item) -> float:

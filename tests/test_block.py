@@ -64,14 +64,6 @@ def no_garbage() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.fixture
-def default_sigint() -> Iterator[None]:
-    """Have Ctrl-C raise; whoever runs the tests in the background has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def errors() -> list[BaseException]:
     """One of each kind that may leave a body or be raised by a handler."""
     return [
@@ -160,7 +152,6 @@ async def test_a_scope_inside_the_body_is_its_own_business() -> None:
         assert inner.cancelled_caught
 
 
-@pytest.mark.usefixtures("default_sigint")
 def test_ctrl_c_in_the_body() -> None:
     """With a real signal: the interrupt leaves as itself, and is no surprise to Trio."""
 

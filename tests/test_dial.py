@@ -6,7 +6,7 @@ import errno
 import math
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -49,17 +49,6 @@ class Resolver(trio.abc.HostnameResolver):
 def known_as(*endpoints: Endpoint) -> None:
     """Have every name of this run stand for ``endpoints``."""
     trio.socket.set_custom_hostname_resolver(Resolver(endpoints))
-
-
-@pytest.fixture
-def opened() -> Iterator[list[socket.socket]]:
-    """Sockets to be closed after the test; all others must be closed by then."""
-    before = set(os.listdir("/proc/self/fd"))
-    sockets: list[socket.socket] = []
-    yield sockets
-    for each in sockets:
-        each.close()
-    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import EventRecorder, RawPeer, check_grammar, until
-from tests.support.pairs import linked
+from tests.support import EventRecorder, RawPeer, check_grammar, settle, until
+from tests.support.messages import easy
 from trio_xsock import (
     EasyTCPSocket,
     InvalidStateError,
@@ -28,15 +28,6 @@ from trio_xsock import (
 )
 
 LOTS = 3_000_000
-
-
-def easy(**options: Any) -> Any:
-    """A connected message socket and its raw peer."""
-    return linked(socket_class=EasyTCPSocket, **options)
-
-
-async def settle() -> None:
-    await trio.testing.wait_all_tasks_blocked()
 
 
 async def read_messages(peer: RawPeer) -> list[Message]:

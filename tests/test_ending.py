@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import EventRecorder, RawPeer, accept, check_grammar, raw_listener, until
+from tests.support import EventRecorder, RawPeer, accept, check_grammar, raw_listener, settle, until
 from tests.support.pairs import GatedResolver, linked, shrink_send_buffer
 from trio_xsock import (
     Connected,
@@ -42,10 +42,6 @@ async def end_seen_by(peer: RawPeer) -> tuple[int, str]:
     except ConnectionResetError:
         return peer.received, "RST"
     return count, "FIN"
-
-
-async def settle() -> None:
-    await trio.testing.wait_all_tasks_blocked()
 
 
 def kinds(recorder: EventRecorder) -> list[type]:

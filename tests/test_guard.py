@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import signal
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,15 +18,6 @@ from trio_xsock._guard import (
     call_unprotected,
     protect_from_ki,
 )
-
-
-@pytest.fixture
-def default_sigint() -> Iterator[None]:
-    """Have Ctrl-C raise; whoever runs the tests in the background has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
 
 # Exclusivity
 
@@ -193,6 +183,16 @@ async def test_an_error_is_raised_as_the_same_object(parked: bool) -> None:
         gc.enable()
 
 
+@pytest.mark.parametrize("waiting", [True, False])
+def test_who_is_no_task_cannot_park(waiting: bool) -> None:
+    """And is withdrawn from where the value would have come from."""
+    withdrawn: list[bool] = []
+    coroutine = Parking[str]().park((lambda: withdrawn.append(True)) if waiting else None)
+    with pytest.raises(RuntimeError, match="async context"):
+        coroutine.send(None)
+    assert withdrawn == [True] * waiting
+
+
 # Ctrl-C
 
 
@@ -268,7 +268,6 @@ async def test_a_users_function_is_not_protected() -> None:
     assert call_unprotected(divmod, 7, 2) == (3, 1)
 
 
-@pytest.mark.usefixtures("default_sigint")
 def test_ctrl_c_waits_for_a_method_and_interrupts_a_users_function() -> None:
     """With a real signal: the method's books are complete, the user's function is cut short."""
     steps: list[str] = []

@@ -7,7 +7,7 @@ import gc
 import math
 import signal
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_xsock import SocketClosedError
+from trio_xsock import InvalidStateError, SocketClosedError
 from trio_xsock._keeper import Keeper
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
@@ -56,14 +56,6 @@ def children() -> list[str]:
     """The names of the tasks in the nurseries of this task."""
     nurseries = trio.lowlevel.current_task().child_nurseries
     return [child.name for nursery in nurseries for child in nursery.child_tasks]
-
-
-@pytest.fixture
-def default_sigint() -> Iterator[None]:
-    """Have Ctrl-C raise; whoever runs the tests in the background has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 # The keeper task
@@ -498,7 +490,6 @@ async def test_a_function_that_is_not_async_fails_the_task() -> None:
     assert [type(error) for error in keeper.failures] == [TypeError]
 
 
-@pytest.mark.usefixtures("default_sigint")
 def test_ctrl_c_interrupts_a_busy_task() -> None:
     """With a real signal: the task is cut short, and the interrupt is its failure."""
     steps: list[str] = []
@@ -640,3 +631,28 @@ async def test_plain_functions_will_do() -> None:
         keeper.fail(ValueError())
         await keeper.finish()
     assert calls == ["work", "failure"]
+
+
+# Other threads
+
+
+async def test_another_thread_is_refused() -> None:
+    """While the block is open; afterwards there is nothing to disturb."""
+    owner = Owner()
+
+    def refused(call: Callable[[], object]) -> None:
+        with pytest.raises(InvalidStateError, match="in another thread"):
+            call()
+
+    async with keeping(owner) as keeper:
+        keeper.wake()
+        await wait_all_tasks_blocked()
+        child = keeper.child(owner.work, owner.failure)
+        for each in (keeper, child):
+            for call in (each.check_thread, each.wake):
+                await trio.to_thread.run_sync(refused, call)
+            each.check_thread()
+        keeper.wake()
+        await wait_all_tasks_blocked()
+        assert len(owner.times) == 2
+    await trio.to_thread.run_sync(keeper.check_thread)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -41,17 +40,6 @@ def at(host: str, port: int = 0) -> ResolvedAddress:
 def interface(*addresses: str, loopback: bool = False) -> NetworkInterface:
     first = addresses[0] if addresses else ""
     return NetworkInterface("eth7", first, "", "", addresses, True, loopback, 1500)
-
-
-@pytest.fixture
-def opened() -> Iterator[list[socket.socket]]:
-    """Sockets to be closed after the test; all others must be closed by then."""
-    before = set(os.listdir("/proc/self/fd"))
-    sockets: list[socket.socket] = []
-    yield sockets
-    for each in sockets:
-        each.close()
-    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 @pytest.fixture

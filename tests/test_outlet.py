@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import EventRecorder, RawPeer, check_grammar, check_merged, until
+from tests.support import EventRecorder, RawPeer, check_grammar, check_merged, settle, until
 from tests.support.pairs import linked, shrink_send_buffer
 from trio_xsock import (
     Connected,
@@ -25,10 +25,6 @@ from trio_xsock import (
 )
 
 LOTS = 3_000_000
-
-
-async def settle() -> None:
-    await trio.testing.wait_all_tasks_blocked()
 
 
 async def read_slowly(peer: RawPeer, random: random.Random) -> None:
@@ -178,54 +174,6 @@ async def test_what_is_queued_together_is_one_batch() -> None:
 
 
 # Abort
-
-
-async def test_abort_send_drops_all_and_keeps_the_connection() -> None:
-    """The peer receives exactly ``bytes_sent``, and what is sent afterwards."""
-    async with linked(small=True) as (sock, peer):
-        channel = sock.events
-        sock.write(bytes(LOTS))
-        sent = sock.bytes_sent
-        sock.abort_send()
-        assert (sock.bytes_sent, sock.bytes_left_to_send) == (sent, 0)
-        assert sock.is_connected
-        await channel.receive()
-        assert channel.receive_nowait() == SendProgress(sock, sent, LOTS - sent, sent)
-        assert channel.receive_nowait() == SendComplete(sock, True, sent, LOTS - sent)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(sock.send_all, b"afterwards")
-            assert await peer.recv_exactly(sent + 10) == bytes(sent) + b"afterwards"
-
-
-async def test_abort_send_is_always_legal() -> None:
-    """With nothing queued, it does nothing."""
-    recorder = EventRecorder()
-    sock = TCPSocket()
-    sock.abort_send()
-    async with linked(handler=recorder) as (sock, _):
-        sock.abort_send()
-        sock.close()
-        sock.abort_send()
-    assert recorder.names == ["on_connected"]
-
-
-async def test_abort_send_ends_what_waits() -> None:
-    """``send_all`` raises how far it came; ``flush`` returns, for the queue is empty."""
-    async with linked(small=True) as (sock, _):
-        async with trio.open_nursery() as nursery:
-
-            async def send() -> None:
-                with pytest.raises(SocketError, match=r"127\.0\.0\.1.*of 3000000 bytes") as caught:
-                    await sock.send_all(bytes(LOTS))
-                assert type(caught.value) is SocketError
-                assert f"after {sock.bytes_sent} of" in str(caught.value)
-
-            nursery.start_soon(send)
-            await settle()
-            nursery.start_soon(sock.flush)
-            await settle()
-            sock.abort_send()
-        assert sock.is_connected
 
 
 @pytest.mark.parametrize("call", ["write", "send_all"])
@@ -515,17 +463,3 @@ async def test_sending_counts_as_activity() -> None:
     async with linked(idle_timeout=1000) as (sock, peer):
         sock.write(b"x")
         assert await peer.recv_some() == b"x"
-
-
-async def test_a_flush_that_ends_with_the_socket() -> None:
-    """It raises what ended the queue."""
-    async with linked(small=True) as (sock, _), trio.open_nursery() as nursery:
-        sock.write(bytes(LOTS))
-
-        async def flush() -> None:
-            with pytest.raises(SocketClosedError):
-                await sock.flush()
-
-        nursery.start_soon(flush)
-        await settle()
-        sock.close()

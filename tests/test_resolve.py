@@ -36,16 +36,8 @@ class Resolver(trio.abc.HostnameResolver):
         self.answer = answer
         self.questions: list[tuple[Any, ...]] = []
 
-    async def getaddrinfo(
-        self,
-        host: bytes | None,
-        port: bytes | str | int | None,
-        family: int = 0,
-        type: int = 0,  # noqa: A002
-        proto: int = 0,
-        flags: int = 0,
-    ) -> Any:
-        self.questions.append((host, port, family, type, proto, flags))
+    async def getaddrinfo(self, *question: Any, **_: Any) -> Any:
+        self.questions.append(question)
         if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer

@@ -35,14 +35,6 @@ from trio_xsock import (
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
 
 
-@pytest.fixture
-def default_sigint() -> Iterator[None]:
-    """Have Ctrl-C raise; whoever runs the tests in the background has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def raiser(error: BaseException) -> Callable[[Any], None]:
     def method(_: Any) -> None:
         raise error
@@ -665,7 +657,6 @@ async def test_run_lets_failures_out() -> None:
 # Ctrl-C
 
 
-@pytest.mark.usefixtures("default_sigint")
 @pytest.mark.parametrize("method", ["on_connected", "on_send_progress", "on_data_available"])
 def test_ctrl_c_interrupts_a_handler(method: str) -> None:
     """Whoever runs it, the keeper, a step or an awaited call; it leaves the block as itself."""
@@ -687,7 +678,6 @@ def test_ctrl_c_interrupts_a_handler(method: str) -> None:
     assert interrupted == []
 
 
-@pytest.mark.usefixtures("default_sigint")
 def test_ctrl_c_in_the_body() -> None:
     """It leaves as itself."""
 
@@ -700,7 +690,6 @@ def test_ctrl_c_in_the_body() -> None:
         trio.run(main)
 
 
-@pytest.mark.usefixtures("default_sigint")
 def test_ctrl_c_while_the_body_waits() -> None:
     """Trio delivers it to the main task, which is in ``receive_some``; nothing is torn."""
     sock: TCPSocket
@@ -721,7 +710,6 @@ def test_ctrl_c_while_the_body_waits() -> None:
     assert sock.state is SocketState.CLOSED
 
 
-@pytest.mark.usefixtures("default_sigint")
 def test_ctrl_c_while_the_block_is_left() -> None:
     """It closes at once, and goes on as itself."""
 

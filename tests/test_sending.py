@@ -16,25 +16,18 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import EventRecorder, RawPeer, check_grammar, raw_listener, until
+from tests.support import EventRecorder, RawPeer, check_grammar, raw_listener, settle, until
 from tests.support.pairs import clog, linked
 from trio_xsock import (
     EventChannel,
-    InvalidStateError,
     LostConnectionError,
-    OutOfMemoryError,
     SendComplete,
     SocketClosedError,
     SocketError,
-    SocketState,
     TCPSocket,
 )
 
 LOTS = 3_000_000
-
-
-async def settle() -> None:
-    await trio.testing.wait_all_tasks_blocked()
 
 
 def completes(channel: EventChannel) -> list[tuple[bool, int, int]]:
@@ -227,63 +220,6 @@ async def test_very_many_single_bytes() -> None:
     assert seconds[1] < 12 * seconds[0]
 
 
-# Limits
-
-
-async def test_the_send_buffer_is_limited() -> None:
-    """108: the write that would exceed it is refused as a whole, never posted."""
-    recorder = EventRecorder()
-    async with linked(small=True, handler=recorder, send_buffer_limit=1000) as (sock, _):
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(sock.send_all, bytes(LOTS))
-                await settle()
-                refuse_too_much(sock)
-                scope.cancel()
-        assert sock.last_error is None
-    assert recorder.names[-1] == "on_send_complete"
-    assert recorder.errors == []
-
-
-def refuse_too_much(sock: TCPSocket) -> None:
-    queued = sock.bytes_left_to_send
-    sock.write(bytes(600))
-    with pytest.raises(
-        OutOfMemoryError, match=r"401 bytes.*send_buffer_limit=1000.*flush"
-    ) as caught:
-        sock.write(bytes(401))
-    assert caught.value.error_number == 108
-    assert sock.bytes_left_to_send == queued + 600
-    sock.write(bytes(400))
-    with pytest.raises(OutOfMemoryError):
-        sock.write(b"x")
-    sock.send_buffer_limit = 1001
-    sock.write(b"x")
-    assert sock.bytes_left_to_send == queued + 1001
-
-
-async def test_a_write_above_the_limit_is_refused_even_if_nothing_is_queued() -> None:
-    """Whether the OS would take it at once must not matter."""
-    async with linked(send_buffer_limit=10) as (sock, _):
-        with pytest.raises(OutOfMemoryError):
-            sock.write(bytes(11))
-        sock.write(bytes(10))
-        assert sock.bytes_sent == 10
-
-
-async def test_send_all_is_not_limited() -> None:
-    """It shows in ``bytes_left_to_send``, and leaves ``write`` its room."""
-    async with linked(small=True, send_buffer_limit=10) as (sock, peer):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(sock.send_all, bytes(LOTS))
-            await settle()
-            assert sock.bytes_left_to_send > LOTS / 2
-            sock.write(bytes(10))
-            with pytest.raises(OutOfMemoryError):
-                sock.write(b"x")
-            assert len(await peer.recv_exactly(LOTS + 10)) == LOTS + 10
-
-
 # Exclusion
 
 
@@ -453,20 +389,6 @@ async def test_a_cancelled_send_all_delivers_its_events_first() -> None:
         check_grammar(recorder.events)
 
 
-async def test_cancelling_flush_aborts_nothing() -> None:
-    """The queue is as it was."""
-    async with linked(small=True) as (sock, peer):
-        sock.write(bytes(LOTS))
-        for _ in range(2):
-            with trio.move_on_after(0) as scope:
-                await sock.flush()
-            assert scope.cancelled_caught
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(peer.recv_exactly, LOTS)
-            await sock.flush()
-        assert sock.bytes_sent == LOTS
-
-
 async def test_send_all_returns_after_all_handlers_that_were_due() -> None:
     """However many that are."""
     recorder = EventRecorder()
@@ -514,58 +436,6 @@ async def test_a_send_all_of_the_connection_before() -> None:
                     assert scope.cancelled_caught
                 sock.close()
     assert recorder.names.count("on_connected") == 20
-
-
-# flush()
-
-
-async def test_flush_returns_when_the_queue_is_empty() -> None:
-    """At once, with a checkpoint, if it is already; all who wait return."""
-    async with linked(small=True) as (sock, peer):
-        with trio.testing.assert_checkpoints():
-            await sock.flush()
-        sock.write(bytes(LOTS))
-        async with trio.open_nursery() as nursery:
-            for _ in range(3):
-                nursery.start_soon(sock.flush)
-            await settle()
-            assert sock.bytes_left_to_send
-            nursery.start_soon(peer.recv_exactly, LOTS)
-        assert sock.bytes_left_to_send == 0
-
-
-async def test_flush_after_send_eof_and_after_the_peer_s_end() -> None:
-    """There is still a queue to wait for."""
-    async with linked() as (sock, peer):
-        peer.fin()
-        await settle()
-        await sock.flush()
-        await sock.send_eof()
-        with pytest.raises(InvalidStateError):
-            await sock.flush()
-        assert sock.state is SocketState.CLOSED
-
-
-@pytest.mark.parametrize("grace", [None, 0])
-async def test_flush_while_the_socket_closes(grace: float | None) -> None:
-    """It returns if all went out, and raises if it was dropped."""
-    async with linked(small=True) as (sock, peer), trio.open_nursery() as nursery:
-        sock.write(bytes(LOTS))
-
-        async def flush() -> None:
-            if grace is None:
-                await sock.flush()
-            else:
-                with pytest.raises(SocketClosedError):
-                    await sock.flush()
-
-        nursery.start_soon(flush)
-        await settle()
-        if grace is None:
-            nursery.start_soon(peer.count_to_eof)
-            await sock.aclose()
-        else:
-            await sock.aclose(grace)
 
 
 # send_eof()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support.pairs import clog, descriptor_of, shrink_send_buffer
-from tests.support.peers import LOOPBACK, SMALL
+from tests.support.pairs import clogged_pairs, pairs, turned
 from tests.support.tls import credentials, tls_linked
 from trio_xsock import InvalidStateError, ServerSocket, SSLConnectionTypes, SSLSocket, TCPSocket
 from trio_xsock.testing import ssl_socket_pair
@@ -202,71 +200,25 @@ async def test_options_survive_the_end() -> None:
 
 # The contracts of Trio's streams
 
-Maker = Callable[[], Awaitable[tuple[SSLSocket, SSLSocket]]]
 
-
-@asynccontextmanager
-async def pairs(*, small: bool = False) -> AsyncIterator[Maker]:
-    """A function that makes a connected client and what the server accepted for it."""
-    options: dict[str, Any] = {"receive_buffer_limit": 16} if small else {}
+def kinds() -> tuple[Callable[..., SSLSocket], Callable[..., SSLSocket]]:
+    """Makes clients, and what a server needs."""
     issued = credentials()
-
-    def add_socket() -> SSLSocket:
-        return SSLSocket(certificate_file=issued.server, **options)
-
-    async def make() -> tuple[SSLSocket, SSLSocket]:
-        client = SSLSocket(LOOPBACK, server.port, ca_file=issued.ca, **options)
-        await nursery.start(client.run)
-        await client.connect()
-        return client, await server.accept()
-
-    async with (
-        ServerSocket(address=LOOPBACK, add_socket=add_socket) as server,
-        trio.open_nursery() as nursery,
-    ):
-        await server.listen()
-        if small:  # what is accepted inherits it
-            with descriptor_of(server) as raw:  # type: ignore[arg-type]
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
-        yield make
-
-
-@asynccontextmanager
-async def clogged_pairs() -> AsyncIterator[Maker]:
-    """The same, with both directions full to the last byte."""
-
-    async def make() -> tuple[SSLSocket, SSLSocket]:
-        both = await make_small()
-        for each in both:
-            shrink_send_buffer(each)
-            with descriptor_of(each) as raw:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
-        await clog(both[0])
-        await clog(both[1], for_good=True)
-        await clog(both[0])
-        return both
-
-    async with pairs(small=True) as make_small:
-        yield make
+    return (
+        functools.partial(SSLSocket, ca_file=issued.ca),
+        functools.partial(SSLSocket, certificate_file=issued.server),
+    )
 
 
 @pytest.mark.slow
 async def test_trio_s_check_of_half_closeable_streams() -> None:
     """Sending, receiving, closing, cancelling and blocking, as Trio wants them."""
-    async with pairs() as make, clogged_pairs() as make_clogged:
+    async with pairs(*kinds()) as make, clogged_pairs(*kinds()) as make_clogged:
         await trio.testing.check_half_closeable_stream(make, make_clogged)
 
 
 @pytest.mark.slow
 async def test_trio_s_check_of_two_way_streams() -> None:
     """Seen from the server's side."""
-
-    def turn(make: Maker) -> Maker:
-        async def make_turned() -> tuple[SSLSocket, SSLSocket]:
-            client, accepted = await make()
-            return accepted, client
-
-        return make_turned
-
-    async with pairs() as make, clogged_pairs() as make_clogged:
-        await trio.testing.check_two_way_stream(turn(make), turn(make_clogged))
+    async with pairs(*kinds()) as make, clogged_pairs(*kinds()) as make_clogged:
+        await trio.testing.check_two_way_stream(turned(make), turned(make_clogged))

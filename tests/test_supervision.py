@@ -6,7 +6,7 @@ import contextvars
 import logging
 import signal
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,14 +30,6 @@ from trio_xsock import (
 )
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
-
-
-@pytest.fixture
-def default_sigint() -> Iterator[None]:
-    """Have Ctrl-C raise; whoever runs the tests in the background has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 class Failing:
@@ -682,7 +674,7 @@ async def test_a_failing_handler_of_the_server_leaves_its_block() -> None:
     assert caught.value is error
 
 
-def test_ctrl_c_leaves_serve_as_itself(default_sigint: None) -> None:
+def test_ctrl_c_leaves_serve_as_itself() -> None:
     """Not in a group, although serve has a nursery."""
 
     async def main() -> None:

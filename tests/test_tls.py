@@ -206,6 +206,19 @@ def test_a_spoilt_first_record() -> None:
         server.decrypt(100)
 
 
+def test_who_sends_learns_what_was_not_in_order() -> None:
+    """The cause, and not that OpenSSL does nothing more."""
+    client, server = introduced()
+    server.feed(client.encrypt(b"good") + b"\x17\x03\x03\x00\x20" + bytes(32))
+    assert server.decrypt(100) == b"good"
+    with pytest.raises(ssl.SSLError) as caught:
+        server.encrypt(b"answer")
+    assert caught.value.reason == "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
+    client.end()
+    with pytest.raises(ssl.SSLError, match="shutdown"):
+        client.encrypt(b"more")
+
+
 @every_version
 def test_a_refused_peer_gets_an_alert(version: ssl.TLSVersion) -> None:
     """Whichever side refuses."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
 import ssl
 from collections.abc import Iterator
@@ -83,6 +84,54 @@ def test_calls_for_what_is_left(ends: Ends) -> None:
     assert len(calls) == 1
     assert transport.recv(100) == b"x" * 30
     assert len(calls) == 1
+
+
+class Asked:
+    """Hands over what there is to read, and notes how much was asked for."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+        self.counts: list[int] = []
+
+    def recv(self, count: int) -> bytes:
+        self.counts.append(count)
+        piece, self.pieces[0] = self.pieces[0][:count], self.pieces[0][count:]
+        if not self.pieces[0]:
+            del self.pieces[0]
+        return piece
+
+    def send(self, data: bytes, _flags: int) -> int:
+        return len(data)
+
+
+def test_how_much_is_taken_in_at_once(ends: Ends) -> None:
+    """Much from who sends data, and little from who has not yet, or sends next to none."""
+    transport, server, _ = ends
+    much = b"".join(server.encrypt(bytes(65536)) for _ in range(4))
+    little = b"".join(server.encrypt(b"x") for _ in range(3000))
+    transport.inner = asked = Asked(much, little)
+    while asked.pieces:
+        try:
+            transport.recv(2**20)
+        except BlockingIOError:  # no record is complete
+            pass
+    sizes = [(size, len(list(group))) for size, group in itertools.groupby(asked.counts)]
+    assert [size for size, _ in sizes] == [4096, 65536, 4096]
+    assert sizes[0][1] <= 6  # a record, and the tickets
+    assert 4 <= sizes[1][1] <= 6
+
+
+def test_little_is_taken_in_for_who_wants_little(ends: Ends) -> None:
+    """What is left in the engine is no reason to take in less the next time."""
+    transport, server, _ = ends
+    data = b"".join(server.encrypt(bytes(65536)) for _ in range(2))
+    transport.inner = asked = Asked(data)
+    while asked.pieces:
+        try:
+            transport.recv(2**20 if len(asked.counts) < 6 else 100)
+        except BlockingIOError:
+            pass
+    assert set(asked.counts[6:]) == {16384}
 
 
 def test_a_peer_that_reads_no_answers(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:

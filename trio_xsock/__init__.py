@@ -8,7 +8,8 @@ values                  ``_errors`` ``_events`` ``_typing`` ``_statistics`` ``_s
 machines without I/O    ``_state`` ``_buffer`` ``_ledger`` ``_coalesce`` ``_endpoint`` ``_tls``
                         ``_dead_peers`` ``_proxy_protocol`` ``_udp_queue``
                         ``_udp_filter`` ``_udp_groups`` ``_framing`` ``_packets``
-                        ``_message_buffer`` ``_message_ledger`` ``_membership``
+                        ``_message_buffer`` ``_message_ledger`` ``_member_packets``
+                        ``_replay_protection`` ``_rate_limit`` ``_membership``
 guards and checks       ``_guard`` ``_options`` ``_groups`` ``_kernel`` ``_tcp_info``
                         ``_udp_options`` ``_tls_options``
 Trio plumbing           ``_keeper`` ``_channel`` ``_block`` ``_epoll`` ``_handlers`` ``_hub``
@@ -22,12 +23,13 @@ a connection, by parts  ``_link`` ``_intake`` ``_outlet`` ``_ending`` ``_connect
                         ``_watchdogs`` ``_listening``
 its calls               ``_limits`` ``_queueing``
 of bytes                ``_reading`` ``_lines`` ``_receiving`` ``_sending`` ``_file_sending``
-of messages             ``_easy_receiving`` ``_easy_sending``
+of messages             ``_easy_connecting`` ``_easy_delivery`` ``_easy_decoding``
+                        ``_easy_receiving`` ``_easy_sending``
 encrypted, by parts     ``_secured`` ``_securing`` ``_start_tls`` ``_ssl_options``
 datagrams, by parts     ``_udp_base`` ``_udp_binding`` ``_udp_receiving`` ``_udp_routing``
                         ``_udp_sending``
 sockets                 ``_tcp`` ``_udp`` ``_ssl`` ``_easy_tcp``
-messages in groups      ``_group_receiving`` ``_easy_udp`` ``_discovery``
+messages in groups      ``_group_receiving`` ``_easy_udp`` ``_discovery_group`` ``_discovery``
 a server, by parts      ``_pool`` ``_roster`` ``_reception`` ``_supervision``
                         ``_server_listening`` ``_server``
 outside                 ``testing`` ``_cli``

@@ -194,6 +194,7 @@ class Connection(Ending, trio.abc.AsyncResource):
         Cancellation: seen before anything is done.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_thread()
         due = bool(self._hub.calls)
         read = self._read_step()
         before = self._bytes_out

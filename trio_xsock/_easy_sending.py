@@ -132,6 +132,7 @@ class MessageOutlet(MessageIntake):
         Events: ``SendComplete(user_aborted=True)`` if something was dropped; when the message
         that had begun is out.
         """
+        self._check_thread()
         self._abort_from_handler()
         self._schedule_pump()
 

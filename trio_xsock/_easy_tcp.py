@@ -106,6 +106,7 @@ class EasyTCPSocket(Securing, MessageOutlet, trio.abc.Channel[Message]):
             check_optional_bool("allow_half_close", allow_half_close),
         )
         self._init_watchdogs(keepalive, unacknowledged_timeout, idle_timeout)
+        self._init_waiting()
         self._init_messages(max_message_size)
         self._context = check_context(ssl_context, TLSOptions())
         self._tls = check_bool("tls", tls) or ssl_context is not None

@@ -125,6 +125,7 @@ class Ending(Outlet):
 
         Events: ``SendComplete(user_aborted=True)`` if something was queued; nothing more.
         """
+        self._check_thread()
         self._closed_by_us = True
         self._close_at_once()
 
@@ -152,6 +153,7 @@ class Ending(Outlet):
         Events: those of the sends; nothing more.
         """
         check_seconds("grace", grace)
+        self._check_thread()
         self._start_closing(math.inf)
         if self._state is not CLOSING:
             self.close()
@@ -187,6 +189,7 @@ class Ending(Outlet):
         whose ``reason`` is ``LOCAL``; none if the socket was not connected.
         """
         check_seconds("grace", grace)
+        self._check_thread()
         if self._state is CONNECTED:
             self._announce_local_end = True
         await self.aclose(grace)

@@ -130,6 +130,7 @@ class GroupReceiving(UDPSocket):
                 self._hub.withdraw_data()
             await trio.lowlevel.cancel_shielded_checkpoint()
             return arrival.data
+        self._check_thread()
         self._waiters.append(waiter)
         with trio.move_on_after(seconds):
             return await waiter.parking.park(lambda: self._waiters.remove(waiter))

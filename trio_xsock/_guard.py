@@ -76,8 +76,13 @@ class Parking(Generic[T]):
         if self._done:
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
+            try:
+                self._task = trio.lowlevel.current_task()
+            except RuntimeError:  # this is no task of Trio's
+                if on_cancel is not None:
+                    on_cancel()
+                raise
             self._on_cancel = on_cancel
-            self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abort)
             Parking.resumed += 1
             self._on_cancel = None  # which may refer to us

@@ -22,7 +22,8 @@ from ._rejection import is_rejected
 from ._tls import TLSEngine
 from ._tls_transport import TLSTransport
 
-_READ = 65536
+_READ = 4096
+"""Bytes to take in at once: few, for what follows the handshake is to be taken in by and by."""
 
 _FAREWELL = 1.0
 """Seconds for a refused peer to take the alert that says why."""

@@ -22,12 +22,13 @@ import contextvars
 import math
 import weakref
 from collections.abc import Awaitable, Callable
+from threading import get_ident
 from types import MethodType
 from typing import TYPE_CHECKING, Generic, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
-from ._errors import SocketClosedError
+from ._errors import InvalidStateError, SocketClosedError
 from ._groups import without_cancelled
 from ._guard import Parking, await_unprotected, protect_from_ki
 
@@ -84,6 +85,7 @@ class Keeper:
         context: the context variables that handlers run in.
         failures: the exceptions that will leave the block, the first one first.
         root: the keeper whose block this is: the server's, or this one.
+        thread: the thread of the Trio run that the block is in.
         hub: the readiness hub that the block uses, if it does; see ``_readiness``.
         leaving: the block is being left, or will be in a moment, in good order so far.
         exiting: the block is being left, and ends with a checkpoint.
@@ -107,6 +109,7 @@ class Keeper:
         "hub",
         "leaving",
         "root",
+        "thread",
     )
 
     def __init__(
@@ -117,6 +120,7 @@ class Keeper:
         parent: Keeper | None = None,
     ) -> None:
         self.root: Keeper = parent.root if parent is not None else self
+        self.thread: int = parent.thread if parent is not None else get_ident()
         self.hub: EpollHub | None = None
         self.leaving = False
         self.exiting = False
@@ -142,6 +146,18 @@ class Keeper:
         """No more tasks can be started."""
         return self._ended or self.root._ended
 
+    def check_thread(self) -> None:
+        """Refuse a call that comes from elsewhere than the Trio run that the block is in.
+
+        Raises:
+            InvalidStateError: this is another thread.
+        """
+        if self.thread != get_ident() and not self.ended:
+            raise InvalidStateError(
+                "a socket belongs to the Trio run that entered its block, in another thread; "
+                "from here use trio.from_thread.run_sync(function, trio_token=token)"
+            )
+
     def child(self, work: Callable[[], float], on_failure: Callable[[], None]) -> Keeper:
         """A keeper for a socket that a server accepted; its tasks live in the server's nursery."""
         return Keeper(self._nursery, work, on_failure, self)
@@ -155,11 +171,13 @@ class Keeper:
 
     def serve(self, async_fn: Callable[[], Awaitable[None]], name: str) -> None:
         """Start a service task of the library; it ends by itself when the socket closes."""
+        self.check_thread()
         self._tasks += 1
         self._nursery.start_soon(self._run_service, async_fn, name=name)
 
     def wake(self) -> None:
         """Let the keeper task call ``work`` soon."""
+        self.check_thread()
         self._woken = True
         if self._parked is not None:
             task, self._parked = self._parked, None

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 LONGEST_NAME: Final = 64
 """Bytes of a name in UTF-8, of a group or of a member."""
 LARGEST_METADATA: Final = 256
 """Bytes of a member's metadata as they are sent: texts in UTF-8, and two for each of them."""
+
+Endpoint: TypeAlias = tuple[str, int]
+"""An IP address and a port, where a member is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,15 @@ Whoever drives the machine gives it packets, the time, and takes what it wants d
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
-from ._member import Member
-from ._packets import NONE, Identity, Kind, Packet, PacketError, decode, encode
-
-Endpoint: TypeAlias = tuple[str, int]
-"""An IP address and a port."""
+from ._member import Endpoint, Member
+from ._member_packets import PacketWriter, Settings
+from ._packets import NONE, Identity, Kind, Packet, PacketError, decode
+from ._rate_limit import RateLimit
+from ._replay_protection import Challenges, ReplayWindow
 
 _BEGINNING: Final = (0.0, 0.15, 0.3, 0.6, 1.0, 1.5, 2.0, 2.5)
 """Seconds after registering at which a newcomer asks, unless heartbeats are more frequent."""
@@ -32,7 +31,6 @@ _UPDATE: Final = (0.0, 0.2, 0.5, 1.0)
 """Seconds after ``update`` at which all are asked."""
 _TIME_TO_ANSWER: Final = 2.0
 """Seconds that members have for it, and newcomers for a challenge."""
-_MOST_CHALLENGES: Final = 64
 _GOODBYES: Final = 3
 _ANSWERS_PER_SECOND: Final = 50.0
 _LONGEST_HOLD: Final = 3600.0
@@ -69,53 +67,6 @@ class Received(NamedTuple):
 Effect: TypeAlias = Send | Joined | Left | Received
 
 
-class ReplayWindow:
-    """Tells new counters from those seen, of which a few may come late; see RFC 4303, 3.4.3."""
-
-    __slots__ = ("_highest", "_seen")
-
-    _SIZE = 64
-
-    def __init__(self, counter: int) -> None:
-        self._highest = counter
-        self._seen = (1 << self._SIZE) - 1  # what came before it was for others
-
-    def accept(self, counter: int) -> bool:
-        """Whether ``counter`` is new; from now on it is not."""
-        ahead = counter - self._highest
-        if ahead > 0:
-            self._seen = (self._seen << min(ahead, self._SIZE) | 1) & (1 << self._SIZE) - 1
-            self._highest = counter
-            return True
-        bit = 1 << -ahead if -ahead < self._SIZE else 0
-        if not bit or self._seen & bit:
-            return False
-        self._seen |= bit
-        return True
-
-
-class RateLimit:
-    """So many a second in the long run, and no more than that at once."""
-
-    __slots__ = ("_rate", "_since", "_tokens")
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._tokens = rate
-        self._since = -math.inf
-
-    def allows(self, now: float) -> bool:
-        """Whether one more is allowed; if so it counts."""
-        if now > self._since:
-            elapsed = now - self._since
-            self._tokens = min(self._rate, self._tokens + elapsed * self._rate)
-            self._since = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
 @dataclass(slots=True)
 class _Known:
     """A member, and when it is gone."""
@@ -129,28 +80,6 @@ class _Known:
     """Since it was heard last; who was not asked is not gone, we may have been asleep."""
 
 
-@dataclass(slots=True)
-class _Challenge:
-    """What somebody who may become a member has to answer."""
-
-    nonce: bytes
-    source: Endpoint
-    expires: float
-
-
-@dataclass(slots=True, kw_only=True)
-class Settings:
-    """What a member is and how it behaves; seconds."""
-
-    group: str
-    name: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
-    key: bytes | None = None
-    heartbeat_interval: float = 1.0
-    expiry: float = 6.0
-    maximum_members: int = 1024
-
-
 class Membership:
     """One member's view of its group.
 
@@ -162,20 +91,21 @@ class Membership:
 
     Attributes:
         effects: what is to be done, in this order; whoever does it empties the list.
+        packets: makes what this member says, messages among it.
         deadline: when ``advance`` wants to be called next.
     """
 
     def __init__(
         self, settings: Settings, own: Member, random_bytes: Callable[[int], bytes], now: float
     ) -> None:
+        self._instance = bytes.fromhex(own.instance_id)
         self.effects: list[Effect] = [Joined(own)]
+        self.packets = PacketWriter(settings, self._instance)
         self._settings = settings
         self._own = own
-        self._instance = bytes.fromhex(own.instance_id)
         self._random_bytes = random_bytes
-        self._counter = 0
         self._known: dict[bytes, _Known] = {}
-        self._challenges: OrderedDict[bytes, _Challenge] = OrderedDict()
+        self._challenges = Challenges(random_bytes, _TIME_TO_ANSWER)
         self._answers = RateLimit(_ANSWERS_PER_SECOND)
         self._asks = [now + after for after in _BEGINNING]
         self._beat_at = now + settings.heartbeat_interval
@@ -200,15 +130,11 @@ class Membership:
     def leave(self) -> None:
         """Say goodbye; all members, ourselves too, have left from our view."""
         for _ in range(_GOODBYES):
-            self._send(Kind.GOODBYE, None)
+            self.effects.append(Send(self.packets.goodbye(), None))
         self.effects += [Left(member) for member in reversed(self.members)]
         self._known.clear()
         self._asks.clear()
         self.deadline = self._beat_at = math.inf
-
-    def message(self, command: int, data: bytes, to: Endpoint | None) -> bytes:
-        """The packet of a message to the group or to one member."""
-        return self._encode(Kind.GROUP_MESSAGE, command=command, data=data)
 
     # Time
 
@@ -224,8 +150,7 @@ class Membership:
                     known.deadline = max(known.deadline, now + known.hold * 0.3)
                 known.ask_at = now + self._settings.heartbeat_interval / 2
                 self._announce((known.member.address, known.member.port), please_answer=True)
-        while self._challenges and next(iter(self._challenges.values())).expires <= now:
-            self._challenges.popitem(last=False)
+        self._challenges.expire(now)
         due = [at for at in self._asks if at <= now]
         del self._asks[: len(due)]
         if due or now >= self._beat_at:
@@ -297,18 +222,11 @@ class Membership:
 
     def _shake_hands(self, packet: Packet, source: Endpoint, now: float) -> None:
         """A stranger challenges us, answers, or both."""
-        challenge = self._challenges.get(packet.instance)
-        proven = (
-            challenge is not None
-            and challenge.source == source
-            and challenge.nonce == packet.answer
-            and now < challenge.expires
-        )
+        proven = self._challenges.settle(packet.instance, source, packet.answer, now)
         if proven:
-            del self._challenges[packet.instance]
             self._take_in(packet, source, now)
         if packet.challenge != NONE:
-            back = NONE if proven else self._nonce_for(packet.instance, source, now)
+            back = NONE if proven else self._challenges.nonce_for(packet.instance, source, now)
             self._answer_challenge(packet, source, now, back)
 
     def _take_in(self, packet: Packet, source: Endpoint, now: float) -> None:
@@ -337,79 +255,15 @@ class Membership:
 
     def _challenge(self, instance: bytes, source: Endpoint, now: float) -> None:
         if self._answers.allows(now):
-            nonce = self._nonce_for(instance, source, now)
-            self._send(Kind.CHALLENGE, source, target=instance, challenge=nonce)
+            nonce = self._challenges.nonce_for(instance, source, now)
+            self.effects.append(Send(self.packets.challenge(instance, nonce), source))
 
     def _answer_challenge(self, packet: Packet, source: Endpoint, now: float, back: bytes) -> None:
         """Prove that we have the key now, and challenge back whom we do not know."""
         if packet.challenge != NONE and self._answers.allows(now):
-            self._send(
-                Kind.RESPONSE,
-                source,
-                target=packet.instance,
-                challenge=back,
-                answer=packet.challenge,
-            )
-
-    def _nonce_for(self, instance: bytes, source: Endpoint, now: float) -> bytes:
-        """A challenge for a stranger: the one that it was sent a moment ago, or a fresh one."""
-        challenge = self._challenges.get(instance)
-        if challenge is None or challenge.source != source or challenge.expires <= now:
-            nonce = self._random_bytes(len(NONE))
-            challenge = _Challenge(nonce, source, now + _TIME_TO_ANSWER)
-            self._challenges.pop(instance, None)
-            self._challenges[instance] = challenge
-            if len(self._challenges) > _MOST_CHALLENGES:
-                self._challenges.popitem(last=False)
-        return challenge.nonce
-
-    # Sending
+            response = self.packets.response(packet.instance, packet.challenge, back)
+            self.effects.append(Send(response, source))
 
     def _announce(self, to: Endpoint | None, *, please_answer: bool) -> None:
-        self._send(Kind.ANNOUNCE, to, please_answer=please_answer)
-
-    def _send(
-        self,
-        kind: Kind,
-        to: Endpoint | None,
-        *,
-        please_answer: bool = False,
-        target: bytes = NONE,
-        challenge: bytes = NONE,
-        answer: bytes = NONE,
-    ) -> None:
-        identity = None
-        if kind is not Kind.GOODBYE:
-            settings = self._settings
-            hold = round(settings.expiry * 1000)
-            identity = Identity(please_answer, hold, settings.name, settings.metadata)
-        data = self._encode(
-            kind, target=target, challenge=challenge, answer=answer, identity=identity
-        )
-        self.effects.append(Send(data, to))
-
-    def _encode(
-        self,
-        kind: Kind,
-        *,
-        target: bytes = NONE,
-        challenge: bytes = NONE,
-        answer: bytes = NONE,
-        identity: Identity | None = None,
-        command: int = 0,
-        data: bytes = b"",
-    ) -> bytes:
-        self._counter += 1
-        packet = Packet(
-            kind,
-            self._settings.group,
-            self._instance,
-            self._counter,
-            target,
-            challenge,
-            answer,
-            identity,
-            command,
-            data,
-        )
-        return encode(packet, self._settings.key)
+        packet = self.packets.announcement(please_answer=please_answer)
+        self.effects.append(Send(packet, to))

@@ -37,6 +37,7 @@ class QueueCalls(LimitedConnection):
 
         Events: ``SendComplete(user_aborted=True)`` if something was queued.
         """
+        self._check_thread()
         self._drop_queue()
         self._schedule_pump()
 
@@ -57,6 +58,7 @@ class QueueCalls(LimitedConnection):
 
     async def _wait_until_flushed(self) -> None:
         """Park until the queue is empty; raises if that is because it was dropped at the end."""
+        self._check_thread()
         parking: Parking[None] = Parking()
         if self._ledger.open:
             if self._flushers is None:

@@ -169,8 +169,8 @@ class _Direction:
 
     def _unpark(self) -> None:
         if self._parked is not None:
-            task, self._parked = self._parked, None
-            trio.lowlevel.reschedule(task)
+            trio.lowlevel.reschedule(self._parked)  # which refuses another thread
+            self._parked = None
 
     async def _run(self) -> None:
         while not self._closed:

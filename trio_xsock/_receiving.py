@@ -205,6 +205,7 @@ class ReceiveCalls(ReadCalls):
                 if reader.serve(ended):
                     self._resume_reading()
                     return await reader.park()
+            self._check_thread()
             self._receiver = reader
             self._resume_reading()
             data = await reader.park(self._withdraw_receiver)

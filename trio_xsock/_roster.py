@@ -223,6 +223,7 @@ class Roster(Scoped, Generic[S]):
             self._update()
             await trio.lowlevel.cancel_shielded_checkpoint()
             return socket
+        self._check_thread()
         parking: Parking[S] = Parking()
         self._waiting.append(parking)
         self._update()

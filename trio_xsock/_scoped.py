@@ -104,7 +104,9 @@ class Scoped(abc.ABC):
 
         Raises:
             InvalidStateError: it was entered before.
+            RuntimeError: this is no task of Trio's.
         """
+        trio.lowlevel.current_task()  # asyncio would only tell of a bad yield
         await trio.lowlevel.checkpoint()
         if self._block is not None:
             raise InvalidStateError(f"{self!r}: its `async with` block can be entered only once")
@@ -205,12 +207,18 @@ class Scoped(abc.ABC):
                 f"{self!r}: {call} needs the socket's block: use `async with "
                 f"{type(self).__name__}(...) as sock:` or `await nursery.start(sock.run)`"
             )
+        keeper.check_thread()
         if keeper.ended:
             raise InvalidStateError(
                 f"{self!r}: {call} is not possible any more, the `async with` block has been "
                 f"left; make a new {type(self).__name__}"
             )
         return keeper
+
+    def _check_thread(self) -> None:
+        """At the start of what another thread must not even begin."""
+        if self._keeper is not None:
+            self._keeper.check_thread()
 
     def _handle_failure(self) -> None:
         """A handler or a task of the user's failed: no handler is called any more."""

@@ -149,6 +149,7 @@ class SendCalls(ReceiveCalls):
         """
         with self._send_conflict:
             await trio.lowlevel.checkpoint_if_cancelled()
+            self._check_thread()
             if not self._output_ended:
                 self._check_sending()
                 self._output_ended = True
@@ -172,6 +173,7 @@ class SendCalls(ReceiveCalls):
         with self._send_conflict:
             self._check_sending()
             await trio.lowlevel.checkpoint_if_cancelled()
+            self._check_thread()
             self._writable = parking = Parking[None]()
             self._set_blocked(True)
             await parking.park(self._forget_writable)

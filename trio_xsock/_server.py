@@ -175,6 +175,7 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         """
         if self._block is None or self._left:
             return await super().__aenter__()
+        self._check_thread()
         self._guests.append(trio.lowlevel.current_task())
         await trio.lowlevel.cancel_shielded_checkpoint()
         return self
@@ -226,6 +227,7 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
             raise TypeError(f"handler must be an async function, not {handler!r}")
         if self._acceptor is None:
             await self.listen()
+        self._check_thread()
         await self._serve(handler, lambda: task_status.started(self.port))
 
     # The end

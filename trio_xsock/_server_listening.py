@@ -184,6 +184,7 @@ class ServerListening(Supervision[S]):
         handlers have ended. ``listen`` may be called again; connections that wait ready go on
         waiting to be accepted then. Who is in a handshake is refused, like those in the backlog.
         """
+        self._check_thread()
         self._stop()
 
     def _next_deadline(self) -> float:

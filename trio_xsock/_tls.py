@@ -171,7 +171,12 @@ class TLSEngine:
         Raises:
             ssl.SSLError: the connection is over.
         """
-        self._object.write(data)
+        try:
+            self._object.write(data)
+        except ssl.SSLError:
+            if self._failure is not None:  # why it is over is better known to who reads
+                raise self._failure from None
+            raise
         return self._outgoing.read()
 
     def end(self) -> None:

@@ -208,6 +208,7 @@ class UDPSocket(UDPSending, trio.abc.Channel[Datagram]):
         Cancellation: seen before anything is done.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_thread()
         happened = bool(self._hub.calls)
         for port in list(self._watches):
             happened = self._read_step(port) or happened

@@ -149,6 +149,7 @@ class UDPBinding(UDPBase):
 
         Events: nothing more.
         """
+        self._check_thread()
         self._closed_by_us = True
         self._close_at_once()
 

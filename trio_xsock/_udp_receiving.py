@@ -83,6 +83,7 @@ class UDPReceiving(UDPBinding):
         return datagram
 
     async def _wait_for_datagram(self) -> Datagram:
+        self._check_thread()
         parking: Parking[Datagram] = Parking()
         self._receivers.append(parking)
         datagram = await parking.park(lambda: self._receivers.remove(parking))

@@ -142,6 +142,7 @@ class UDPSending(UDPRouting):
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _wait_to_send(self, departure: Departure[Route, Parking[None]]) -> None:
+        self._check_thread()
         parking: Parking[None] = Parking()
         departure.waiter = parking
 
@@ -269,6 +270,7 @@ class UDPSending(UDPRouting):
         Events: those of the sends; nothing more.
         """
         check_seconds("grace", grace)
+        self._check_thread()
         self._closed_by_us = True
         self._stop_receiving()
         if not self._departures.departures:

@@ -12,10 +12,10 @@ from benchmarks.control import Control
 HOST = "127.0.0.1"
 CHUNK = bytes(65536)
 
+Handler = Callable[[trio.abc.Stream], Awaitable[None]]
 
-async def _serve(
-    control: Control, handler: Callable[[trio.SocketStream], Awaitable[object]]
-) -> None:
+
+async def _serve(control: Control, handler: Handler) -> None:
     async with trio.open_nursery() as nursery:
         listeners: list[trio.SocketListener] = await nursery.start(
             functools.partial(trio.serve_tcp, handler, 0, host=HOST)
@@ -23,18 +23,20 @@ async def _serve(
         control.ready(listeners[0].socket.getsockname()[1])
 
 
+async def send_back(stream: trio.abc.Stream) -> None:
+    """Send back what comes."""
+    async for chunk in stream:
+        await stream.send_all(chunk)
+
+
 async def echo(control: Control) -> None:
-    async def handler(stream: trio.SocketStream) -> None:
-        async for chunk in stream:
-            await stream.send_all(chunk)
-
-    await _serve(control, handler)
+    await _serve(control, send_back)
 
 
-async def sink(control: Control) -> None:
-    unit = control["unit"]
+def answer_units(unit: int) -> Handler:
+    """A function that answers after each unit of bytes."""
 
-    async def handler(stream: trio.SocketStream) -> None:
+    async def handler(stream: trio.abc.Stream) -> None:
         got = 0
         async for chunk in stream:
             got += len(chunk)
@@ -42,10 +44,14 @@ async def sink(control: Control) -> None:
                 got -= unit
                 await stream.send_all(b".")
 
-    await _serve(control, handler)
+    return handler
 
 
-async def _send(stream: trio.SocketStream, count: int) -> None:
+async def sink(control: Control) -> None:
+    await _serve(control, answer_units(control["unit"]))
+
+
+async def _send(stream: trio.abc.Stream, count: int) -> None:
     for _ in range(count // len(CHUNK)):
         await stream.send_all(CHUNK)
 
@@ -55,12 +61,18 @@ async def _receive(stream: trio.SocketStream, count: int) -> None:
         count -= len(await stream.receive_some())
 
 
-async def source(control: Control) -> None:
-    async def handler(stream: trio.SocketStream) -> None:
-        async for request in stream:
-            await _send(stream, request[0] * control["unit"])
+def send_units(unit: int) -> Handler:
+    """A function that sends so many units as it is asked for."""
 
-    await _serve(control, handler)
+    async def handler(stream: trio.abc.Stream) -> None:
+        async for request in stream:
+            await _send(stream, request[0] * unit)
+
+    return handler
+
+
+async def source(control: Control) -> None:
+    await _serve(control, send_units(control["unit"]))
 
 
 async def client_send(control: Control) -> None:

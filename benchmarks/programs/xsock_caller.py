@@ -7,30 +7,25 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from benchmarks.control import Control
-from trio_xsock import ServerSocket, TCPSocket
+from trio_xsock import TCPSocket
 
-HOST = "127.0.0.1"
+from .xsock_serving import HOST, serve_calls
+
 CHUNK = bytes(65536)
 
 
-async def serve(control: Control, handler: Callable[[TCPSocket], Awaitable[object]]) -> None:
-    """Run a server whose connections are given to an async function."""
-    async with ServerSocket(address=HOST) as server:
-        await server.listen()
-        control.ready(server.port)
-        await server.serve(handler)
+async def send_back(sock: TCPSocket) -> None:
+    """Send back what comes."""
+    async for chunk in sock:
+        sock.write(chunk)
 
 
 async def echo(control: Control) -> None:
-    async def handler(sock: TCPSocket) -> None:
-        async for chunk in sock:
-            sock.write(chunk)
-
-    await serve(control, handler)
+    await serve_calls(control, send_back, TCPSocket)
 
 
-async def sink(control: Control) -> None:
-    unit = control["unit"]
+def answer_units(unit: int) -> Callable[[TCPSocket], Awaitable[None]]:
+    """A function that answers after each unit of bytes."""
 
     async def handler(sock: TCPSocket) -> None:
         got = 0
@@ -40,7 +35,11 @@ async def sink(control: Control) -> None:
                 got -= unit
                 sock.write(b".")
 
-    await serve(control, handler)
+    return handler
+
+
+async def sink(control: Control) -> None:
+    await serve_calls(control, answer_units(control["unit"]), TCPSocket)
 
 
 async def send(sock: TCPSocket, count: int) -> None:
@@ -55,7 +54,7 @@ async def source(control: Control) -> None:
         async for request in sock:
             await send(sock, request[0] * control["unit"])
 
-    await serve(control, handler)
+    await serve_calls(control, handler, TCPSocket)
 
 
 async def lines(control: Control) -> None:
@@ -69,7 +68,7 @@ async def lines(control: Control) -> None:
                 count = 0
                 sock.write(b".")
 
-    await serve(control, handler)
+    await serve_calls(control, handler, TCPSocket)
 
 
 async def client_send(control: Control) -> None:
@@ -93,6 +92,13 @@ async def receive(sock: TCPSocket, count: int) -> None:
 
 
 async def client_receive(control: Control) -> None:
+    await request_units(control, receive)
+
+
+async def request_units(
+    control: Control, receive: Callable[[TCPSocket, int], Awaitable[None]]
+) -> None:
+    """Ask for a unit before the work, and for as many as are wanted."""
     unit, units = control["unit"], control["units"]
     async with TCPSocket(HOST, control["port"]) as sock:
         await sock.connect()

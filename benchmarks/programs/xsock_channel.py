@@ -5,7 +5,8 @@ from __future__ import annotations
 from benchmarks.control import Control
 from trio_xsock import Connected, DataAvailable, SendComplete, SendProgress, TCPSocket
 
-from .xsock_caller import CHUNK, HOST, play_all, serve
+from .xsock_caller import CHUNK, play_all, request_units
+from .xsock_serving import HOST, serve_calls
 
 
 async def echo(control: Control) -> None:
@@ -15,7 +16,7 @@ async def echo(control: Control) -> None:
                 case DataAvailable():
                     sock.write(sock.read_all())
 
-    await serve(control, handler)
+    await serve_calls(control, handler, TCPSocket)
 
 
 async def sink(control: Control) -> None:
@@ -31,7 +32,7 @@ async def sink(control: Control) -> None:
                         got -= unit
                         sock.write(b".")
 
-    await serve(control, handler)
+    await serve_calls(control, handler, TCPSocket)
 
 
 async def source(control: Control) -> None:
@@ -48,7 +49,7 @@ async def source(control: Control) -> None:
                     left -= len(CHUNK)
                     sock.write(CHUNK)
 
-    await serve(control, handler)
+    await serve_calls(control, handler, TCPSocket)
 
 
 async def client_send(control: Control) -> None:
@@ -87,15 +88,7 @@ async def _receive(sock: TCPSocket, count: int) -> None:
 
 
 async def client_receive(control: Control) -> None:
-    unit, units = control["unit"], control["units"]
-    async with TCPSocket(HOST, control["port"]) as sock:
-        await sock.connect()
-        sock.write(b"\1")
-        await _receive(sock, unit)
-        control.begin()
-        sock.write(bytes([units]))
-        await _receive(sock, unit * units)
-        control.end()
+    await request_units(control, _receive)
 
 
 async def client_ping(control: Control) -> None:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import trio
 
 from benchmarks.control import Control
-from trio_xsock import ServerSocket, TCPSocket
+from trio_xsock import TCPSocket
 
-HOST = "127.0.0.1"
+from .xsock_serving import HOST, serve_handlers
+
 CHUNK = bytes(65536)
-
-
-async def _serve(control: Control, make_handler: Callable[[], object]) -> None:
-    server = ServerSocket(address=HOST, add_socket=lambda: TCPSocket(handler=make_handler()))
-    async with server:
-        await server.listen()
-        control.ready(server.port)
-        await trio.sleep_forever()
 
 
 class Echo:
@@ -29,7 +20,7 @@ class Echo:
 
 
 async def echo(control: Control) -> None:
-    await _serve(control, Echo)
+    await serve_handlers(control, Echo, TCPSocket)
 
 
 class Sink:
@@ -47,7 +38,7 @@ class Sink:
 
 
 async def sink(control: Control) -> None:
-    await _serve(control, lambda: Sink(control["unit"]))
+    await serve_handlers(control, lambda: Sink(control["unit"]), TCPSocket)
 
 
 class Sender:
@@ -80,7 +71,7 @@ class Source(Sender):
 
 
 async def source(control: Control) -> None:
-    await _serve(control, lambda: Source(control["unit"]))
+    await serve_handlers(control, lambda: Source(control["unit"]), TCPSocket)
 
 
 class Uploader(Sender):
@@ -90,7 +81,7 @@ class Uploader(Sender):
         self.answers_left = 0
         self.done = trio.Event()
 
-    def upload(self, socket: TCPSocket, unit: int, units: int) -> None:
+    def begin(self, socket: TCPSocket, unit: int, units: int) -> None:
         self.answers_left = units
         self.done = trio.Event()
         self.send(socket, unit * units)
@@ -102,15 +93,7 @@ class Uploader(Sender):
 
 
 async def client_send(control: Control) -> None:
-    uploader = Uploader()
-    async with TCPSocket(HOST, control["port"], handler=uploader) as sock:
-        await sock.connect()
-        uploader.upload(sock, control["unit"], 1)
-        await uploader.done.wait()
-        control.begin()
-        uploader.upload(sock, control["unit"], control["units"])
-        await uploader.done.wait()
-        control.end()
+    await transfer(control, Uploader())
 
 
 class Downloader:
@@ -120,7 +103,7 @@ class Downloader:
         self.left = 0
         self.done = trio.Event()
 
-    def download(self, socket: TCPSocket, unit: int, units: int) -> None:
+    def begin(self, socket: TCPSocket, unit: int, units: int) -> None:
         self.left = unit * units
         self.done = trio.Event()
         socket.write(bytes([units]))
@@ -132,14 +115,18 @@ class Downloader:
 
 
 async def client_receive(control: Control) -> None:
-    downloader = Downloader()
-    async with TCPSocket(HOST, control["port"], handler=downloader) as sock:
+    await transfer(control, Downloader())
+
+
+async def transfer(control: Control, handler: Uploader | Downloader) -> None:
+    """Have a unit moved before the work, and as many as are asked for."""
+    async with TCPSocket(HOST, control["port"], handler=handler) as sock:
         await sock.connect()
-        downloader.download(sock, control["unit"], 1)
-        await downloader.done.wait()
+        handler.begin(sock, control["unit"], 1)
+        await handler.done.wait()
         control.begin()
-        downloader.download(sock, control["unit"], control["units"])
-        await downloader.done.wait()
+        handler.begin(sock, control["unit"], control["units"])
+        await handler.done.wait()
         control.end()
 
 

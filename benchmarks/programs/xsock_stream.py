@@ -5,7 +5,8 @@ from __future__ import annotations
 from benchmarks.control import Control
 from trio_xsock import TCPSocket
 
-from .xsock_caller import CHUNK, HOST, play_all, serve
+from .xsock_caller import CHUNK, play_all
+from .xsock_serving import HOST, serve_calls
 
 
 async def echo(control: Control) -> None:
@@ -13,7 +14,7 @@ async def echo(control: Control) -> None:
         while data := await sock.receive_some():
             await sock.send_all(data)
 
-    await serve(control, handler)
+    await serve_calls(control, handler, TCPSocket)
 
 
 async def sink(control: Control) -> None:
@@ -27,7 +28,7 @@ async def sink(control: Control) -> None:
                 got -= unit
                 await sock.send_all(b".")
 
-    await serve(control, handler)
+    await serve_calls(control, handler, TCPSocket)
 
 
 async def _send(sock: TCPSocket, count: int) -> None:
@@ -45,7 +46,7 @@ async def source(control: Control) -> None:
         while request := await sock.receive_some():
             await _send(sock, request[0] * control["unit"])
 
-    await serve(control, handler)
+    await serve_calls(control, handler, TCPSocket)
 
 
 async def client_send(control: Control) -> None:

@@ -75,13 +75,12 @@ class Program:
             command = [sys.executable, "-c", code]
         options.setdefault("env", environment())
         options.setdefault("stdin", subprocess.DEVNULL)
-        with default_sigint():
-            self.process = subprocess.Popen(
-                [*command, *map(str, arguments)],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                **options,
-            )
+        self.process = subprocess.Popen(
+            [*command, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self.out = Lines(self.process.stdout)
@@ -120,20 +119,6 @@ class Program:
         if self.process.poll() is None:
             self.process.kill()
         self.end()
-
-
-@contextlib.contextmanager
-def default_sigint() -> Iterator[None]:
-    """Children start with Ctrl-C at work, even where we were started in the background."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def connect(port: int) -> socket.socket:

@@ -27,7 +27,6 @@ from .support import (
     Lines,
     Program,
     connect,
-    default_sigint,
     environment,
     raw_receiver,
     receive_exactly,
@@ -53,13 +52,12 @@ class Raw:
 
     def __init__(self, *arguments: object, **options: Any) -> None:
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, **options}
-        with default_sigint():
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "trio_xsock._cli", *map(str, arguments)],
-                stderr=subprocess.PIPE,
-                env=environment(),
-                **options,
-            )
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "trio_xsock._cli", *map(str, arguments)],
+            stderr=subprocess.PIPE,
+            env=environment(),
+            **options,
+        )
         assert self.process.stderr is not None
         self.err = Lines(self.process.stderr)
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.cli.support import PATIENCE, Lines, default_sigint
+from tests.cli.support import PATIENCE, Lines
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -62,13 +62,12 @@ class Desktop:
     def __init__(self, screen: dict[str, str], place: str, *dragged: Path) -> None:
         self._screen = screen
         arguments = [HERE / "watched_desktop.py", place, *dragged]
-        with default_sigint():
-            self._process = subprocess.Popen(
-                [sys.executable, "-X", "dev", "-W", "error", *arguments],
-                env=screen,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
+        self._process = subprocess.Popen(
+            [sys.executable, "-X", "dev", "-W", "error", *arguments],
+            env=screen,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._out = Lines(self._process.stdout)

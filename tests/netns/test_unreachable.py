@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from typing import Any
 
 import pytest
 import trio
@@ -154,22 +155,11 @@ def resolve_to(*addresses: str) -> None:
     """Let every name have these addresses, in this order."""
 
     class Resolver(trio.abc.HostnameResolver):
-        async def getaddrinfo(
-            self,
-            host: bytes | None,
-            port: bytes | str | int | None,
-            family: int = 0,
-            type: int = 0,  # noqa: A002
-            proto: int = 0,
-            flags: int = 0,
-        ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
-            assert isinstance(port, int)
+        async def getaddrinfo(self, *question: Any, **_: Any) -> Any:
             kind = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
-            return [(*kind, (address, port)) for address in addresses]
+            return [(*kind, (address, question[1])) for address in addresses]
 
-        async def getnameinfo(
-            self, sockaddr: tuple[str, int], flags: int
-        ) -> tuple[str, str]:  # pragma: no cover
+        async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
             raise NotImplementedError
 
     trio.socket.set_custom_hostname_resolver(Resolver())

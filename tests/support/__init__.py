@@ -12,4 +12,5 @@ from .peers import raw_listener as raw_listener
 from .peers import raw_pair as raw_pair
 from .peers import shrink_buffers as shrink_buffers
 from .recorder import EventRecorder as EventRecorder
+from .waiting import settle as settle
 from .waiting import until as until

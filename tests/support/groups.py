@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from trio_xsock import AutoDiscovery, EasyUDPSocket, NetworkInterface
+from trio_xsock import AutoDiscovery, EasyUDPSocket, Member, NetworkInterface
 
 from . import programs
 from .peers import LOOPBACK
+from .waiting import until
 
 
 def free_port() -> int:
@@ -46,3 +47,30 @@ async def discovery(
         if group is not None:
             sock.register(group)
         yield sock
+
+
+class MemberListener:
+    """A handler that remembers who came, who went, and what was said."""
+
+    def __init__(self) -> None:
+        self.log: list[Any] = []
+
+    def on_member_joined(self, _: object, member: Member) -> None:
+        self.log.append(f"+{member.name}")
+
+    def on_member_left(self, _: object, member: Member) -> None:
+        self.log.append(f"-{member.name}")
+
+    def on_received_message(self, _: object, *message: Any) -> None:
+        self.log.append(message)
+
+
+def names(sock: AutoDiscovery) -> list[str]:
+    """What the members call themselves that a socket knows."""
+    return [member.name for member in sock.get_member_list()]
+
+
+async def met(*socks: AutoDiscovery) -> None:
+    """Wait until all know all."""
+    expected = sorted(sock.name for sock in socks)
+    await until(lambda: all(sorted(names(sock)) == expected for sock in socks))

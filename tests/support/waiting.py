@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import trio
+import trio.testing
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -14,3 +15,8 @@ async def until(condition: Callable[[], object]) -> None:
     """
     while not condition():  # noqa: ASYNC110 - nobody sets an event for what the kernel does
         await trio.lowlevel.checkpoint()
+
+
+async def settle() -> None:
+    """Let the other tasks go on until all of them wait for something."""
+    await trio.testing.wait_all_tasks_blocked()
