@@ -15,6 +15,7 @@ from typing import Protocol, final
 import trio
 
 from ._coalesce import EventQueue
+from ._epoll import look_before_waiting
 from ._events import Event
 from ._guard import Parking, protect_from_ki
 
@@ -208,6 +209,9 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
 
         Cancellation: no event is lost.
         """
+        return await self._receive(look=True)
+
+    async def _receive(self, look: bool) -> Event:
         if self._turn or self._closed:
             await trio.lowlevel.checkpoint_if_cancelled()
             event = self.receive_nowait()
@@ -216,18 +220,25 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         if self._at_end():
             raise trio.EndOfChannel
         parking: Parking[Event] = Parking()
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._waiting.append(parking)
+        if look:
+            look_before_waiting()
         taken = await parking.park(lambda: self._waiting.remove(parking))
         assert taken is not None
         return taken
 
     async def __anext__(self) -> Event:
-        if self._turn and self._spree:
-            self._spree -= 1
-            return self._take()  # noqa: ASYNC910 - see the class
+        look = not self._spree
+        if self._spree:
+            if not self._turn:
+                look_before_waiting()
+            if self._turn:
+                self._spree -= 1
+                return self._take()  # noqa: ASYNC910 - see the class
         self._spree = _LONGEST_SPREE
         try:
-            return await self.receive()
+            return await self._receive(look)
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise StopAsyncIteration from None
 
