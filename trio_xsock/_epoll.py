@@ -212,7 +212,10 @@ class EpollHub:
         # again: an event is for the watch that had the number when the OS told of it.
         for watch, mask in [(watches[fileno], mask) for fileno, mask in ready]:
             try:
-                watch.dispatch(mask)
+                if mask == watch.mask == _READ:
+                    watch.read_step()
+                else:
+                    watch.dispatch(mask)
             except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
                 watch.failed(exc)
 
@@ -223,16 +226,21 @@ class EpollWatch:
 
     The set is told only while something is wanted: a descriptor that hung up is reported for
     ever, whatever was asked for, and a paused reader must not make us spin.
+
+    Attributes:
+        read_step: see ``watch_socket``.
+        failed: told what a step raised.
+        mask: what is wanted, of ``_READ`` and ``_WRITE``.
     """
 
     __slots__ = (
         "_epoll",
         "_fileno",
-        "_mask",
-        "_read_step",
         "_watches",
         "_write_step",
         "failed",
+        "mask",
+        "read_step",
     )
 
     def __init__(
@@ -247,28 +255,28 @@ class EpollWatch:
         self._epoll = epoll
         self._watches = watches
         self._fileno = fileno
-        self._read_step = read_step
+        self.read_step = read_step
         self._write_step = write_step
         self.failed = failed
-        self._mask = 0
+        self.mask = 0
 
     def dispatch(self, mask: int) -> None:
         """Call the steps that are wanted and due; errors and hang-ups are due for both."""
-        if self._mask & _READ and mask & ~_WRITE:
-            self._read_step()
-        if self._mask & _WRITE and mask & ~_READ:
+        if self.mask & _READ and mask & ~_WRITE:
+            self.read_step()
+        if self.mask & _WRITE and mask & ~_READ:
             self._write_step()
 
     def reading(self, wanted: bool, /) -> None:
         """See ``Watch.reading``."""
-        self._set(self._mask | _READ if wanted else self._mask & ~_READ)
+        self._set(self.mask | _READ if wanted else self.mask & ~_READ)
 
     def writing(self, wanted: bool, /) -> None:
         """See ``Watch.writing``."""
-        self._set(self._mask | _WRITE if wanted else self._mask & ~_WRITE)
+        self._set(self.mask | _WRITE if wanted else self.mask & ~_WRITE)
 
     def _set(self, mask: int) -> None:
-        before, self._mask = self._mask, mask
+        before, self.mask = self.mask, mask
         if mask == before or self._epoll.closed:  # closed: the Trio run is about to end
             return
         if not before:
@@ -284,4 +292,4 @@ class EpollWatch:
             self._set(0)
             del self._watches[self._fileno]
             self._fileno = -1
-            del self._read_step, self._write_step  # methods of the socket
+            del self.read_step, self._write_step  # methods of the socket

@@ -49,6 +49,8 @@ class EventHub:
         calls: handler calls that are due.
         called: handler calls that were made.
         data_method: the handler's method for received data, if nobody else listens for it.
+        progress_method: the handler's method for what was sent.
+        complete_method: the handler's method for the end of a batch.
         ledger: what is queued to be sent, where anything can be.
         over: the connection is over; channels end when nothing is queued.
         posted: events posted so far; counted only while somebody listens.
@@ -64,11 +66,13 @@ class EventHub:
         "active",
         "called",
         "calls",
+        "complete_method",
         "data_method",
         "has_channels",
         "ledger",
         "over",
         "posted",
+        "progress_method",
         "wanted",
         "wants_data",
         "watches_progress",
@@ -86,6 +90,8 @@ class EventHub:
         self.calls: deque[Call] = _NO_CALLS
         self.called = 0
         self.data_method: Callable[..., object] | None = None
+        self.progress_method: Callable[..., object] | None = None
+        self.complete_method: Callable[..., object] | None = None
         self.ledger: SendLedger | None = None
         self.over = False
         self.posted = 0
@@ -104,7 +110,9 @@ class EventHub:
             (kind, methods[name]) for kind, name in _NAMES.items() if name in methods
         )
         self._update()
-        self.watches_progress = self._method(SendProgress) is not None
+        self.progress_method = self._method(SendProgress)
+        self.complete_method = self._method(SendComplete)
+        self.watches_progress = self.progress_method is not None
 
     def _method(self, kind: type[Event]) -> Callable[..., object] | None:
         for each, method in self._methods:
@@ -265,12 +273,10 @@ class EventHub:
         if self.has_channels:
             self._post_to_channels(SendProgress(socket, size, 0, size))
             self._post_to_channels(SendComplete(socket, False, size, 0))
-        method = self._method(SendProgress)
-        if method is not None:
-            self.call_soon(method, (socket, size, 0), True)
-        method = self._method(SendComplete)
-        if method is not None:
-            self.call_soon(method, (socket, False))
+        if self.progress_method is not None:
+            self.call_soon(self.progress_method, (socket, size, 0), True)
+        if self.complete_method is not None:
+            self.call_soon(self.complete_method, (socket, False))
 
     def _post_to_channels(self, event: Event) -> None:
         for source in self._listening:
