@@ -61,7 +61,6 @@ class EventHub:
         "_merged_before",
         "_methods",
         "_own",
-        "_sends",
         "_sources",
         "active",
         "called",
@@ -86,7 +85,6 @@ class EventHub:
         self.wants_data = False
         self.watches_progress = False
         self.watches_sends = False
-        self._sends = _NOTHING
         self.calls: deque[Call] = _NO_CALLS
         self.called = 0
         self.data_method: Callable[..., object] | None = None
@@ -169,8 +167,7 @@ class EventHub:
         self.active = bool(self.wanted)
         self.wants_data = DataAvailable in self.wanted
         self.data_method = None if self.has_channels else self._method(DataAvailable)
-        self._sends = _one_for_all(wanted & _SENDS)
-        self.watches_sends = bool(self._sends)
+        self.watches_sends = not wanted.isdisjoint(_SENDS)
 
     @property
     def merged(self) -> int:
@@ -269,14 +266,17 @@ class EventHub:
 
     def post_sent(self, socket: object, size: int) -> None:
         """Post what tells of a batch that the OS took at once: its progress and its end."""
-        self.posted += len(self._sends)
+        progress, complete = self.progress_method, self.complete_method
         if self.has_channels:
+            self.posted += 2
             self._post_to_channels(SendProgress(socket, size, 0, size))
             self._post_to_channels(SendComplete(socket, False, size, 0))
-        if self.progress_method is not None:
-            self.call_soon(self.progress_method, (socket, size, 0), True)
-        if self.complete_method is not None:
-            self.call_soon(self.complete_method, (socket, False))
+        else:
+            self.posted += (progress is not None) + (complete is not None)
+        if progress is not None:
+            self.call_soon(progress, (socket, size, 0), True)
+        if complete is not None:
+            self.call_soon(complete, (socket, False))
 
     def _post_to_channels(self, event: Event) -> None:
         for source in self._listening:
