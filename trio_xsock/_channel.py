@@ -16,7 +16,7 @@ import trio
 
 from ._coalesce import EventQueue
 from ._epoll import look_before_waiting
-from ._events import Event
+from ._events import Event, SendComplete, SendProgress
 from ._guard import Parking, protect_from_ki
 
 _LONGEST_SPREE = 64
@@ -83,6 +83,17 @@ class Source:
         if not self.ready:
             self.ready = True
             channel._turn.append(self)
+
+    def post_batch(self, progress: SendProgress, complete: SendComplete) -> None:
+        """Do what ``post`` does, for a batch of sends that went at once."""
+        if self._channel._waiting or self.observed_end:
+            self.post(progress)
+            self.post(complete)
+            return
+        self.queue.post_batch(progress, complete)
+        if not self.ready:
+            self.ready = True
+            self._channel._turn.append(self)
 
     def begin(self) -> None:
         """A new connection is attempted: iteration may go on."""
@@ -165,8 +176,9 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
 
     def _take(self) -> Event:
         source = self._turn.popleft()
-        event = source.queue.pop()
-        if source.queue:
+        queue = source.queue
+        event = queue.pop()
+        if queue.events:
             self._turn.append(source)
         else:
             source.ready = False

@@ -269,8 +269,9 @@ class EventHub:
         progress, complete = self.progress_method, self.complete_method
         if self.has_channels:
             self.posted += 2
-            self._post_to_channels(SendProgress(socket, size, 0, size))
-            self._post_to_channels(SendComplete(socket, False, size, 0))
+            sent, ended = SendProgress(socket, size, 0, size), SendComplete(socket, False, size, 0)
+            for source in self._listening:
+                source.post_batch(sent, ended)
         else:
             self.posted += (progress is not None) + (complete is not None)
         if progress is not None:
