@@ -40,7 +40,7 @@ class Life:
 
     @property
     def waiting(self) -> list[Event]:
-        return [event for _, event in self.queue._events]
+        return [event for _, event in self.queue.events]
 
     def post(self, event: Event) -> None:
         self.posted.append(event)
@@ -88,7 +88,13 @@ class Life:
     def send(self, count: int) -> None:
         """The OS takes a chunk."""
         count = min(count, self.left)
-        if count:
+        if count and count == self.left and not self.total and not self.removed:
+            self.left = 0
+            progress = SendProgress(self.connection, count, 0, count)
+            complete = SendComplete(self.connection, False, count, 0)
+            self.posted += progress, complete
+            self.queue.post_batch(progress, complete)
+        elif count:
             self.left -= count
             self.total += count
             self.post(SendProgress(self.connection, count, self.left, self.total))

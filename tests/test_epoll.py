@@ -20,7 +20,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.support import RawPeer, raw_pair, until
 from trio_xsock import TCPSocket, _epoll
 from trio_xsock._epoll import EpollHub, EpollWatch
-from trio_xsock._guard import Parking
+from trio_xsock._guard import Wakeups
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="epoll is Linux's")
 
@@ -477,7 +477,8 @@ class Bench:
         self.step_seconds = 0.0
         self.wakes = False
         monkeypatch.setattr(_epoll, "perf_counter", self._clock)
-        monkeypatch.setattr(Parking, "wakes", Parking.wakes)
+        self.wakeups = Wakeups()
+        monkeypatch.setattr(_epoll, "WAKEUPS", self.wakeups)
 
     def _clock(self) -> float:
         self.now += 0.00001
@@ -487,17 +488,27 @@ class Bench:
         self.steps += 1
         self.now += self.step_seconds
         if self.wakes:
-            Parking.wakes += 1
+            self.wakeups.woken += 1
 
-    def dispatch(self, *looks: int, looking: bool = False) -> bool:
+    def _answer(self, *looks: int) -> Any:
         epoll: Any = Script(*looks)
         self.hub._epoll = epoll
         each = EpollWatch(epoll, self.hub._watches, 7, self._step, ignore, refuse)
-        each._mask = 1
+        each.mask = 1
         self.hub._watches[7] = each
-        more = self.hub._dispatch(looking)
+        return epoll
+
+    def dispatch(self, *looks: int) -> bool:
+        epoll = self._answer(*looks)
+        more = self.hub._dispatch()
         assert not epoll.looks, "all was asked for"
         return more
+
+    def look_for_waiter(self, *looks: int) -> int:
+        """Returns how many looks were left over."""
+        epoll = self._answer(*looks)
+        self.hub.look_for_waiter()
+        return len(epoll.looks)
 
 
 @pytest.fixture
@@ -517,7 +528,7 @@ def test_what_is_ready_is_served_until_nothing_is(bench: Bench) -> None:
 def test_the_hub_looks_on_while_that_pays(bench: Bench) -> None:
     """What is found within some microseconds earns the credit for more looks."""
     bench.hub._credit = 1
-    assert not bench.dispatch(1, 0, 0, 1, 0)
+    assert not bench.dispatch(1, 0, 0, 1, 0, 0)
     assert bench.steps == 2
     assert bench.hub._credit == _epoll._MOST_CREDIT - 1  # the last look was in vain
 
@@ -545,23 +556,57 @@ def test_now_and_then_a_look_is_tried_again(bench: Bench) -> None:
 
 
 def test_who_was_woken_goes_first(bench: Bench) -> None:
-    """Then there is one more look, if that has paid lately."""
+    """It looks for itself when it waits again."""
     bench.wakes = True
     bench.hub._credit = 3
-    assert bench.dispatch(1)
-    assert bench.hub._credit == 3
-    bench.hub._credit = 0
     assert not bench.dispatch(1)
+    assert bench.hub._credit == 3
+    assert bench.steps == 1
+
+
+def test_what_a_waiter_finds_by_looking_earns_credit(bench: Bench) -> None:
+    """At once, or after a while; one batch is served."""
+    for looks in [(1, 5), (0, 0, 1, 5)]:
+        bench.hub._credit = 1
+        assert bench.look_for_waiter(*looks) == 1
+        assert bench.hub._credit == _epoll._MOST_CREDIT
     assert bench.steps == 2
 
 
-def test_what_is_found_by_looking_earns_credit(bench: Bench) -> None:
-    """At once, or after a while."""
-    bench.wakes = True
-    for looks in [(1,), (0, 0, 1)]:
-        bench.hub._credit = 1
-        assert bench.dispatch(*looks, looking=True)
-        assert bench.hub._credit == _epoll._MOST_CREDIT
+def test_a_waiter_looks_in_vain_for_some_microseconds(bench: Bench) -> None:
+    """And not at all when that has not paid lately."""
+    bench.hub._credit = 1
+    assert bench.look_for_waiter(*[0] * 100)
+    assert bench.hub._credit == 0
+    assert _epoll._LOOKING <= bench.now <= _epoll._LOOKING + 0.0001
+    assert bench.look_for_waiter(1) == 1
+    assert bench.steps == 0
+
+
+def test_nobody_looks_where_the_run_is_about_to_end(bench: Bench) -> None:
+    """The set is closed then."""
+    bench.hub._credit = 1
+    bench._answer(1).closed = True
+    bench.hub.look_for_waiter()
+    assert bench.steps == 0
+
+
+async def test_a_task_looks_before_it_waits() -> None:
+    """In the hub of its run, unless there is none, or somebody else was woken before."""
+    _epoll.look_before_waiting()  # there never was a hub
+    looked: list[object] = []
+    hub = EpollHub.join()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_epoll, "WAKEUPS", wakeups := Wakeups())
+        patch.setattr(EpollHub, "look_for_waiter", lambda hub: looked.append(hub))
+        wakeups.woken = 1
+        _epoll.look_before_waiting()
+        assert looked == []
+        wakeups.resumed = 1
+        _epoll.look_before_waiting()
+        assert looked == [hub]
+    await hub.leave()
+    _epoll.look_before_waiting()  # there is none any more
 
 
 def test_a_slow_batch_is_the_last_one(bench: Bench) -> None:
@@ -572,31 +617,27 @@ def test_a_slow_batch_is_the_last_one(bench: Bench) -> None:
 
 
 class Scripted(EpollHub):
-    """A hub whose dispatching is made up: ``None`` stands for a task that was woken."""
+    """A hub whose dispatching is made up."""
 
-    answers: list[bool | None]
+    answers: list[bool]
     log: list[str]
 
-    def _dispatch(self, looking: bool) -> bool:
-        self.log.append("look" if looking else "serve")
-        answer = self.answers.pop(0)
-        if answer is None:
-            Parking.wakes += 1
-        return answer is None or answer
+    def _dispatch(self) -> bool:
+        self.log.append("serve")
+        return self.answers.pop(0)
 
 
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
         pytest.param([False, False], "wait serve wait serve wait", id="nothing more"),
-        pytest.param([True, True, False], "wait serve pass look pass look wait", id="time is up"),
-        pytest.param([None, False], "wait serve pass pass look wait", id="woken"),
+        pytest.param([True, True, False], "wait serve pass serve pass serve wait", id="time is up"),
     ],
 )
-async def test_woken_tasks_run_before_the_next_look(
-    monkeypatch: pytest.MonkeyPatch, answers: list[bool | None], expected: str
+async def test_others_have_their_turn_when_the_time_is_up(
+    monkeypatch: pytest.MonkeyPatch, answers: list[bool], expected: str
 ) -> None:
-    """If they come after the hub this time, it waits for one more pass."""
+    """Then it goes on without waiting."""
     hub = Scripted.__new__(Scripted)
     log: list[str] = []
 
@@ -616,8 +657,6 @@ async def test_woken_tasks_run_before_the_next_look(
         hub.answers, hub.log = answers, log
         monkeypatch.setattr(trio.lowlevel, "wait_readable", wait)
         monkeypatch.setattr(trio.lowlevel, "checkpoint", checkpoint)
-        monkeypatch.setattr(Parking, "wakes", 0)
-        monkeypatch.setattr(Parking, "resumed", 0)
         with pytest.raises(trio.EndOfChannel):
             await hub._serve()
     assert " ".join(log) == expected

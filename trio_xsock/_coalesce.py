@@ -36,24 +36,25 @@ class EventQueue:
     """The waiting events of one socket for one consumer.
 
     Attributes:
+        events: the waiting ones, each with the number of its connection; not to be changed.
         data_waits: there is a ``DataAvailable`` among them.
         merged: how many events were merged into others or made superfluous by them.
     """
 
-    __slots__ = ("_connection", "_events", "data_waits", "merged")
+    __slots__ = ("_connection", "data_waits", "events", "merged")
 
     def __init__(self) -> None:
-        self._events: list[tuple[int, Event]] = []
         self._connection = 0
+        self.events: list[tuple[int, Event]] = []
         self.data_waits = False
         self.merged = 0
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self.events)
 
     def pop(self) -> Event:
         """Remove and return the oldest."""
-        event = self._events.pop(0)[1]
+        event = self.events.pop(0)[1]
         if isinstance(event, DataAvailable):
             self.data_waits = False
         return event
@@ -71,8 +72,8 @@ class EventQueue:
         """Remove a waiting ``DataAvailable``: the data has been read."""
         if self.data_waits:
             self.data_waits = False
-            self._events = [
-                entry for entry in self._events if not isinstance(entry[1], DataAvailable)
+            self.events = [
+                entry for entry in self.events if not isinstance(entry[1], DataAvailable)
             ]
 
     def post(self, event: Event) -> None:
@@ -91,28 +92,36 @@ class EventQueue:
             self.merged += 1
         else:
             self._append(event)
-            if len(self._events) > _MOST:
+            if len(self.events) > _MOST:
                 self._forget_oldest_mark()
+
+    def post_batch(self, progress: SendProgress, complete: SendComplete) -> None:
+        """Do what ``post`` does, for a batch that went at once: the most frequent case."""
+        if self.events:
+            self.post(progress)
+            self.post(complete)
+        else:
+            self.events += (self._connection, progress), (self._connection, complete)
 
     def _merge_change(self, event: ConnectionsChanged) -> bool:
         """Add up with what waits of the same kind, if something does."""
-        for index, (connection, waiting) in enumerate(self._events):
+        for index, (connection, waiting) in enumerate(self.events):
             if isinstance(waiting, ConnectionsChanged):
                 opened, closed = waiting.opened + event.opened, waiting.closed + event.closed
                 merged = ConnectionsChanged(event.socket, opened, closed, event.live)
-                self._events[index] = connection, merged
+                self.events[index] = connection, merged
                 return True
         return False
 
     def _append(self, event: Event) -> None:
-        self._events.append((self._connection, event))
+        self.events.append((self._connection, event))
 
     def _post_progress(self, event: SendProgress) -> None:
         index = self._progress_of_running_batch()
         if index is None:
             self._append(event)
             return
-        connection, waiting = self._events[index]
+        connection, waiting = self.events[index]
         assert isinstance(waiting, SendProgress)
         merged = SendProgress(
             event.socket,
@@ -120,12 +129,12 @@ class EventQueue:
             event.bytes_left,
             event.total_sent,
         )
-        self._events[index] = connection, merged
+        self.events[index] = connection, merged
         self.merged += 1
 
     def _progress_of_running_batch(self) -> int | None:
-        for index in reversed(range(len(self._events))):
-            event = self._events[index][1]
+        for index in reversed(range(len(self.events))):
+            event = self.events[index][1]
             if isinstance(event, SendProgress):
                 return index
             if isinstance(event, SendComplete):
@@ -137,7 +146,7 @@ class EventQueue:
         if into is None:
             self._append(event)
             return
-        connection, waiting = self._events[into]
+        connection, waiting = self.events[into]
         assert isinstance(waiting, SendComplete)
         merged = SendComplete(
             event.socket,
@@ -145,47 +154,47 @@ class EventQueue:
             waiting.bytes_sent + event.bytes_sent,
             waiting.bytes_unsent + event.bytes_unsent,
         )
-        self._events[into] = connection, merged
+        self.events[into] = connection, merged
         self.merged += 1
         progress = self._progress_of_running_batch()
         if progress is not None:
             self._move_progress(progress, into, waiting.bytes_sent)
 
     def _find_complete(self, user_aborted: bool) -> int | None:
-        for index, (_, event) in enumerate(self._events):
+        for index, (_, event) in enumerate(self.events):
             if isinstance(event, SendComplete) and event.user_aborted == user_aborted:
                 return index
         return None
 
     def _move_progress(self, index: int, complete: int, sent_before: int) -> None:
         """Let a batch's progress join that of the batches its completion was merged into."""
-        connection, event = self._events.pop(index)
+        connection, event = self.events.pop(index)
         assert isinstance(event, SendProgress)
         bytes_sent = event.bytes_sent
         before = complete - 1
-        while before >= 0 and not isinstance(self._events[before][1], SendComplete):
-            earlier = self._events[before][1]
+        while before >= 0 and not isinstance(self.events[before][1], SendComplete):
+            earlier = self.events[before][1]
             if isinstance(earlier, SendProgress):
-                connection, bytes_sent = self._events[before][0], bytes_sent + earlier.bytes_sent
-                del self._events[before]
+                connection, bytes_sent = self.events[before][0], bytes_sent + earlier.bytes_sent
+                del self.events[before]
                 complete -= 1
                 self.merged += 1
                 break
             before -= 1
         total = sent_before + event.total_sent
         merged = SendProgress(event.socket, bytes_sent, event.bytes_left, total)
-        self._events.insert(complete, (connection, merged))
+        self.events.insert(complete, (connection, merged))
 
     def _forget_all_but_last(self) -> None:
         """Of earlier connections, only the last one that has something to tell tells it."""
-        last = max((n for n, event in self._events if isinstance(event, _MARKS)), default=0)
+        last = max((n for n, event in self.events if isinstance(event, _MARKS)), default=0)
         kept = [
-            (n, event) for n, event in self._events if n == last or not isinstance(event, _MARKS)
+            (n, event) for n, event in self.events if n == last or not isinstance(event, _MARKS)
         ]
-        self.merged += len(self._events) - len(kept)
-        self._events = kept
+        self.merged += len(self.events) - len(kept)
+        self.events = kept
 
     def _forget_oldest_mark(self) -> None:
-        index = next(i for i, (_, event) in enumerate(self._events) if isinstance(event, _MARKS))
-        del self._events[index]
+        index = next(i for i, (_, event) in enumerate(self.events) if isinstance(event, _MARKS))
+        del self.events[index]
         self.merged += 1

@@ -21,7 +21,7 @@ from time import perf_counter
 
 import trio
 
-from ._guard import Parking, protect_from_ki
+from ._guard import WAKEUPS, Parking, protect_from_ki
 
 _EVENTS_PER_BATCH = 256
 _SECONDS_PER_PASS = 0.0005
@@ -44,6 +44,21 @@ class _Place:
 
 
 _place: trio.lowlevel.RunVar[_Place] = trio.lowlevel.RunVar("trio_xsock_hub")
+
+
+def look_before_waiting() -> None:
+    """To be called by a task that is about to wait for a socket; see ``look_for_waiter``.
+
+    It may get what it waits for, so it must not have been cancelled.
+    """
+    if WAKEUPS.woken != WAKEUPS.resumed:  # others have been woken and may have answers to give
+        return
+    try:
+        hub = _place.get().hub
+    except LookupError:
+        return
+    if hub is not None:
+        hub.look_for_waiter()
 
 
 @protect_from_ki
@@ -130,71 +145,79 @@ class EpollHub:
             self._stopped.unpark()
 
     async def _serve(self) -> None:  # noqa: ASYNC910 - a task of its own
-        """Wait and dispatch, until the last socket leaves.
-
-        A peer that answers at once is served without going through Trio's own wait again, which
-        costs more than all the rest of a small message. So there is one more look after tasks
-        that were woken have run. What that brings is kept as credit: a look in vain costs it, so
-        that sparse traffic does without.
-        """
         fileno = self._epoll.fileno()
         while not self._stopping:
             await trio.lowlevel.wait_readable(fileno)
-            again = self._dispatch(looking=False)
-            while again and not self._stopping:
+            while self._dispatch() and not self._stopping:
                 await trio.lowlevel.checkpoint()
-                if Parking.resumed < Parking.wakes:  # who was woken comes after us this time
-                    await trio.lowlevel.checkpoint()
-                again = self._dispatch(looking=True)
 
-    def _dispatch(self, looking: bool) -> bool:
+    def _dispatch(self) -> bool:
         """Call the steps of all that is ready, for a bounded while.
 
-        Args:
-            looking: it is not known that something is ready.
+        A peer that answers at once is served without going through Trio's own wait again, which
+        costs more than all the rest of a small message: there is one more look, while that pays.
 
         Returns:
-            Whether to do it again when others have had their turn, rather than to wait.
+            Whether to go on when others have had their turn, rather than to wait.
         """
-        poll, watches = self._epoll.poll, self._watches
-        tasks_woken = Parking.wakes
-        looking_until = 0.0
+        poll, woken = self._epoll.poll, WAKEUPS.woken
         began = perf_counter()
         while True:
             ready = poll(0, _EVENTS_PER_BATCH)
-            if ready:
-                # A step may close other sockets of this batch and have their numbers used
-                # again: an event is for the watch that had the number when the OS told of it.
-                for watch, mask in [(watches[fileno], mask) for fileno, mask in ready]:
-                    try:
-                        watch.dispatch(mask)
-                    except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
-                        watch.failed(exc)
-                if looking:
-                    self._credit = _MOST_CREDIT
-                looking, looking_until = False, 0.0
-                if Parking.wakes != tasks_woken:
-                    return self._has_credit()
-                if perf_counter() - began > _SECONDS_PER_PASS:
-                    return True
-            elif not looking_until:
-                if not self._has_credit():
+            if not ready:
+                ready = self._look()
+                if not ready:
                     return False
-                looking, looking_until = True, perf_counter() + _LOOKING
-            elif perf_counter() > looking_until:
-                self._credit -= 1
+            self._call_steps(ready)
+            if WAKEUPS.woken != woken:  # who was woken looks for itself, see below
                 return False
+            if perf_counter() - began > _SECONDS_PER_PASS:
+                return True
 
-    def _has_credit(self) -> bool:
-        """Whether to look on for a few microseconds: it has paid lately, or is tried again."""
-        if self._credit > 0:
-            return True
-        self._waits += 1
-        if self._waits < _TRY_AGAIN:
-            return False
-        self._waits = 0
-        self._credit = 1
-        return True
+    def look_for_waiter(self) -> None:
+        """A task is about to wait: see first whether what it waits for comes in a moment.
+
+        If it does it need not park, and the hub's task need not run: a checkpoint remains of
+        three turns of the scheduler.
+        """
+        if not self._epoll.closed:  # as it is when the Trio run is about to end
+            ready = self._look()
+            if ready:
+                self._call_steps(ready)
+
+    def _look(self) -> list[tuple[int, int]]:
+        """Look for a few microseconds what becomes ready, if that has paid lately.
+
+        What a look brings is kept as credit: a look in vain costs it, so that sparse traffic does
+        without; after many waits without a look one is tried again.
+        """
+        if self._credit <= 0:
+            self._waits += 1
+            if self._waits < _TRY_AGAIN:
+                return []
+            self._waits = 0
+            self._credit = 1
+        poll = self._epoll.poll
+        until = perf_counter() + _LOOKING
+        ready = poll(0, _EVENTS_PER_BATCH)
+        while not ready and perf_counter() < until:
+            ready = poll(0, _EVENTS_PER_BATCH)
+        self._credit = _MOST_CREDIT if ready else self._credit - 1
+        return ready
+
+    def _call_steps(self, ready: list[tuple[int, int]]) -> None:
+        """Let the sockets that are ready take a step."""
+        watches = self._watches
+        # A step may close other sockets of this batch and have their numbers used
+        # again: an event is for the watch that had the number when the OS told of it.
+        for watch, mask in [(watches[fileno], mask) for fileno, mask in ready]:
+            try:
+                if mask == watch.mask == _READ:
+                    watch.read_step()
+                else:
+                    watch.dispatch(mask)
+            except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
+                watch.failed(exc)
 
 
 @protect_from_ki
@@ -203,16 +226,21 @@ class EpollWatch:
 
     The set is told only while something is wanted: a descriptor that hung up is reported for
     ever, whatever was asked for, and a paused reader must not make us spin.
+
+    Attributes:
+        read_step: see ``watch_socket``.
+        failed: told what a step raised.
+        mask: what is wanted, of ``_READ`` and ``_WRITE``.
     """
 
     __slots__ = (
         "_epoll",
         "_fileno",
-        "_mask",
-        "_read_step",
         "_watches",
         "_write_step",
         "failed",
+        "mask",
+        "read_step",
     )
 
     def __init__(
@@ -227,28 +255,28 @@ class EpollWatch:
         self._epoll = epoll
         self._watches = watches
         self._fileno = fileno
-        self._read_step = read_step
+        self.read_step = read_step
         self._write_step = write_step
         self.failed = failed
-        self._mask = 0
+        self.mask = 0
 
     def dispatch(self, mask: int) -> None:
         """Call the steps that are wanted and due; errors and hang-ups are due for both."""
-        if self._mask & _READ and mask & ~_WRITE:
-            self._read_step()
-        if self._mask & _WRITE and mask & ~_READ:
+        if self.mask & _READ and mask & ~_WRITE:
+            self.read_step()
+        if self.mask & _WRITE and mask & ~_READ:
             self._write_step()
 
     def reading(self, wanted: bool, /) -> None:
         """See ``Watch.reading``."""
-        self._set(self._mask | _READ if wanted else self._mask & ~_READ)
+        self._set(self.mask | _READ if wanted else self.mask & ~_READ)
 
     def writing(self, wanted: bool, /) -> None:
         """See ``Watch.writing``."""
-        self._set(self._mask | _WRITE if wanted else self._mask & ~_WRITE)
+        self._set(self.mask | _WRITE if wanted else self.mask & ~_WRITE)
 
     def _set(self, mask: int) -> None:
-        before, self._mask = self._mask, mask
+        before, self.mask = self.mask, mask
         if mask == before or self._epoll.closed:  # closed: the Trio run is about to end
             return
         if not before:
@@ -264,4 +292,4 @@ class EpollWatch:
             self._set(0)
             del self._watches[self._fileno]
             self._fileno = -1
-            del self._read_step, self._write_step  # methods of the socket
+            del self.read_step, self._write_step  # methods of the socket

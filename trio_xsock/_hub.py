@@ -49,6 +49,8 @@ class EventHub:
         calls: handler calls that are due.
         called: handler calls that were made.
         data_method: the handler's method for received data, if nobody else listens for it.
+        progress_method: the handler's method for what was sent.
+        complete_method: the handler's method for the end of a batch.
         ledger: what is queued to be sent, where anything can be.
         over: the connection is over; channels end when nothing is queued.
         posted: events posted so far; counted only while somebody listens.
@@ -59,16 +61,17 @@ class EventHub:
         "_merged_before",
         "_methods",
         "_own",
-        "_sends",
         "_sources",
         "active",
         "called",
         "calls",
+        "complete_method",
         "data_method",
         "has_channels",
         "ledger",
         "over",
         "posted",
+        "progress_method",
         "wanted",
         "wants_data",
         "watches_progress",
@@ -82,10 +85,11 @@ class EventHub:
         self.wants_data = False
         self.watches_progress = False
         self.watches_sends = False
-        self._sends = _NOTHING
         self.calls: deque[Call] = _NO_CALLS
         self.called = 0
         self.data_method: Callable[..., object] | None = None
+        self.progress_method: Callable[..., object] | None = None
+        self.complete_method: Callable[..., object] | None = None
         self.ledger: SendLedger | None = None
         self.over = False
         self.posted = 0
@@ -104,7 +108,9 @@ class EventHub:
             (kind, methods[name]) for kind, name in _NAMES.items() if name in methods
         )
         self._update()
-        self.watches_progress = self._method(SendProgress) is not None
+        self.progress_method = self._method(SendProgress)
+        self.complete_method = self._method(SendComplete)
+        self.watches_progress = self.progress_method is not None
 
     def _method(self, kind: type[Event]) -> Callable[..., object] | None:
         for each, method in self._methods:
@@ -161,8 +167,7 @@ class EventHub:
         self.active = bool(self.wanted)
         self.wants_data = DataAvailable in self.wanted
         self.data_method = None if self.has_channels else self._method(DataAvailable)
-        self._sends = _one_for_all(wanted & _SENDS)
-        self.watches_sends = bool(self._sends)
+        self.watches_sends = not wanted.isdisjoint(_SENDS)
 
     @property
     def merged(self) -> int:
@@ -261,16 +266,18 @@ class EventHub:
 
     def post_sent(self, socket: object, size: int) -> None:
         """Post what tells of a batch that the OS took at once: its progress and its end."""
-        self.posted += len(self._sends)
+        progress, complete = self.progress_method, self.complete_method
         if self.has_channels:
-            self._post_to_channels(SendProgress(socket, size, 0, size))
-            self._post_to_channels(SendComplete(socket, False, size, 0))
-        method = self._method(SendProgress)
-        if method is not None:
-            self.call_soon(method, (socket, size, 0), True)
-        method = self._method(SendComplete)
-        if method is not None:
-            self.call_soon(method, (socket, False))
+            self.posted += 2
+            sent, ended = SendProgress(socket, size, 0, size), SendComplete(socket, False, size, 0)
+            for source in self._listening:
+                source.post_batch(sent, ended)
+        else:
+            self.posted += (progress is not None) + (complete is not None)
+        if progress is not None:
+            self.call_soon(progress, (socket, size, 0), True)
+        if complete is not None:
+            self.call_soon(complete, (socket, False))
 
     def _post_to_channels(self, event: Event) -> None:
         for source in self._listening:

@@ -30,7 +30,7 @@ import trio
 
 from ._errors import InvalidStateError, SocketClosedError
 from ._groups import without_cancelled
-from ._guard import Parking, await_unprotected, protect_from_ki
+from ._guard import WAKEUPS, await_unprotected, protect_from_ki
 
 if TYPE_CHECKING:
     from ._epoll import EpollHub
@@ -181,7 +181,7 @@ class Keeper:
         self._woken = True
         if self._parked is not None:
             task, self._parked = self._parked, None
-            Parking.wakes += 1
+            WAKEUPS.woken += 1
             trio.lowlevel.reschedule(task)
         elif not self._running and not self._ended:
             self._running = True
@@ -303,4 +303,4 @@ class Keeper:
 
         self._parked = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
-        Parking.resumed += 1
+        WAKEUPS.resumed += 1

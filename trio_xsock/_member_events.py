@@ -30,7 +30,7 @@ class MemberEventQueue(MessageEventQueue):
     def post(self, event: Event) -> None:
         """Append ``event``, or merge it into those that wait."""
         if isinstance(event, _CHANGES) and any(
-            isinstance(waiting, _CHANGES) for _, waiting in self._events
+            isinstance(waiting, _CHANGES) for _, waiting in self.events
         ):
             self.merged += 1
         else:
@@ -38,7 +38,7 @@ class MemberEventQueue(MessageEventQueue):
 
     def pop(self) -> Event:
         """Remove and return the oldest; of the changes, the next of those that still hold."""
-        mark = self._events[0][1]
+        mark = self.events[0][1]
         if not isinstance(mark, _CHANGES):
             return super().pop()
         there: dict[str, Member] = mark.socket._members
@@ -49,7 +49,7 @@ class MemberEventQueue(MessageEventQueue):
         else:
             self._told.pop(change.member.instance_id, None)
         if self._told.keys() == there.keys():
-            self._events.pop(0)
+            self.events.pop(0)
         return change
 
     def _next_change(

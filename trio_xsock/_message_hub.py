@@ -34,7 +34,7 @@ class MessageEventQueue(EventQueue):
 
     def __init__(self, events: EventQueue) -> None:
         super().__init__()
-        self._events = events._events  # what was posted before this took its place
+        self.events = events.events  # what was posted before this took its place
         self.data_waits = events.data_waits
 
     def pass_on(self, event: Event) -> Event:
@@ -44,7 +44,7 @@ class MessageEventQueue(EventQueue):
 
     def pop(self) -> Event:
         """Remove and return the oldest; of the messages, the oldest that is still there."""
-        mark = self._events[0][1]
+        mark = self.events[0][1]
         if not isinstance(mark, DataAvailable):
             return super().pop()
         event: Event = mark.socket._take_for_channel()

@@ -49,27 +49,31 @@ class Outlet(Intake):
             return False
         if not self._output_ended and not self._flushers:  # nobody waits for this batch's end
             payload = ledger.take_back()
-            if payload is not None:
-                self._offer(payload)
-                if not ledger.left:
-                    return bool(self._hub.calls)
+            if payload is not None and self._offer(payload):
+                return ledger.left > 0 or bool(self._hub.calls)
         before = self._bytes_sent
         self._write_step()
         # A connection that turns out to be dead takes nothing, and has news all the same.
         return self._bytes_sent != before or bool(self._hub.calls)
 
-    def _offer(self, payload: bytes) -> None:
-        """Send bytes if it is their turn; what the OS does not take is queued."""
+    def _offer(self, payload: bytes) -> bool:
+        """Send bytes if it is their turn; what the OS does not take is queued.
+
+        Returns:
+            Whether all went.
+        """
         try:
             sent = self._send_at_once(payload)
         except OSError as exc:
             self._ledger.queue(payload)
             self._output_failed(exc)
-            return
-        if sent < len(payload):
-            self._ledger.queue(payload)
-            if sent > 0:
-                self._account(sent)
+            return False
+        if sent == len(payload):
+            return True
+        self._ledger.queue(payload)
+        if sent > 0:
+            self._account(sent)
+        return False
 
     def _send_now(self) -> None:
         """After something was queued in a plain call: try the OS, unless a handler runs."""
@@ -163,12 +167,35 @@ class Outlet(Intake):
             if self._notes_activity:
                 self._note_activity()
             if self._hub.watches_sends:
-                self._hub.post_sent(self, sent)
-                if not self._pumping:
-                    self._schedule_pump()
+                self._tell_sent(sent)
             if self._loss_announced:
                 self._end_channels()
         return sent
+
+    def _tell_sent(self, sent: int) -> None:
+        """A batch went at once: tell of its progress and its end.
+
+        What a handler wrote goes when it has returned. Where a handler alone listens it is told
+        at once, without its calls being queued first.
+        """
+        hub = self._hub
+        if not self._pumping:
+            hub.post_sent(self, sent)
+            self._schedule_pump()
+        elif hub.has_channels or hub.calls:
+            hub.post_sent(self, sent)
+        else:
+            progress = hub.progress_method
+            if progress is not None:
+                hub.posted += 1
+                hub.called += 1
+                if self._call_handler(progress, self, sent, 0) is True:
+                    self._abort_from_handler()
+            complete = hub.complete_method
+            if complete is not None:
+                hub.posted += 1
+                hub.called += 1
+                self._call_handler(complete, self, False)
 
     def _sent_some(self) -> None:
         """For those who wait for their own bytes."""

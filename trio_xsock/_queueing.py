@@ -10,6 +10,7 @@ from ._errors import OutOfMemoryError, SocketError
 from ._guard import Parking, protect_from_ki
 from ._ledger import Ticket
 from ._limits import LimitedConnection
+from ._state import CONNECTED
 
 
 @protect_from_ki
@@ -86,7 +87,8 @@ class QueueCalls(LimitedConnection):
             OutOfMemoryError: they do not fit into the queue; none of them was queued.
             SocketError: what stands in the way of sending.
         """
-        self._check_sending()
+        if self._state is not CONNECTED or self._output_ended or self._loss is not None:
+            raise self._why_not_sending()
         if not payload:
             return
         ledger = self._ledger

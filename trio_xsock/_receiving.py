@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypeVar, cast, overload
 import trio
 
 from ._buffer import ReceiveBuffer
+from ._epoll import look_before_waiting
 from ._errors import DelimiterNotFoundError, IncompleteReadError, SocketError
 from ._guard import protect_from_ki
 from ._intake import CLEAN_END
@@ -39,7 +40,10 @@ class AnyReader(Receiver):
     __slots__ = ("_buffer", "_max_bytes")
 
     def __init__(self, buffer: ReceiveBuffer, max_bytes: int | None) -> None:
-        super().__init__(1)
+        # One is made for each wait: what the classes above would do, without their calls.
+        self._task = self._value = self._error = None
+        self._done = False
+        self.limit = 1
         self._buffer = buffer
         self._max_bytes = max_bytes
 
@@ -206,10 +210,14 @@ class ReceiveCalls(ReadCalls):
                     self._resume_reading()
                     return await reader.park()
             self._check_thread()
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._receiver = reader
-            self._resume_reading()
+            if not self._reading:
+                self._resume_reading()
+            look_before_waiting()
             data = await reader.park(self._withdraw_receiver)
-            self._resume_reading()
+            if not self._reading:
+                self._resume_reading()
             return data
         finally:
             self._receiving = False
@@ -291,7 +299,7 @@ class ReceiveCalls(ReadCalls):
         return self
 
     async def __anext__(self) -> bytes:
-        data = await self.receive_some()
+        data: bytes = await self._receive(AnyReader(self._buffer, None))
         if not data:
             raise StopAsyncIteration
         return data

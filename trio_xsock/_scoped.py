@@ -21,8 +21,10 @@ from ._readiness import release_readiness
 
 Ts = TypeVarTuple("Ts")
 
-_ROUNDS = 64
-"""Handler calls and sends in one go, before other tasks get their turn."""
+_CALLS_AT_A_TIME = 64
+"""Handler calls in one go, before other tasks get their turn."""
+_CALLS_PER_SEND = 4
+"""What a send counts for: the system call, and the handler's calls that tell of it."""
 
 
 @protect_from_ki
@@ -239,13 +241,16 @@ class Scoped(abc.ABC):
             return
         self._pumping = True
         try:
-            hub = self._hub
-            for _ in range(_ROUNDS):
+            hub, budget = self._hub, _CALLS_AT_A_TIME
+            while budget > 0:
                 if hub.calls:
+                    budget -= 1
                     method, arguments, may_abort = hub.next_call()
                     if self._call_handler(method, *arguments) is True and may_abort:
                         self._abort_from_handler()
-                elif not self._send_some():
+                elif self._send_some():
+                    budget -= _CALLS_PER_SEND
+                else:
                     return
         finally:
             self._pumping = False

@@ -8,6 +8,7 @@ import trio
 
 from ._datagram import Datagram
 from ._endpoint import address_text
+from ._epoll import look_before_waiting
 from ._events import DataAvailable
 from ._guard import Parking, protect_from_ki
 from ._options import check_positive
@@ -86,6 +87,7 @@ class UDPReceiving(UDPBinding):
         self._check_thread()
         parking: Parking[Datagram] = Parking()
         self._receivers.append(parking)
+        look_before_waiting()
         datagram = await parking.park(lambda: self._receivers.remove(parking))
         assert datagram is not None
         return datagram
