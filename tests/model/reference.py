@@ -115,8 +115,8 @@ class Life:
     """What came out of the channel."""
     announced: int = -1
     """How many bytes had arrived when they were all read at once."""
-    peer_had_sent: int = -1
-    """How many bytes the peer had sent when this end closed in good order."""
+    peer_had_queued: int = -1
+    """How many bytes the peer had sent, all it ever queued, when this end closed in good order."""
     told: int | None = None
     """How many bytes had been queued when the channel ended."""
     first_call: int = 0
@@ -269,7 +269,7 @@ class Side:
             assert not life.wrote_eof
         if life.closed_by_us:
             assert sock.state in (SocketState.CLOSED, SocketState.CLOSING)
-        if 0 <= self.peer.life.peer_had_sent == sock.bytes_sent:
+        if 0 <= self.peer.life.peer_had_queued == life.queued:  # it tried to send nothing more
             assert not self.is_lost, "the peer closed in good order"
         if sock.state is SocketState.CLOSED:
             assert not sock.bytes_left_to_send

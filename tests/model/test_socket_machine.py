@@ -499,8 +499,9 @@ class SocketMachine(RuleBasedStateMachine):
             await close(GRACE)
             in_time = trio.current_time() < began + GRACE
             side.life.abrupt = side.life.abrupt or not in_time
-            if was_connected and in_time and not side.peer.sock.bytes_left_to_send:
-                side.life.peer_had_sent = side.peer.sock.bytes_sent
+            peer = side.peer
+            if was_connected and in_time and peer.sock.bytes_sent == peer.life.queued:
+                side.life.peer_had_queued = peer.life.queued
 
         was_connected = side.sock.is_connected
         operation = Operation(how, call)
