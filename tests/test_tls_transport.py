@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import socket
 import ssl
 from collections.abc import Iterator
@@ -105,33 +104,16 @@ class Asked:
 
 
 def test_how_much_is_taken_in_at_once(ends: Ends) -> None:
-    """Much from who sends data, and little from who has not yet, or sends next to none."""
+    """As much as is asked for, or a record."""
     transport, server, _ = ends
-    much = b"".join(server.encrypt(bytes(65536)) for _ in range(4))
-    little = b"".join(server.encrypt(b"x") for _ in range(3000))
-    transport.inner = asked = Asked(much, little)
+    transport.inner = asked = Asked(b"".join(server.encrypt(bytes(65536)) for _ in range(4)))
     while asked.pieces:
         try:
-            transport.recv(2**20)
-        except BlockingIOError:  # no record is complete
-            pass
-    sizes = [(size, len(list(group))) for size, group in itertools.groupby(asked.counts)]
-    assert [size for size, _ in sizes] == [4096, 65536, 4096]
-    assert sizes[0][1] <= 6  # a record, and the tickets
-    assert 4 <= sizes[1][1] <= 6
-
-
-def test_little_is_taken_in_for_who_wants_little(ends: Ends) -> None:
-    """What is left in the engine is no reason to take in less the next time."""
-    transport, server, _ = ends
-    data = b"".join(server.encrypt(bytes(65536)) for _ in range(2))
-    transport.inner = asked = Asked(data)
-    while asked.pieces:
-        try:
-            transport.recv(2**20 if len(asked.counts) < 6 else 100)
+            transport.recv(100 if asked.counts else 2**17)
         except BlockingIOError:
             pass
-    assert set(asked.counts[6:]) == {16384}
+    assert asked.counts[0] == 2**17
+    assert set(asked.counts[1:]) == {16384}
 
 
 def test_a_peer_that_reads_no_answers(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:

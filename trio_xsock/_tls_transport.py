@@ -26,16 +26,6 @@ from ._tls import RECORD, SLICE, TLSEngine
 _MOST_ANSWERS: Final = SLICE
 """Bytes of ciphertext that the peer may have us keep for it, by asking and not reading."""
 
-_SMALLEST_READ: Final = 4096
-"""Bytes of ciphertext to take in at once until a peer has shown that it sends data.
-
-OpenSSL returns only when it comes to data, or to the end of what it was given, and each record may
-cost: 150 that want new keys, 27 bytes each, take 5 ms, in which nobody else has a turn.
-"""
-
-_LARGEST_READ: Final = 65536
-"""The same from a peer that sends data, mostly."""
-
 _NO_SIGNAL: Final[int] = getattr(stdlib_socket, "MSG_NOSIGNAL", 0)
 
 
@@ -59,7 +49,6 @@ class TLSTransport:
         "_ended",
         "_failure",
         "_lenient",
-        "_read_size",
         "_unsent",
         "_watch",
         "engine",
@@ -72,7 +61,6 @@ class TLSTransport:
         self.engine = engine
         self.wake: Callable[[], None] | None = None
         self._lenient = https_compatible
-        self._read_size = _SMALLEST_READ
         self._unsent: bytes | memoryview = b""
         self._deferred = b""  # goes with the next that is sent
         self._ended = False  # we have sent our close_notify
@@ -93,11 +81,9 @@ class TLSTransport:
             data: bytes = self.inner.recv(count, flags)
             return data
         engine = self.engine
-        fed = 0
         if not engine.ready:
-            data = self.inner.recv(min(max(RECORD, count), self._read_size))
-            fed = len(data)
-            if not fed:
+            data = self.inner.recv(max(RECORD, count))
+            if not data:
                 return self._end_of_input()
             engine.feed(data)
         try:
@@ -105,8 +91,6 @@ class TLSTransport:
         finally:
             if engine.has_output:
                 self._answer()
-        if fed >= _SMALLEST_READ and not engine.ready:
-            self._read_size = _LARGEST_READ if len(plain) * 2 > fed else _SMALLEST_READ
         if engine.ready and self.wake is not None:
             self.wake()
         if plain or engine.ended:
