@@ -628,16 +628,22 @@ class Scripted(EpollHub):
 
 
 @pytest.mark.parametrize(
-    ("answers", "expected"),
+    ("answers", "woken", "expected"),
     [
-        pytest.param([False, False], "wait serve wait serve wait", id="nothing more"),
-        pytest.param([True, True, False], "wait serve pass serve pass serve wait", id="time is up"),
+        pytest.param([False, False], 0, "wait serve wait serve wait", id="nothing more"),
+        pytest.param(
+            [True, True, False], 0, "wait serve pass serve pass serve wait", id="time is up"
+        ),
+        pytest.param([False, False], 1, "wait pass serve wait pass serve wait", id="woken"),
     ],
 )
 async def test_others_have_their_turn_when_the_time_is_up(
-    monkeypatch: pytest.MonkeyPatch, answers: list[bool], expected: str
+    monkeypatch: pytest.MonkeyPatch, answers: list[bool], woken: int, expected: str
 ) -> None:
-    """Then it goes on without waiting."""
+    """Then it goes on without waiting. Who has input in hand has a turn before."""
+    wakeups = Wakeups()
+    wakeups.woken = woken
+    monkeypatch.setattr(_epoll, "WAKEUPS", wakeups)
     hub = Scripted.__new__(Scripted)
     log: list[str] = []
 

@@ -12,10 +12,12 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_xsock._guard import (
+    WAKEUPS,
     ConflictDetector,
     Parking,
     await_unprotected,
     call_unprotected,
+    let_others_run,
     protect_from_ki,
 )
 
@@ -295,3 +297,21 @@ def test_ctrl_c_waits_for_a_method_and_interrupts_a_users_function() -> None:
 
     trio.run(main)
     assert steps == ["complete", "begun"]
+
+
+async def test_who_lets_others_run_is_known_to_have_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until it has its next turn."""
+    seen: list[int] = []
+    checkpoint = trio.lowlevel.cancel_shielded_checkpoint
+
+    async def others() -> None:
+        seen.append(WAKEUPS.woken - WAKEUPS.resumed)
+        await checkpoint()
+
+    before = WAKEUPS.woken - WAKEUPS.resumed
+    monkeypatch.setattr(trio.lowlevel, "cancel_shielded_checkpoint", others)
+    await let_others_run()
+    assert seen == [before + 1]
+    assert WAKEUPS.woken - WAKEUPS.resumed == before

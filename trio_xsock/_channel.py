@@ -17,7 +17,7 @@ import trio
 from ._coalesce import EventQueue
 from ._epoll import look_before_waiting
 from ._events import Event, SendComplete, SendProgress
-from ._guard import Parking, protect_from_ki
+from ._guard import Parking, let_others_run, protect_from_ki
 
 _LONGEST_SPREE = 64
 """Events that iteration hands out between two checkpoints; a pass costs more than all the rest."""
@@ -229,7 +229,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         if self._turn or self._closed:
             await trio.lowlevel.checkpoint_if_cancelled()
             event = self.receive_nowait()
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            await let_others_run()
             return event
         if self._at_end():
             raise trio.EndOfChannel

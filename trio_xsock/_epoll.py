@@ -148,6 +148,8 @@ class EpollHub:
         fileno = self._epoll.fileno()
         while not self._stopping:
             await trio.lowlevel.wait_readable(fileno)
+            if WAKEUPS.woken != WAKEUPS.resumed:  # who has input in hand comes first
+                await trio.lowlevel.checkpoint()
             while self._dispatch() and not self._stopping:
                 await trio.lowlevel.checkpoint()
 
@@ -160,7 +162,7 @@ class EpollHub:
         Returns:
             Whether to go on when others have had their turn, rather than to wait.
         """
-        poll, woken = self._epoll.poll, WAKEUPS.woken
+        poll = self._epoll.poll
         began = perf_counter()
         while True:
             ready = poll(0, _EVENTS_PER_BATCH)
@@ -169,8 +171,8 @@ class EpollHub:
                 if not ready:
                     return False
             self._call_steps(ready)
-            if WAKEUPS.woken != woken:  # who was woken looks for itself, see below
-                return False
+            if WAKEUPS.woken != WAKEUPS.resumed:
+                return False  # else we would fill buffers that somebody is about to empty
             if perf_counter() - began > _SECONDS_PER_PASS:
                 return True
 

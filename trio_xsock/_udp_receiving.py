@@ -10,7 +10,7 @@ from ._datagram import Datagram
 from ._endpoint import address_text
 from ._epoll import look_before_waiting
 from ._events import DataAvailable
-from ._guard import Parking, protect_from_ki
+from ._guard import Parking, let_others_run, protect_from_ki
 from ._options import check_positive
 from ._udp_binding import UDPBinding
 from ._udp_port import Port
@@ -80,7 +80,7 @@ class UDPReceiving(UDPBinding):
         datagram = self.read()
         if datagram is None:
             return await self._wait_for_datagram()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        await let_others_run()
         return datagram
 
     async def _wait_for_datagram(self) -> Datagram:
