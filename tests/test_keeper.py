@@ -237,7 +237,7 @@ async def test_a_task_is_started_with_its_arguments() -> None:
     assert seen[:2] == [1, "two"]
     assert seen[2].endswith("test_a_task_is_started_with_its_arguments.<locals>.task")
     assert seen[3] is False
-    assert (owner.failed, keeper.failures) == ([], [])
+    assert (owner.failed, keeper.failures) == ([], ())
 
 
 async def test_tasks_are_cancelled_at_the_end() -> None:
@@ -258,7 +258,7 @@ async def test_tasks_are_cancelled_at_the_end() -> None:
         await keeper.finish()
         assert keeper.ended
         assert ended == ["task", "task"]
-    assert (owner.failed, keeper.failures) == ([], [])
+    assert (owner.failed, keeper.failures) == ([], ())
 
 
 async def test_tasks_see_cancellation_from_outside() -> None:
@@ -280,7 +280,7 @@ async def test_tasks_see_cancellation_from_outside() -> None:
             with trio.CancelScope(shield=True):
                 await wait_all_tasks_blocked()
             assert ended == ["cancelled"]
-    assert (owner.failed, keeper.failures) == ([], [])
+    assert (owner.failed, keeper.failures) == ([], ())
 
 
 async def test_a_task_started_at_the_last_moment_is_cancelled() -> None:
@@ -335,7 +335,7 @@ async def test_a_failure_is_noted_as_the_same_object(error: BaseException) -> No
         keeper.start_soon(failing)
         await wait_all_tasks_blocked()
         assert ended == ["bystander"]
-        assert keeper.failures == [error]
+        assert keeper.failures == (error,)
         assert keeper.failures[0] is error
         assert not keeper.ended
     assert owner.failed == ["failed"]
@@ -348,7 +348,7 @@ async def test_the_socket_is_told_of_the_first_failure_only() -> None:
     async with keeping(owner) as keeper:
         for error in errors:
             keeper.fail(error)
-    assert keeper.failures == errors
+    assert list(keeper.failures) == errors
     assert owner.failed == ["failed"]
 
 
@@ -387,7 +387,7 @@ async def test_a_task_that_fails_while_it_is_cancelled() -> None:
     async with keeping(owner) as keeper:
         keeper.start_soon(failing)
         await wait_all_tasks_blocked()
-    assert keeper.failures == [error]
+    assert keeper.failures == (error,)
 
 
 async def test_a_task_started_after_a_failure_is_cancelled() -> None:
@@ -458,7 +458,7 @@ async def test_a_group_of_nothing_but_cancellations_is_no_failure() -> None:
             with trio.CancelScope(shield=True):
                 await wait_all_tasks_blocked()
     assert outer.cancelled_caught
-    assert (owner.failed, keeper.failures) == ([], [])
+    assert (owner.failed, keeper.failures) == ([], ())
 
 
 @pytest.mark.parametrize("reason", ["leaving", "the server is leaving", "a failure", "none"])
@@ -477,8 +477,8 @@ async def test_finding_the_socket_closed_is_no_failure_if_that_is_explained(reas
         assert not keeper.explains(KeyError())
         assert not keeper.explains(None)
         keeper._note(error)
-        assert keeper.failures == expected
-        keeper.failures.clear()
+        assert list(keeper.failures) == expected
+        keeper.failures = ()
 
 
 async def test_a_function_that_is_not_async_fails_the_task() -> None:

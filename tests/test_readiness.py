@@ -547,8 +547,8 @@ async def test_a_step_that_raises_fails_its_own_socket(kind: str, error: BaseExc
                 other_peer.send_nowait(b"efgh")
                 await wait_all_tasks_blocked()
                 assert other.received == [b"efgh"] * turn
-            assert keeper.failures == [error]
-            assert other_keeper.failures == []
+            assert keeper.failures == (error,)
+            assert other_keeper.failures == ()
 
 
 # Which kind

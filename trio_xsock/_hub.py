@@ -40,7 +40,6 @@ class EventHub:
     """Posts one socket's events to whoever listens.
 
     Attributes:
-        active: somebody listens.
         wanted: the kinds of events that anybody listens for; checked before one is posted.
         has_channels: somebody listens through a channel.
         wants_data: somebody listens for ``DataAvailable``.
@@ -62,7 +61,6 @@ class EventHub:
         "_methods",
         "_own",
         "_sources",
-        "active",
         "called",
         "calls",
         "complete_method",
@@ -79,7 +77,6 @@ class EventHub:
     )
 
     def __init__(self) -> None:
-        self.active = False
         self.wanted = _NOTHING
         self.has_channels = False
         self.wants_data = False
@@ -101,6 +98,11 @@ class EventHub:
         self._merged_before = 0
 
     # Who listens
+
+    @property
+    def active(self) -> bool:
+        """Somebody listens."""
+        return bool(self.wanted)
 
     def set_handler(self, methods: dict[str, Callable[..., object]]) -> None:
         """Let a handler's methods be called from now on."""
@@ -164,7 +166,6 @@ class EventHub:
         if self.has_channels:
             wanted |= _ALL
         self.wanted = _one_for_all(wanted)
-        self.active = bool(self.wanted)
         self.wants_data = DataAvailable in self.wanted
         self.data_method = None if self.has_channels else self._method(DataAvailable)
         self.watches_sends = not wanted.isdisjoint(_SENDS)

@@ -128,7 +128,7 @@ class Keeper:
         # the server's block.
         context = parent.context.copy() if parent is not None else contextvars.copy_context()
         self.context: contextvars.Context = context
-        self.failures: list[BaseException] = []
+        self.failures: tuple[BaseException, ...] = ()  # a list for each would take 56 bytes
         self._nursery = nursery
         self._work = WeakCall(work)
         self._on_failure = WeakCall(on_failure)
@@ -195,7 +195,7 @@ class Keeper:
 
     def fail(self, error: BaseException) -> None:
         """Note a failure of a handler or a task of the user's."""
-        self.failures.append(error)
+        self.failures += (error,)
         if len(self.failures) == 1:
             # Before the socket is closed: else they would fail, too, for finding it closed.
             self.cancel_user_tasks("a handler or task of the socket failed")

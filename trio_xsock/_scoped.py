@@ -148,7 +148,7 @@ class Scoped(abc.ABC):
         # Both wait for tasks that have been told to end, as leaving a nursery does.
         await self._end_scope()  # noqa: ASYNC102
         leftover = await block.close_nursery()  # noqa: ASYNC102
-        failures, keeper.failures = keeper.failures, []
+        failures, keeper.failures = list(keeper.failures), ()
         try:
             block.raise_errors(exc, error, failures, leftover)
         finally:

@@ -175,7 +175,7 @@ class Supervision(Reception[S]):
         if socket in self._serving:  # _judge has it in the end
             self._serving[socket][1].cancel("a handler or task of the socket failed")
             return
-        failures, socket._keeper.failures = socket._keeper.failures, []
+        failures, socket._keeper.failures = socket._keeper.failures, ()
         for error in failures:
             self._handler_failed(self._services[0] if self._services else None, socket, error)
 
