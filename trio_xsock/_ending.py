@@ -1,4 +1,4 @@
-"""The ends of a connection: ours, the peer's, the network's; see SPEC 3.3 and 3.4."""
+"""The ends of a connection: ours, the peer's, the network's."""
 
 from __future__ import annotations
 

@@ -313,7 +313,7 @@ class Scoped(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """End everything at once; see SPEC 3.3."""
+        """End everything at once."""
 
     def _close_at_once(self) -> None:
         """``close()``, but not by the user's wish: what was true of the end stays true."""

@@ -1,4 +1,4 @@
-"""Dead peers: keepalive, ``unacknowledged_timeout`` and ``idle_timeout``; see SPEC 3.5.
+"""Dead peers: keepalive, ``unacknowledged_timeout`` and ``idle_timeout``.
 
 The kernel keeps the first; the keeper task looks after the other two when their time has come,
 so that nothing is paid for them on the way of the bytes but one clock reading, and only where
