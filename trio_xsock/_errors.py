@@ -205,7 +205,7 @@ def translate_os_error(exc: OSError, message: str) -> SocketError:
         message: what was attempted, naming the endpoint, without a full stop.
 
     Returns:
-        A new error of the class that SPEC 7 names for it.
+        A new error of the class that stands for it.
     """
     error = _class_for(exc)(f"{message}: {describe(exc)}", errno=exc.errno)
     error.__cause__ = exc

@@ -186,7 +186,7 @@ def default_route_address(
 
 
 def local_address_of(interface: NetworkInterface | None) -> str:
-    """The address to show for a socket that is not bound to one: SPEC 3.6, ``local_address``.
+    """The address to show for a socket that is not bound to one.
 
     Args:
         interface: the interface chosen by the user, if any.
