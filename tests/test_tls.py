@@ -7,6 +7,7 @@ import ssl
 import sys
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -146,6 +147,32 @@ def test_records_without_data_are_looked_through_a_few_at_a_time() -> None:
         turns += 1
         assert len(server.decrypt(SLICE)) <= 16384 // 20
     assert turns > len(little) / 16384
+
+
+@every_version
+def test_a_handshake_of_many_bytes_in_one_piece(version: ssl.TLSVersion) -> None:
+    """Certificates may be large; and what follows the handshake at once is not forgotten."""
+    authority = trustme.CA()
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    names = [f"{number}.example.org" for number in range(500)]
+    authority.issue_cert("localhost", *names).configure_cert(server_context)
+    client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.maximum_version = version
+    authority.configure_trust(client_context)
+    client = TLSEngine(client_context, server_hostname="localhost")
+    server = TLSEngine(server_context, server_side=True)
+    done, largest = [False, False], 0
+    while not all(done):
+        done[0] = done[0] or client.handshake()
+        carry(client, server)
+        done[1] = done[1] or server.handshake()
+        largest = max(largest, server.has_output)
+        if all(done):
+            client.feed(server.output() + server.encrypt(bytes(SLICE)))
+        else:
+            carry(server, client)
+    assert largest > 8192
+    assert everything(client) == bytes(SLICE)
 
 
 def test_what_is_fed_while_something_waits_comes_after_it() -> None:

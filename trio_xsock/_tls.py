@@ -120,12 +120,16 @@ class TLSEngine:
         Raises:
             ssl.SSLError: it failed; the alert for the peer is in ``output``.
         """
-        try:
-            self._object.do_handshake()
-        except ssl.SSLWantReadError:
-            return False
-        self.ready = self._incoming.pending > 0 or self._object.pending() > 0
-        return True
+        while True:
+            try:
+                self._object.do_handshake()
+            except ssl.SSLWantReadError:
+                if not self._held:
+                    return False
+                self._feed_piece()
+            else:
+                self.ready = self._has_input()
+                return True
 
     def refuse(self) -> None:
         """After the handshake: have nothing to do with this peer, and put an alert out.
@@ -213,8 +217,11 @@ class TLSEngine:
     def _take_stash(self, limit: int) -> bytes:
         data, self._stash = self._stash[:limit], self._stash[limit:]
         if not self._stash and self._failure is None and not self.ended:
-            self.ready = bool(self._held) or self._incoming.pending > 0
+            self.ready = self._has_input()
         return data
+
+    def _has_input(self) -> bool:
+        return bool(self._held) or self._incoming.pending > 0 or self._object.pending() > 0
 
     def encrypt(self, data: bytes | memoryview) -> bytes:
         """Take in plaintext.
