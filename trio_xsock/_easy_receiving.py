@@ -8,7 +8,7 @@ from typing import Final, Self, cast
 import trio
 
 from ._easy_decoding import MessageDecoding
-from ._guard import Parking, protect_from_ki
+from ._guard import Parking, let_others_run, protect_from_ki
 from ._message import Message, check_command
 from ._options import check_seconds
 
@@ -46,7 +46,7 @@ class MessageIntake(MessageDecoding):
         self._check_not_closed()
         message = self._take(self._inbox.take)
         if message is not None:
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            await let_others_run()
             return message
         ended = self._input_verdict()
         if ended is not None:
@@ -105,7 +105,7 @@ class MessageIntake(MessageDecoding):
         self._check_not_closed()
         message = self._take(lambda: self._inbox.take_command(command))
         if message is not None:
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            await let_others_run()
             return message.data
         ended = self._input_verdict()
         if ended is not None:

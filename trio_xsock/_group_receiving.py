@@ -12,7 +12,7 @@ import trio
 from ._endpoint import address_text, check_address
 from ._errors import InvalidStateError
 from ._events import Connected, DataAvailable, Event, ReceivedMessage
-from ._guard import Parking, protect_from_ki
+from ._guard import Parking, let_others_run, protect_from_ki
 from ._hub import EventHub
 from ._message import check_command
 from ._message_hub import MessageHub
@@ -128,7 +128,7 @@ class GroupReceiving(UDPSocket):
             self._inbox.remove(arrival)
             if not self._inbox:
                 self._hub.withdraw_data()
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            await let_others_run()
             return arrival.data
         self._check_thread()
         self._waiters.append(waiter)

@@ -44,7 +44,6 @@ class EventHub:
         has_channels: somebody listens through a channel.
         wants_data: somebody listens for ``DataAvailable``.
         watches_sends: somebody listens for what becomes of sends.
-        watches_progress: the handler may abort a send from ``on_send_progress``.
         calls: handler calls that are due.
         called: handler calls that were made.
         data_method: the handler's method for received data, if nobody else listens for it.
@@ -72,7 +71,6 @@ class EventHub:
         "progress_method",
         "wanted",
         "wants_data",
-        "watches_progress",
         "watches_sends",
     )
 
@@ -80,7 +78,6 @@ class EventHub:
         self.wanted = _NOTHING
         self.has_channels = False
         self.wants_data = False
-        self.watches_progress = False
         self.watches_sends = False
         self.calls: deque[Call] = _NO_CALLS
         self.called = 0
@@ -104,6 +101,11 @@ class EventHub:
         """Somebody listens."""
         return bool(self.wanted)
 
+    @property
+    def watches_progress(self) -> bool:
+        """The handler may abort a send from ``on_send_progress``."""
+        return self.progress_method is not None
+
     def set_handler(self, methods: dict[str, Callable[..., object]]) -> None:
         """Let a handler's methods be called from now on."""
         self._methods = tuple(
@@ -112,7 +114,6 @@ class EventHub:
         self._update()
         self.progress_method = self._method(SendProgress)
         self.complete_method = self._method(SendComplete)
-        self.watches_progress = self.progress_method is not None
 
     def _method(self, kind: type[Event]) -> Callable[..., object] | None:
         for each, method in self._methods:

@@ -179,23 +179,19 @@ class Outlet(Intake):
         at once, without its calls being queued first.
         """
         hub = self._hub
-        if not self._pumping:
+        if not self._pumping or hub.has_channels or hub.calls:
             hub.post_sent(self, sent)
             self._schedule_pump()
-        elif hub.has_channels or hub.calls:
-            hub.post_sent(self, sent)
-        else:
-            progress = hub.progress_method
-            if progress is not None:
-                hub.posted += 1
-                hub.called += 1
-                if self._call_handler(progress, self, sent, 0) is True:
-                    self._abort_from_handler()
-            complete = hub.complete_method
-            if complete is not None:
-                hub.posted += 1
-                hub.called += 1
-                self._call_handler(complete, self, False)
+            return
+        if hub.progress_method is not None:
+            hub.posted += 1
+            hub.called += 1
+            if self._call_handler(hub.progress_method, self, sent, 0) is True:
+                self._abort_from_handler()
+        if hub.complete_method is not None:
+            hub.posted += 1
+            hub.called += 1
+            self._call_handler(hub.complete_method, self, False)
 
     def _sent_some(self) -> None:
         """For those who wait for their own bytes."""

@@ -201,16 +201,15 @@ class ReceiveCalls(ReadCalls):
         try:
             if self._borrower is not None:
                 self._borrower.settle()
+            await trio.lowlevel.checkpoint_if_cancelled()
             ended = self._input_verdict()
             if self._buffer.size or ended is not None or not reader.limit:
-                await trio.lowlevel.checkpoint_if_cancelled()
                 if ended is not None and (self._closed_by_us or not self._buffer.size):
                     _end(ended)
                 if reader.serve(ended):
                     self._resume_reading()
                     return await reader.park()
             self._check_thread()
-            await trio.lowlevel.checkpoint_if_cancelled()
             self._receiver = reader
             if not self._reading:
                 self._resume_reading()

@@ -18,7 +18,7 @@ from ._channel import EventChannel
 from ._connection import Connection
 from ._errors import InvalidStateError, SocketClosedError, SocketError
 from ._events import ConnectionsChanged, ErrorOccurred, Event
-from ._guard import Parking, protect_from_ki
+from ._guard import Parking, let_others_run, protect_from_ki
 from ._options import check_count, check_positive
 from ._pool import SocketPool
 from ._scoped import Scoped
@@ -221,7 +221,7 @@ class Roster(Scoped, Generic[S]):
         if self._ready:
             socket = self._ready.popleft()
             self._update()
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            await let_others_run()
             return socket
         self._check_thread()
         parking: Parking[S] = Parking()
