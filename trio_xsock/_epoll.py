@@ -150,8 +150,10 @@ class EpollHub:
             await trio.lowlevel.wait_readable(fileno)
             if WAKEUPS.woken != WAKEUPS.resumed:  # who has input in hand comes first
                 await trio.lowlevel.checkpoint()
-            while self._dispatch() and not self._stopping:
+            while self._dispatch():
                 await trio.lowlevel.checkpoint()
+                if self._stopping:
+                    return
 
     def _dispatch(self) -> bool:
         """Call the steps of all that is ready, for a bounded while.
