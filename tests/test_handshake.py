@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.support import EventRecorder, RawPeer, accept, raw_listener, until
+from tests.support import EventRecorder, RawPeer, accept, raw_listener, raw_pair, until
 from tests.support.peers import LOOPBACK
 from tests.support.tls import DAY, TLSPeer, credentials, now, tls_linked
 from trio_xsock import (
@@ -24,8 +24,10 @@ from trio_xsock import (
     SocketState,
     SSLConnectionTypes,
     SSLSocket,
+    TCPSocket,
     TLSError,
 )
+from trio_xsock._handshake import Handshake, TLSSetup, wrap
 
 # Servers that a client of ours refuses
 
@@ -430,3 +432,86 @@ async def test_a_peer_that_has_the_last_word() -> None:
     async with tls_linked() as (sock, peer):
         await peer.end()
         assert await sock.receive_some() == b""
+
+
+# Its steps
+
+
+@asynccontextmanager
+async def stepwise(
+    small: bool = False,
+) -> AsyncIterator[tuple[Handshake, RawPeer, list[BaseException | None]]]:
+    """A server's handshake that nobody waits for, its peer, and what came of it."""
+    ours, peer = raw_pair(small=small)
+    context = credentials().server_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    setup = TLSSetup(context, server_side=True)
+    told: list[BaseException | None] = []
+    async with TCPSocket() as owner:
+        assert owner._keeper is not None
+        transport = wrap(ours, setup, "a peer")
+        handshake = Handshake(owner._keeper, transport, setup, "a peer", told.append)
+        with peer:
+            yield handshake, peer, told
+        handshake.close()
+        transport.close()
+
+
+async def test_a_step_that_was_called_for_nothing() -> None:
+    """There is nothing yet: it goes on when there is."""
+    async with stepwise() as (handshake, peer, told):
+        handshake.begin()
+        handshake._on_ready()
+        assert told == []
+        await TLSPeer(peer, credentials().client_context()).handshake()
+        await until(lambda: told)
+        assert told == [None]
+
+
+async def test_a_mistake_of_ours_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told like the rest: who is told has to see to it."""
+    async with stepwise() as (handshake, peer, told):
+        mistake = ValueError("a mistake")
+
+        def fail(_: object) -> bool:
+            raise mistake
+
+        monkeypatch.setattr(type(handshake.transport.engine), "handshake", fail)
+        handshake.begin()
+        await peer.send(b"x")
+        await until(lambda: told)
+        assert told == [mistake]
+
+
+async def clogged(handshake: Handshake, peer: RawPeer, told: list[BaseException | None]) -> None:
+    """Let it fail for the peer's old version, and the OS take nothing more of it."""
+    handshake.begin()
+    context = credentials().client_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    old = TLSPeer(peer, context)
+    with pytest.raises(ssl.SSLWantReadError):
+        old.tls.do_handshake()
+    await old.flush()
+    await until(lambda: told)
+    assert isinstance(told[0], TLSError)
+    RawPeer(handshake.transport.inner).stuff()
+
+
+async def test_an_alert_that_the_os_does_not_take_at_once() -> None:
+    """The peer has a while to read what is before it."""
+    async with stepwise(small=True) as (handshake, peer, told), trio.open_nursery() as nursery:
+        await clogged(handshake, peer, told)
+        nursery.start_soon(handshake.refuse)
+        await wait_all_tasks_blocked()
+        assert handshake.transport.unsent
+        assert (await peer.recv_all_to_eof()).lstrip(b"x")[:1] == b"\x15"  # an alert
+
+
+async def test_a_refusal_that_is_called_off() -> None:
+    """Who waits for the peer to take the alert need not, once the transport is closed."""
+    async with stepwise(small=True) as (handshake, peer, told), trio.open_nursery() as nursery:
+        await clogged(handshake, peer, told)
+        nursery.start_soon(handshake.refuse)
+        await wait_all_tasks_blocked()
+        handshake.transport.close()
+        handshake.close()

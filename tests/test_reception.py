@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,6 +27,7 @@ from trio_xsock import (
     SSLSocket,
     TCPSocket,
 )
+from trio_xsock._readiness import watch_socket
 
 LINE = b"PROXY TCP4 192.0.2.1 192.0.2.2 1025 443\r\n"
 
@@ -35,16 +39,29 @@ class Guarded(TCPSocket):
     def _has_handshake(self) -> bool:
         return True
 
-    async def _handshake(self) -> None:
+    def _begin_handshake(self, over: Callable[[BaseException | None], None]) -> float:
+        self._watch_for(functools.partial(self._hear, over))
+        assert self._watch is not None
+        self._watch.reading(True)
+        return 60.0
+
+    def _watch_for(self, step: Callable[[], None]) -> None:
+        assert self._keeper is not None
         assert self._transport is not None
-        await trio.lowlevel.wait_readable(self._transport)
+        assert self._watch is not None
+        self._watch.close()
+        self._watch = watch_socket(self._keeper, self._transport, step, step)
+
+    def _hear(self, over: Callable[[BaseException | None], None]) -> None:
+        assert self._transport is not None
         answer = self._transport.recv(1)
-        if answer == b"!":
-            raise ValueError("a mistake of ours")
+        self._watch_for(self._on_readable)
         if answer == b"c":
             self.close()
-        elif answer != b"y":
-            raise SocketError(f"wrong answer {answer!r}")
+        if answer == b"!":
+            over(ValueError("a mistake of ours"))
+        else:
+            over(None if answer in (b"y", b"c") else SocketError(f"wrong answer {answer!r}"))
 
 
 def guarded(**options: Any) -> Any:
@@ -253,6 +270,39 @@ async def test_a_mistake_in_a_handshake_leaves_the_servers_block() -> None:
     assert server.statistics().handshaking == 0
 
 
+async def test_a_handshake_that_is_over_at_once() -> None:
+    """In the call that begins it."""
+
+    class Polite(TCPSocket):
+        @property
+        def _has_handshake(self) -> bool:
+            return True
+
+    async with serving(echo, add_socket=Polite) as server:
+        with await connect(server) as peer:
+            peer.send_nowait(b"x")
+            assert await peer.recv_exactly(1) == b"x"
+            assert server.statistics().handshaking == 0
+
+
+async def test_a_handshake_that_cannot_begin() -> None:
+    """The peer is refused, and the next one has its chance."""
+    errors: list[SocketError] = [SocketError("not now")]
+
+    class Moody(Guarded):
+        def _begin_handshake(self, over: Callable[[BaseException | None], None]) -> float:
+            if errors:
+                raise errors.pop()
+            return super()._begin_handshake(over)
+
+    async with listening(add_socket=Moody) as server:
+        with await connect(server) as refused, await connect(server) as peer:
+            assert await refused.recv_some() == b""
+            peer.send_nowait(b"y")
+            assert (await server.accept()).remote_port == peer.port
+            assert server.statistics().refused == 1
+
+
 async def test_refusals_are_logged_for_those_who_look(caplog: pytest.LogCaptureFixture) -> None:
     """On the level that says nothing unless asked."""
     with caplog.at_level(logging.DEBUG, "trio_xsock"):
@@ -297,7 +347,7 @@ async def test_a_header_comes_before_the_sockets_own_handshake() -> None:
         for cut in (0, 5):
             with await connect(server) as peer:
                 peer.send_nowait(LINE[:cut])
-                await until(lambda cut=cut: bool(cut) is bool(server.statistics().handshaking))
+                await until(lambda cut=cut: not cut or server.statistics().handshaking)
                 peer.send_nowait(LINE[cut:] + b"y")
                 sock = await server.accept()
                 assert sock.remote_address == "192.0.2.1"
@@ -323,6 +373,20 @@ async def test_tls_begins_after_the_proxys_header() -> None:
                 assert sock.remote_address == "192.0.2.1"
                 await peer.send(b"x")
                 assert await sock.receive_some() == b"x"
+
+
+async def test_stopping_refuses_those_whose_header_is_missing() -> None:
+    """Before it came, and while it is there in part."""
+    async with listening(proxy_protocol=True) as server:
+        with await connect(server) as silent, await connect(server) as slow:
+            slow.send_nowait(LINE[:7])
+            await until(lambda: server.statistics().handshaking == 2)
+            await trio.testing.wait_all_tasks_blocked()
+            server.stop_listening()
+            assert await silent.recv_some() == b""
+            assert await slow.recv_some() == b""
+            await until(lambda: server.statistics().refused == 2)
+            assert server.statistics().handshaking == 0
 
 
 @pytest.mark.parametrize(
@@ -477,8 +541,9 @@ async def test_a_plain_socket_has_no_handshake() -> None:
     """What derived classes build on does nothing of itself."""
     sock = TCPSocket()
     assert not sock._has_handshake
-    with trio.testing.assert_checkpoints():
-        await sock._handshake()
+    told: list[BaseException | None] = []
+    assert sock._begin_handshake(told.append) == math.inf
+    assert told == [None]
 
 
 async def test_accept_after_a_stop_says_so() -> None:

@@ -17,6 +17,7 @@ from tests.support import EventRecorder, RawPeer, raw_pair, until
 from tests.support.tls import TLSPeer, credentials
 from trio_xsock import (
     Connected,
+    DataAvailable,
     ErrorOccurred,
     InvalidStateError,
     ServerSocket,
@@ -244,6 +245,58 @@ async def test_live_sockets_of_a_server() -> None:
             await TLSPeer(raw, credentials().client_context()).handshake()
             await recorder.wait_for(Connected)
             assert recorder.events[0].socket.ssl_connected
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_who_goes_on_with_the_last_flight_is_heard(version: ssl.TLSVersion) -> None:
+    """In order, and without a task: the connection first, then what came with it."""
+    recorder = EventRecorder(read=True)
+    context = credentials().client_context()
+    context.maximum_version = version
+    async with ServerSocket(add_socket=lambda: add_socket(handler=recorder)) as server:
+        await server.listen()
+        with await RawPeer.connect(server.port) as raw:
+            peer = TLSPeer(raw, context)
+            with pytest.raises(ssl.SSLWantReadError):
+                peer.tls.do_handshake()
+            await peer.flush()
+            while True:
+                peer.incoming.write(await raw.recv_some())
+                try:
+                    peer.tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    await peer.flush()
+            peer.tls.write(b"at once")
+            await peer.flush()
+            await recorder.wait_for(DataAvailable)
+            assert recorder.received == b"at once"
+            assert recorder.names == ["on_connected", "on_data_available"]
+            (sock,) = server.active_connections()
+            assert not sock.ssl_connecting
+            assert sock._keeper is not None
+            assert not sock._keeper._running
+
+
+async def test_the_sockets_own_limit_counts_too(mock_clock: MockClock) -> None:
+    """Whichever is shorter; the next one is looked for when the time of the first is up."""
+    limits = [20.0, 7.0, 12.0]
+    async with ServerSocket(
+        add_socket=lambda: add_socket(handshake_timeout=limits.pop(0) if limits else 30.0),
+        minimum_sockets_available=1,
+        handshake_timeout=15,
+    ) as server:
+        await server.listen()
+        peers: list[RawPeer] = []
+        for count in (1, 2, 3):
+            peers.append(await RawPeer.connect(server.port))
+            await until(lambda count=count: server.statistics().handshaking == count)
+        for jump, number in ((7.1, 1), (5.0, 2), (3.0, 0)):
+            mock_clock.jump(jump)
+            assert await peers[number].recv_all_to_eof() == b""
+        assert server.statistics().refused == 3
+        for peer in peers:
+            peer.close()
 
 
 async def test_a_server_s_bad_files_fail_at_listen() -> None:

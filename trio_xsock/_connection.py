@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import socket as stdlib_socket
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -119,25 +121,30 @@ class Connection(Ending, trio.abc.AsyncResource):
 
     @property
     def _has_handshake(self) -> bool:
-        """Whether ``_handshake`` has to be awaited before the connection is announced."""
+        """Whether ``_begin_handshake`` has to be called before the connection is announced."""
         return False
 
-    async def _handshake(self) -> None:
-        """Come to terms with the peer; for derived classes, such as those that do TLS.
+    def _begin_handshake(self, over: Callable[[BaseException | None], None]) -> float:
+        """Begin to come to terms with the peer; for derived classes, such as those that do TLS.
 
-        A server awaits it, where ``_has_handshake`` says so, in a task beside accepting:
-        after ``_open_accepted``, and before ``_announce_connected``, which it calls some time
-        after this has returned, when there is a place for the connection. Until then the
-        socket is ``LISTENING``, has a descriptor and its watch, reads nothing unless the
-        handshake does, and should post no events.
+        A server calls it, where ``_has_handshake`` says so, after ``_open_accepted``. It calls
+        ``_announce_connected`` some time after it was told that all went well, when there is a
+        place for the connection. Until then the socket is ``LISTENING``, has a descriptor and
+        its watch, reads nothing unless the handshake does, and should post no events.
+
+        Args:
+            over: to be called once, from a step: with ``None``, or with what went wrong; of that
+                nobody else is told, and the server closes the socket. It does that, too, if the
+                handshake takes longer than its ``handshake_timeout``, or when it stops.
+
+        Returns:
+            How many seconds the socket itself allows; ``math.inf`` for no limit.
 
         Raises:
-            SocketError: it failed. The caller closes the socket; nobody else is told.
-
-        Cancellation: when it takes longer than the server's ``handshake_timeout``, or the
-        server stops. The caller closes the socket.
+            SocketError: it cannot begin.
         """
-        await trio.lowlevel.checkpoint()
+        over(None)
+        return math.inf
 
     def _after(self, move: Move) -> SocketState:
         if self._owner is not None:

@@ -85,10 +85,15 @@ async def shake_hands(
 
     Cancellation: the transport is closed at once.
     """
-    handshake = _Handshake(keeper, transport)
+    parking: Parking[BaseException] = Parking()
+    handshake = Handshake(keeper, transport, setup, endpoint, parking.unpark)
     try:
         with trio.move_on_after(setup.timeout) as scope:
-            await handshake.run(setup, endpoint)
+            handshake.begin()
+            error = await parking.park()
+            if error is not None:
+                await handshake.refuse()
+                raise error
         if scope.cancelled_caught:
             text = f"{endpoint}: the TLS handshake took more than {setup.timeout:g} seconds"
             raise TLSError(text, reason="HANDSHAKE_TIMED_OUT")
@@ -100,81 +105,144 @@ async def shake_hands(
 
 
 @protect_from_ki
-class _Handshake:
-    """Moves the bytes of one handshake."""
+class Handshake:
+    """Moves the bytes of one handshake, by steps, which are plain functions; nobody has to wait.
 
-    def __init__(self, keeper: Keeper, transport: TLSTransport) -> None:
-        self._transport = transport
-        self._parking: Parking[None] = Parking()
+    Args:
+        keeper: of the socket it is for.
+        transport: from ``wrap``; the caller goes on owning it.
+        setup: as for ``wrap``.
+        endpoint: as for ``wrap``.
+        over: called once, in the last step: with ``None`` when the transport may be used and the
+            peer is verified, else with what went wrong. Then ``refuse`` may be awaited.
+
+    Attributes:
+        transport: as above.
+    """
+
+    __slots__ = ("_endpoint", "_over", "_parking", "_setup", "_want", "_watch", "transport")
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        transport: TLSTransport,
+        setup: TLSSetup,
+        endpoint: str,
+        over: Callable[[BaseException | None], None],
+    ) -> None:
+        self.transport = transport
+        self._setup = setup
+        self._endpoint = endpoint
+        self._over: Callable[[BaseException | None], None] | None = over
+        self._parking: Parking[None] | None = None
         self._watch = transport.make_watch(keeper, self._on_ready, self._on_ready)
         self._want: Callable[[bool], None] = self._watch.reading
 
+    def begin(self) -> None:
+        """Say what there is to say, if it is ours to begin; the rest follows by itself."""
+        self._want(True)
+        if not self._setup.server_side:
+            self._step(self._go_on)
+
     def close(self) -> None:
+        """Take no more steps; who waits in ``refuse`` goes on. Idempotent."""
+        self._over = None
         self._watch.close()
+        if self._parking is not None:
+            self._parking.unpark()
 
-    async def run(  # noqa: ASYNC910 - what calls it has checkpoints of its own
-        self, setup: TLSSetup, endpoint: str
-    ) -> None:
-        transport = self._transport
-        error: TLSError | None = None
+    # Steps
+
+    def _on_ready(self) -> None:
+        if self._parking is None:
+            self._step(self._take_in)
+            return
+        # At once: until the task runs the hub would find the same thing ready again and again.
+        self._want(False)
+        self._parking.unpark()
+
+    def _step(self, step: Callable[[], bool]) -> None:
+        """Take a step, and tell when it was the last."""
+        error: BaseException | None = None
         try:
-            if setup.server_side:
-                await self._take_in()  # there is nothing to say before the client has spoken
-            while not transport.engine.handshake():
-                await self._flush()
-                await self._take_in()
+            if not step():
+                return
         except OSError as exc:
-            error = translate_tls(exc, f"{endpoint}: the TLS handshake failed")
-        if error is not None:
-            await self._refuse()
-            raise error
-        if setup.rejected and is_rejected(transport.engine.peer_chain(), setup.rejected):
-            transport.engine.refuse()
-            await self._refuse()
-            text = f"{endpoint}: the peer's certificate is in the certificate_rejection_file"
-            raise TLSError(text, reason="CERTIFICATE_REJECTED")
-        self._send_last_flight(setup)
+            error = translate_tls(exc, f"{self._endpoint}: the TLS handshake failed")
+        except BaseException as exc:  # noqa: ASYNC103 - no peer causes these; they are passed on
+            error = exc
+        self._want(False)
+        assert self._over is not None
+        try:
+            self._over(error)
+        finally:
+            del error  # its traceback may refer to this frame
 
-    def _send_last_flight(self, setup: TLSSetup) -> None:
-        if setup.server_side and self._transport.engine.version == "TLSv1.3":
+    def _take_in(self) -> bool:
+        """Take in what the peer has said; whether it is all over."""
+        transport = self.transport
+        if transport.unsent:
+            return self._speak()
+        try:
+            data = transport.inner.recv(_READ)
+        except (BlockingIOError, InterruptedError):
+            return False
+        if data:
+            transport.engine.feed(data)
+        else:
+            transport.engine.feed_end()
+        return self._go_on()
+
+    def _go_on(self) -> bool:
+        if not self.transport.engine.handshake():
+            return self._speak()
+        self._check_peer()
+        self._send_last_flight()
+        return True
+
+    def _speak(self) -> bool:
+        """Send what the engine has to say, and wait for the answer; never the last step."""
+        want = self._watch.reading if self.transport.flush() else self._watch.writing
+        if want != self._want:
+            self._want(False)
+            self._want = want
+            want(True)
+        return False
+
+    def _check_peer(self) -> None:
+        engine, rejected = self.transport.engine, self._setup.rejected
+        if rejected and is_rejected(engine.peer_chain(), rejected):
+            engine.refuse()
+            text = f"{self._endpoint}: the peer's certificate is in the certificate_rejection_file"
+            raise TLSError(text, reason="CERTIFICATE_REJECTED")
+
+    def _send_last_flight(self) -> None:
+        if self._setup.server_side and self.transport.engine.version == "TLSv1.3":
             # What there is are tickets; they go with what is sent first. A client that closed
             # without having read them would reset the connection, and destroy what it had sent.
-            self._transport.defer()
+            self.transport.defer()
             return
         try:
-            self._transport.flush()  # what the OS does not take now need not hold up anybody
+            self.transport.flush()  # what the OS does not take now need not hold up anybody
         except OSError:  # the first read will tell
             pass
 
-    async def _flush(self) -> None:  # noqa: ASYNC910 - see run
-        while not self._transport.flush():
-            await self._ready(self._watch.writing)
+    # The end of one that failed
 
-    async def _take_in(self) -> None:  # noqa: ASYNC910 - see run
-        engine = self._transport.engine
-        while True:
-            try:
-                data = self._transport.inner.recv(_READ)
-            except (BlockingIOError, InterruptedError):
-                await self._ready(self._watch.reading)
-                continue
-            if data:
-                engine.feed(data)
-            else:
-                engine.feed_end()
-            return  # noqa: ASYNC910
-
-    async def _refuse(self) -> None:  # noqa: ASYNC910 - see run
+    async def refuse(self) -> None:  # noqa: ASYNC910 - there may be nothing to wait for
         """Let the peer have the alert.
 
         To close with unread input would make the OS send a reset, which destroys what was
         sent; so that is discarded for as long as it takes until the peer has it.
+
+        Cancellation: the peer may not get it.
         """
-        inner = self._transport.inner
+        inner = self.transport.inner
         look = _FIRST_LOOK
         with trio.move_on_after(_FAREWELL):
             try:
-                await self._flush()
+                while not self.transport.flush():
+                    await self._ready(self._watch.writing)
                 inner.shutdown(stdlib_socket.SHUT_WR)
                 while unacknowledged_bytes(inner) != 0:
                     with trio.move_on_after(look):
@@ -184,11 +252,11 @@ class _Handshake:
             except OSError:
                 pass
 
-    async def _discard(self) -> None:  # noqa: ASYNC910 - see run
+    async def _discard(self) -> None:  # noqa: ASYNC910 - see refuse
         """Drop input until its end."""
         while True:
             try:
-                if not self._transport.inner.recv(_READ):
+                if not self.transport.inner.recv(_READ):
                     return  # noqa: ASYNC910
             except (BlockingIOError, InterruptedError):
                 await self._ready(self._watch.reading)
@@ -201,8 +269,3 @@ class _Handshake:
             await self._parking.park()
         finally:
             want(False)
-
-    def _on_ready(self) -> None:
-        # At once: until the task runs the hub would find the same thing ready again and again.
-        self._want(False)
-        self._parking.unpark()

@@ -1,18 +1,20 @@
 """Newcomers: what happens between the OS's accept and the announcement of a connection.
 
-Most connections are announced at once. Those that have a handshake before them, of TLS or with
-a proxy, go through it in a task of their own, beside accepting: at most ``maximum_handshakes`` at
-a time, each for at most ``handshake_timeout`` seconds. Who is done waits, unannounced, until
-there is a place below the ceiling. None of them counts as connected before that, so silent or
-failing ones keep nobody out.
+Most connections are announced at once. Others have a handshake before them, of TLS or with a
+proxy: at most ``maximum_handshakes`` at a time, each for at most ``handshake_timeout`` seconds.
+Handshakes go by steps, as all that connections do; only a proxy's header that is not there at
+once has a task, which waits for it. Who is done waits, unannounced, until there is a place below
+the ceiling. None of them counts as connected before that, so silent or failing ones keep nobody
+out.
 
-How a class of sockets has a handshake of its own: see ``Connection._handshake``.
+How a class of sockets has a handshake of its own: see ``Connection._begin_handshake``.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+import math
 import socket as stdlib_socket
 from collections import deque
 from collections.abc import Callable
@@ -28,12 +30,13 @@ from ._pool import is_live
 from ._proxies import HeaderReader, Network, check_trusted_proxies, is_trusted
 from ._proxy_protocol import ProxyProtocolError
 from ._roster import Roster
-from ._state import SocketState
 from ._watchdogs import WatchedConnection
 
 S = TypeVar("S", bound=Connection)
 
 _logger = logging.getLogger("trio_xsock")
+
+_TOO_LONG = "its handshake took too long, or listening has stopped"
 
 
 @protect_from_ki
@@ -45,16 +48,20 @@ class Reception(Roster[S]):
         "_handshake_timeout",
         "_handshakes",
         "_idle_timeout",
+        "_looks_at",
         "_maximum_handshakes",
         "_proxies",
         "_proxy_protocol",
+        "_readers",
     )
 
     def __init__(
         self, handler: object, add_socket: Callable[[], S], minimum: int, maximum: int | None
     ) -> None:
         super().__init__(handler, add_socket, minimum, maximum)
-        self._handshakes: set[trio.CancelScope] = set()
+        self._readers: set[trio.CancelScope] = set()  # of tasks that wait for a header
+        self._handshakes: dict[S, float] = {}  # and when they have taken too long
+        self._looks_at = math.inf  # when somebody does that next
         self._finished: deque[S] = deque()
 
     def _init_reception(
@@ -133,10 +140,11 @@ class Reception(Roster[S]):
     # Places
 
     def _count_unannounced(self) -> int:
-        return len(self._handshakes) + len(self._finished)
+        return len(self._readers) + len(self._handshakes) + len(self._finished)
 
     def _may_accept(self) -> bool:
-        newcomers = self._handshakes or self._finished  # mostly there are none to be counted
+        # Mostly there are none to be counted.
+        newcomers = self._handshakes or self._finished or self._readers
         if newcomers and self._count_unannounced() >= self._maximum_handshakes:
             return False
         return super()._may_accept()
@@ -159,13 +167,27 @@ class Reception(Roster[S]):
 
     def _welcome(self, sock: stdlib_socket.socket, peer: tuple[Any, ...]) -> None:
         """A connection was accepted."""
+        self._take_in(sock, peer, None)
+
+    def _take_in(
+        self, sock: stdlib_socket.socket, peer: tuple[Any, ...], deadline: float | None
+    ) -> None:
+        """Announce a connection, or let it have its handshake first.
+
+        Args:
+            sock: the connection.
+            peer: its address.
+            deadline: when that has taken too long; ``None`` to count from now.
+        """
         socket = self._open_connection(sock, peer)
         if socket is None:
             return
         if socket._has_handshake:
-            self._begin_handshake(None, socket)
+            if deadline is None:
+                deadline = trio.current_time() + self._handshake_timeout
+            self._begin_handshake(socket, deadline)
         else:
-            self._announce(socket)
+            socket._run_step(self._announce, socket)
         self._refill()
 
     def _welcome_proxied(self, sock: stdlib_socket.socket, peer: tuple[Any, ...]) -> None:
@@ -180,9 +202,9 @@ class Reception(Roster[S]):
             self._refuse(sock, exc)
             return
         if complete:
-            self._welcome(sock, reader.peer)
+            self._take_in(sock, reader.peer, None)
         else:
-            self._begin_handshake(reader, None)
+            self._await_header(reader)
 
     def _open_connection(self, sock: stdlib_socket.socket, peer: tuple[Any, ...]) -> S | None:
         """Give an accepted connection a socket of the pool; ``None`` if there is none."""
@@ -214,75 +236,110 @@ class Reception(Roster[S]):
         if isinstance(socket, WatchedConnection) and socket.idle_timeout is None:
             socket.idle_timeout = seconds
 
-    def _refuse(self, sock: stdlib_socket.socket | Connection, why: object) -> None:
-        """A newcomer will not become a connection."""
+    def _refuse(self, sock: stdlib_socket.socket, why: object) -> None:
+        """A connection that has no socket of the pool yet will not become one."""
+        self._count_refusal(why)
+        sock.close()
+
+    def _count_refusal(self, why: object) -> None:
         self._refused += 1
         _logger.debug("refused a connection: %s", why)
-        sock.close()
+
+    # A proxy's header
+
+    def _await_header(self, reader: HeaderReader) -> None:
+        assert self._keeper is not None
+        deadline = trio.current_time() + self._handshake_timeout
+        scope = trio.CancelScope(deadline=deadline)
+        self._readers.add(scope)
+        read = functools.partial(self._read_header, reader, scope, deadline)
+        self._keeper.serve(read, "trio_xsock proxy header")
+
+    async def _read_header(  # noqa: ASYNC910 - a task of its own
+        self, reader: HeaderReader, scope: trio.CancelScope, deadline: float
+    ) -> None:
+        why: object = _TOO_LONG
+        complete = False
+        try:
+            with scope:
+                await reader.read()
+                complete = not scope.cancel_called
+        except (ProxyProtocolError, OSError) as exc:
+            why = str(exc)  # the error itself would refer to this frame
+        finally:
+            self._readers.discard(scope)
+            if complete:
+                self._take_in(reader.sock, reader.peer, deadline)
+            else:
+                self._refuse(reader.sock, why)
+            self._update()
+            self._check_idle()
 
     # Handshakes
 
-    def _begin_handshake(self, reader: HeaderReader | None, socket: S | None) -> None:
-        """Start a newcomer's task: first for the proxy's header, if any, then for the socket."""
+    def _begin_handshake(self, socket: S, deadline: float) -> None:
         assert self._keeper is not None
-        scope = trio.CancelScope(deadline=trio.current_time() + self._handshake_timeout)
-        self._handshakes.add(scope)
-        introduce = functools.partial(self._introduce, scope, reader, socket)
-        self._keeper.serve(introduce, "trio_xsock handshake")
-
-    async def _introduce(  # noqa: ASYNC910 - a task of its own
-        self, scope: trio.CancelScope, reader: HeaderReader | None, socket: S | None
-    ) -> None:
-        why: object = "its handshake took too long, or listening has stopped"
-        done = False
+        self._handshakes[socket] = deadline
         try:
-            with scope:
-                if reader is not None:
-                    await reader.read()
-                    socket = self._open_connection(reader.sock, reader.peer)
-                if socket is not None and socket._has_handshake:
-                    await socket._handshake()
-                done = True
-        except trio.Cancelled:  # pragma: no cover  (services are shielded)
-            raise
-        except (SocketError, ProxyProtocolError, OSError) as exc:
-            why = str(exc)  # the error itself would refer to this frame
-        except BaseException as exc:  # noqa: ASYNC103 - no peer causes these: they leave the block
-            assert self._keeper is not None
-            self._keeper.fail(exc)
-        finally:
-            self._handshakes.discard(scope)
-            self._settle_newcomer(reader, socket, None if done and not scope.cancel_called else why)
+            seconds = socket._begin_handshake(functools.partial(self._handshake_over, socket))
+        except SocketError as exc:
+            self._handshake_over(socket, exc)
+            return
+        if socket in self._handshakes:
+            deadline = min(deadline, trio.current_time() + seconds)
+            self._handshakes[socket] = deadline
+            if deadline < self._looks_at:
+                self._looks_at = deadline
+                self._keeper.wake()
 
-    def _settle_newcomer(self, reader: HeaderReader | None, socket: S | None, why: object) -> None:
-        """A newcomer's task has ended; ``why`` is the reason to refuse it, if there is one."""
-        if socket is None:
-            assert reader is not None
-            self._refuse(reader.sock, why)
-        elif why is not None or socket.state is not SocketState.LISTENING:
-            self._refuse(socket, why)
-        else:
+    def _handshake_over(self, socket: S, error: BaseException | None) -> None:
+        if socket not in self._handshakes:  # the socket was closed meanwhile
+            return
+        if error is None:
+            del self._handshakes[socket]
             self._finished.append(socket)
-            if reader is not None:  # else that was done when the socket was taken
-                self._refill()
+            self._update()
+            return
+        self._turn_away(socket, error)
+        if not isinstance(error, SocketError):  # no peer causes these: they leave the block
+            assert self._keeper is not None
+            self._keeper.fail(error)
+
+    def _turn_away(self, socket: S, why: object) -> None:
+        """A newcomer that is in its handshake, or behind it, will not become a connection."""
+        self._count_refusal(why)
+        self._handshakes.pop(socket, None)
+        socket.close()
         self._update()
-        self._check_idle()
+
+    def _end_slow_handshakes(self) -> float:
+        """Turn away those who take too long; when to look again."""
+        now = trio.current_time()
+        for socket, deadline in list(self._handshakes.items()):
+            if now >= deadline:
+                self._turn_away(socket, _TOO_LONG)
+        self._looks_at = min(self._handshakes.values(), default=math.inf)
+        return self._looks_at
 
     # The end
 
     def _connection_closed(self, socket: Any, /) -> None:
-        if self._finished and socket in self._finished:
+        if socket in self._handshakes:
+            del self._handshakes[socket]
+            self._count_refusal("it was closed in its handshake")
+            self._update()
+        elif self._finished and socket in self._finished:
             self._finished.remove(socket)
-            self._refused += 1
+            self._count_refusal("it ended before there was a place for it")
             self._update()
         super()._connection_closed(socket)
 
     def _is_idle(self) -> bool:
-        return not self._handshakes and super()._is_idle()
+        return not self._readers and super()._is_idle()
 
     def _stop(self) -> None:
         super()._stop()
-        for scope in self._handshakes:
+        for scope in self._readers:
             scope.cancel("listening has stopped")
-        for socket in list(self._finished):
+        for socket in [*self._handshakes, *self._finished]:
             socket.close()

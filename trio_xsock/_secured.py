@@ -87,6 +87,7 @@ class Secured(ListeningCalls):
         transport = cast("object", self._transport)
         return (
             secured is not None
+            and not self._ssl_connecting
             and self._reading
             and not self._input_ended
             and transport is secured  # else it is for who stands between

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import functools
 import socket as stdlib_socket
+from collections.abc import Callable
 from typing import Any, cast
 
 import trio
@@ -11,7 +13,7 @@ import trio
 from ._endpoint import format_endpoint
 from ._errors import SocketError
 from ._guard import protect_from_ki
-from ._handshake import TLSSetup, shake_hands, wrap
+from ._handshake import Handshake, TLSSetup, shake_hands, wrap
 from ._readiness import watch_socket
 from ._secured import Secured
 from ._state import Move
@@ -28,7 +30,10 @@ class Securing(Secured):
     """The connection was accepted, as opposed to dialled."""
 
     _handshake_scope: trio.CancelScope | None = None
-    """Of the handshake of a connection that is ours already."""
+    """Of the handshake of a connection that is ours already, while a task waits for it."""
+
+    _handshake: Handshake | None = None
+    """That of a connection that a server has accepted."""
 
     @abc.abstractmethod
     def _wants_tls(self) -> bool:
@@ -88,22 +93,26 @@ class Securing(Secured):
 
         Cancellation: the descriptor is closed, and the socket has to be.
         """
-        assert self._watch is not None
-        self._watch.close()
-        self._watch = None
-        endpoint = self._endpoint()
-        transport = wrap(self._transport, setup, endpoint)
-        self._transport = cast("stdlib_socket.socket", transport)
+        transport = self._wrap_transport(setup)
         scope = self._handshake_scope = trio.CancelScope()
         try:
             with scope:
-                await self._shake_hands(transport, setup, endpoint)
+                await self._shake_hands(transport, setup, self._endpoint())
                 self._go_on(transport)
                 return
         finally:
             self._handshake_scope = None
         await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
         raise self._why_not_sending()
+
+    def _wrap_transport(self, setup: TLSSetup) -> TLSTransport:
+        """Put a transport that is to encrypt over the one there is."""
+        assert self._watch is not None
+        self._watch.close()
+        self._watch = None
+        transport = wrap(self._transport, setup, self._endpoint())
+        self._transport = cast("stdlib_socket.socket", transport)
+        return transport
 
     def _go_on(self, transport: TLSTransport) -> None:
         assert self._keeper is not None
@@ -112,6 +121,10 @@ class Securing(Secured):
         self._watch = watch_socket(self._keeper, transport, self._on_readable, self._on_writable)
 
     def _release(self) -> None:
+        handshake = self._handshake
+        if handshake is not None:
+            self._handshake = None
+            handshake.close()
         super()._release()
         if self._handshake_scope is not None:
             self._handshake_scope.cancel("the connection ended")
@@ -126,8 +139,51 @@ class Securing(Secured):
         self._accepted = True
         self._tls_setup()
 
-    async def _handshake(self) -> None:
-        await self._secure(self._make_setup(server_side=True))
+    def _begin_handshake(self, over: Callable[[BaseException | None], None]) -> float:
+        """See ``Connection``; it goes by steps, without a task."""
+        setup = self._make_setup(server_side=True)
+        transport = self._wrap_transport(setup)
+        assert self._keeper is not None
+        self._ssl_connecting = True
+        ended = functools.partial(self._handshake_over, over)
+        self._handshake = Handshake(self._keeper, transport, setup, self._endpoint(), ended)
+        self._handshake.begin()
+        return setup.timeout
+
+    def _handshake_over(
+        self, over: Callable[[BaseException | None], None], error: BaseException | None
+    ) -> None:
+        """The last step of the handshake."""
+        handshake = self._handshake
+        assert handshake is not None
+        if error is not None:
+            assert self._keeper is not None
+            refuse = functools.partial(self._refuse_peer, handshake, over, error)
+            self._keeper.serve(refuse, "trio_xsock refusal")
+            return
+        handshake.close()
+        self._handshake = None
+        self._go_on(handshake.transport)
+        self._pumping = True  # what comes of it is delivered below, not by a task
+        try:
+            over(None)
+        finally:
+            self._pumping = self._ssl_connecting = False
+        if self._has_input():  # as a rule the peer goes on at once
+            self._on_readable()
+        elif self._hub.calls:
+            self._pump()
+
+    async def _refuse_peer(  # noqa: ASYNC910 - a task of its own
+        self,
+        handshake: Handshake,
+        over: Callable[[BaseException | None], None],
+        error: BaseException,
+    ) -> None:
+        try:
+            await handshake.refuse()
+        finally:
+            over(error)
 
     # Of a socket that listens by itself, or was opened by somebody else
 

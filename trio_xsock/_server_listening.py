@@ -193,7 +193,7 @@ class ServerListening(Supervision[S]):
             return math.inf
         if trio.current_time() >= acceptor.retry_at:
             acceptor.retry()
-        return acceptor.retry_at
+        return min(acceptor.retry_at, self._end_slow_handshakes())
 
     # From outside
 

@@ -273,4 +273,5 @@ class TLSWatch:
 
     def close(self) -> None:
         """See ``Watch.close``."""
+        self._unsent = False  # whoever says afterwards that nothing is wanted means it
         self._inner.close()
