@@ -37,6 +37,16 @@ class Host:
         self.peers: list[Any] = []
         self.failures: list[tuple[SocketError, bool]] = []
         self.react: Callable[[], None] = lambda: None
+        self.acceptor: Acceptor | None = None
+
+    def _work(self) -> float:
+        assert self.acceptor is not None
+        if trio.current_time() >= self.acceptor.retry_at:
+            self.acceptor.retry()
+        return self.acceptor.retry_at
+
+    def _handle_failure(self) -> None:
+        raise AssertionError("nothing should fail")  # pragma: no cover
 
     def may_accept(self) -> bool:
         return len(self.came) < self.places
@@ -56,17 +66,9 @@ async def accepting(
 ) -> AsyncIterator[tuple[Acceptor, FlakyListener, Any]]:
     """An acceptor with a listener, the listener, and its port."""
     listener = FlakyListener(sock or raw_listener())
-    acceptor: Acceptor | None = None
-
-    def work() -> float:
-        assert acceptor is not None
-        if trio.current_time() >= acceptor.retry_at:
-            acceptor.retry()
-        return acceptor.retry_at
-
     async with trio.open_nursery() as nursery:
-        keeper = Keeper(nursery, work, lambda: None)
-        acceptor = Acceptor(
+        keeper = Keeper(nursery, host)
+        acceptor = host.acceptor = Acceptor(
             keeper,
             [listener],
             may_accept=host.may_accept,

@@ -30,13 +30,13 @@ class Owner:
         self.failed: list[str] = []
         self.on_work: Callable[[], object] = lambda: None
 
-    def work(self) -> float:
+    def _work(self) -> float:
         """Note when it is, and want to be called again at the next of ``deadlines``."""
         self.times.append(trio.current_time())
         self.on_work()
         return self.deadlines.pop(0) if self.deadlines else math.inf
 
-    def failure(self) -> None:
+    def _handle_failure(self) -> None:
         self.failed.append("failed")
 
 
@@ -44,7 +44,7 @@ class Owner:
 async def keeping(owner: Owner) -> AsyncIterator[Keeper]:
     """A keeper in a nursery of its own, which it leaves empty."""
     async with trio.open_nursery() as nursery:
-        keeper = Keeper(nursery, owner.work, owner.failure)
+        keeper = Keeper(nursery, owner)
         try:
             yield keeper
         finally:
@@ -204,7 +204,7 @@ async def test_service_tasks_are_shielded_and_waited_for() -> None:
 
     with trio.CancelScope() as outer:
         async with trio.open_nursery() as nursery:
-            keeper = Keeper(nursery, owner.work, owner.failure)
+            keeper = Keeper(nursery, owner)
             keeper.serve(service, "the service")
             outer.cancel()
             with trio.CancelScope(shield=True):
@@ -466,7 +466,7 @@ async def test_finding_the_socket_closed_is_no_failure_if_that_is_explained(reas
     """The block is being left, or something has failed already; anything else counts."""
     owner, error = Owner(), SocketClosedError()
     async with keeping(owner) as root:
-        keeper = root.child(owner.work, owner.failure) if "server" in reason else root
+        keeper = root.child(owner) if "server" in reason else root
         root.leaving = "leaving" in reason
         expected: list[BaseException] = [] if root.leaving else [error]
         if reason == "a failure":
@@ -521,7 +521,7 @@ async def test_finishing_is_a_checkpoint_and_sees_no_cancellation() -> None:
         others.append("ran")
 
     async with trio.open_nursery() as nursery:
-        keeper = Keeper(nursery, owner.work, owner.failure)
+        keeper = Keeper(nursery, owner)
         keeper.wake()
         nursery.start_soon(other)
         with trio.CancelScope() as scope:
@@ -542,8 +542,8 @@ async def test_a_child_keeps_its_own_failures_and_work() -> None:
     """An accepted socket lives in its server's nursery and fails for itself."""
     server, socket = Owner(), Owner()
     async with keeping(server) as keeper:
-        child = keeper.child(socket.work, socket.failure)
-        grandchild = child.child(socket.work, socket.failure)
+        child = keeper.child(socket)
+        grandchild = child.child(socket)
         assert keeper.root is child.root is grandchild.root is keeper
         child.wake()
         child.start_soon(trio.sleep_forever)
@@ -560,7 +560,7 @@ async def test_children_end_with_the_server_s_block() -> None:
     """When it is left, no task can be started for them."""
     server, socket = Owner(), Owner()
     async with keeping(server) as keeper:
-        child = keeper.child(socket.work, socket.failure)
+        child = keeper.child(socket)
         assert not child.ended
     assert child.ended
 
@@ -570,7 +570,7 @@ async def test_handlers_see_the_context_of_the_block() -> None:
     VARIABLE.set("block")
     async with keeping(Owner()) as keeper:
         VARIABLE.set("later")
-        child = keeper.child(Owner().work, Owner().failure)
+        child = keeper.child(Owner())
         assert keeper.context[VARIABLE] == child.context[VARIABLE] == "block"
         child.context.run(VARIABLE.set, "of the child")
         assert keeper.context[VARIABLE] == "block"
@@ -583,7 +583,7 @@ async def test_a_keeper_does_not_keep_the_socket() -> None:
     gc.disable()
     try:
         async with trio.open_nursery() as nursery:
-            keeper = Keeper(nursery, owner.work, owner.failure)
+            keeper = Keeper(nursery, owner)
             keeper.wake()
             await wait_all_tasks_blocked()
             del owner
@@ -606,7 +606,7 @@ async def test_a_task_of_the_user_s_keeps_the_socket() -> None:
         raise ValueError
 
     async with trio.open_nursery() as nursery:
-        keeper = Keeper(nursery, owner.work, owner.failure)
+        keeper = Keeper(nursery, owner)
         keeper.start_soon(failing)
         await wait_all_tasks_blocked()
         del owner
@@ -614,23 +614,6 @@ async def test_a_task_of_the_user_s_keeps_the_socket() -> None:
         await wait_all_tasks_blocked()
         assert failed == ["failed"]
         await keeper.finish()
-
-
-async def test_plain_functions_will_do() -> None:
-    """What a keeper calls need not be methods."""
-    calls: list[str] = []
-
-    def work() -> float:
-        calls.append("work")
-        return math.inf
-
-    async with trio.open_nursery() as nursery:
-        keeper = Keeper(nursery, work, lambda: calls.append("failure"))
-        keeper.wake()
-        await wait_all_tasks_blocked()
-        keeper.fail(ValueError())
-        await keeper.finish()
-    assert calls == ["work", "failure"]
 
 
 # Other threads
@@ -647,7 +630,7 @@ async def test_another_thread_is_refused() -> None:
     async with keeping(owner) as keeper:
         keeper.wake()
         await wait_all_tasks_blocked()
-        child = keeper.child(owner.work, owner.failure)
+        child = keeper.child(owner)
         for each in (keeper, child):
             for call in (each.check_thread, each.wake):
                 await trio.to_thread.run_sync(refused, call)

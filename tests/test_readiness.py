@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import math
 import os
 import socket
 import sys
@@ -81,11 +82,22 @@ class Reader:
             pass
 
 
+class Idle:
+    """Whom a keeper is for who has nothing to do."""
+
+    def _work(self) -> float:
+        return math.inf  # pragma: no cover
+
+    def _handle_failure(self) -> None:
+        """What failed is looked for in the keeper."""
+
+
 @asynccontextmanager
 async def keeping() -> AsyncIterator[Keeper]:
     """A block, as far as watches know of it."""
+    owner = Idle()
     async with trio.open_nursery() as nursery:
-        keeper = Keeper(nursery, lambda: float("inf"), lambda: None)
+        keeper = Keeper(nursery, owner)
         try:
             yield keeper
         finally:
@@ -514,8 +526,9 @@ async def test_blocks_beside_one_another(kind: str) -> None:
 
 async def test_an_accepted_socket_uses_its_server_s_readiness(kind: str) -> None:
     """It lives in the server's block, and needs nothing of its own."""
+    owner = Idle()
     async with keeping() as keeper:
-        child = keeper.child(lambda: float("inf"), lambda: None)
+        child = keeper.child(owner)
         async with watched(child) as (reader, peer):
             assert reader.watch is not None
             reader.watch.reading(True)
@@ -602,9 +615,10 @@ async def test_a_transport_may_tell_of_itself() -> None:
 
 async def test_releasing_is_a_checkpoint_and_sees_no_cancellation(kind: str) -> None:
     """Whatever was used, and if nothing was."""
+    owner = Idle()
     for used in (True, False):
         async with trio.open_nursery() as nursery:
-            keeper = Keeper(nursery, lambda: float("inf"), lambda: None)
+            keeper = Keeper(nursery, owner)
             if used:
                 async with watched(keeper):
                     pass

@@ -107,8 +107,9 @@ class Connection(Ending, trio.abc.AsyncResource):
         The server calls ``_announce_connected`` next: at once, or when the handshake is done
         and there is a place.
         """
-        self._keeper = keeper.child(self._work, self._handle_failure)
-        self._begin(Move.LISTEN)
+        self._keeper = keeper.child(self)
+        self._state = next_state(self._state, Move.LISTEN)
+        self._hub.begin()
         self._owner = owner
         self._adopt(sock, peer)
 
@@ -173,7 +174,8 @@ class Connection(Ending, trio.abc.AsyncResource):
         self._transport = sock
         self._remote_address = address_text(peer)
         self._remote_port = peer[1]
-        self.purge()
+        if self._owner is None:  # else it is new
+            self.purge()
         self._watch = watch_socket(self._keeper, sock, self._on_readable, self._on_writable)
 
     def _replace_transport(self, transport: stdlib_socket.socket) -> None:

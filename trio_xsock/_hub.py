@@ -109,7 +109,7 @@ class EventHub:
     def set_handler(self, methods: dict[str, Callable[..., object]]) -> None:
         """Let a handler's methods be called from now on."""
         self._methods = tuple(
-            (kind, methods[name]) for kind, name in _NAMES.items() if name in methods
+            [(_KIND_OF[name], method) for name, method in methods.items() if name in _KIND_OF]
         )
         self._update()
         self.progress_method = self._method(SendProgress)
@@ -296,6 +296,7 @@ _NAMES: Final[dict[type[Event], str]] = {
     MemberJoined: "on_member_joined",
     MemberLeft: "on_member_left",
 }
+_KIND_OF: Final = {name: kind for kind, name in _NAMES.items()}
 _ARGUMENTS: Final[dict[type[Event], int]] = {
     Connected: 1,
     DataAvailable: 1,

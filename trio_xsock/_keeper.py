@@ -23,8 +23,7 @@ import math
 import weakref
 from collections.abc import Awaitable, Callable
 from threading import get_ident
-from types import MethodType
-from typing import TYPE_CHECKING, Generic, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Protocol, TypeVarTuple, Unpack
 
 import trio
 
@@ -35,37 +34,23 @@ from ._guard import WAKEUPS, await_unprotected, protect_from_ki
 if TYPE_CHECKING:
     from ._epoll import EpollHub
 
-T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class WeakCall(Generic[T]):
-    """A call of a method that keeps the method's object not alive.
+class Kept(Protocol):
+    """What a keeper is for: a socket, or a server."""
 
-    A socket has its keeper; if the keeper had the socket, it would take the cyclic garbage
-    collector to be rid of a connection that a server accepted and that is over.
-    (``weakref.WeakMethod`` does this as well, and takes 2 us and 250 bytes for each.)
-    """
+    def _work(self) -> float:
+        """What the keeper task does when it is woken, and when the time has come; never raises.
 
-    __slots__ = ("_function", "_owner")
+        Returns:
+            When to be called again, on Trio's clock; ``math.inf`` for not before it is woken.
+        """
+        ...
 
-    def __init__(self, method: Callable[[], T]) -> None:
-        self._owner: weakref.ref[object] | None = None
-        self._function: Callable[..., T] = method
-        if isinstance(method, MethodType):
-            self._owner = weakref.ref(method.__self__)
-            self._function = method.__func__
-
-    def owner(self) -> object:
-        """The method's object, ``None`` if it is gone."""
-        return self._owner() if self._owner is not None else None
-
-    def __call__(self) -> T | None:
-        """What the method returns; ``None`` if its object is gone."""
-        if self._owner is None:
-            return self._function()
-        owner = self._owner()
-        return self._function(owner) if owner is not None else None
+    def _handle_failure(self) -> None:
+        """Something has failed, for the first time: close, and cancel the body."""
+        ...
 
 
 @protect_from_ki
@@ -74,11 +59,9 @@ class Keeper:
 
     Args:
         nursery: where the tasks live; it outlives the keeper.
-        work: what the keeper task does each time it is woken, and when the time it returned
-            has come. Returns when it wants to be called again: a deadline on Trio's clock, or
-            ``math.inf``. Never raises.
-        on_failure: called at the first failure, to close the socket and cancel its body. Of
-            methods, as these two are, the object is not kept alive, but by the user's tasks.
+        owner: whom it is for. Nothing but the user's tasks keeps it alive: it has its keeper, and
+            if the keeper had it, it would take the cyclic garbage collector to be rid of a
+            connection that a server accepted and that is over.
         parent: the server's keeper, for a socket that a server accepted.
 
     Attributes:
@@ -95,14 +78,13 @@ class Keeper:
         "_ended",
         "_finished",
         "_nursery",
-        "_on_failure",
+        "_owner",
         "_parked",
         "_retired",
         "_running",
         "_tasks",
         "_user_scopes",
         "_woken",
-        "_work",
         "context",
         "exiting",
         "failures",
@@ -112,13 +94,7 @@ class Keeper:
         "thread",
     )
 
-    def __init__(
-        self,
-        nursery: trio.Nursery,
-        work: Callable[[], float],
-        on_failure: Callable[[], None],
-        parent: Keeper | None = None,
-    ) -> None:
+    def __init__(self, nursery: trio.Nursery, owner: Kept, parent: Keeper | None = None) -> None:
         self.root: Keeper = parent.root if parent is not None else self
         self.thread: int = parent.thread if parent is not None else get_ident()
         self.hub: EpollHub | None = None
@@ -130,8 +106,7 @@ class Keeper:
         self.context: contextvars.Context = context
         self.failures: tuple[BaseException, ...] = ()  # a list for each would take 56 bytes
         self._nursery = nursery
-        self._work = WeakCall(work)
-        self._on_failure = WeakCall(on_failure)
+        self._owner: weakref.ref[Kept] = weakref.ref(owner)
         self._tasks = 0
         self._user_scopes: set[trio.CancelScope] | None = None
         self._parked: trio.lowlevel.Task | None = None
@@ -158,16 +133,14 @@ class Keeper:
                 "from here use trio.from_thread.run_sync(function, trio_token=token)"
             )
 
-    def child(self, work: Callable[[], float], on_failure: Callable[[], None]) -> Keeper:
+    def child(self, owner: Kept) -> Keeper:
         """A keeper for a socket that a server accepted; its tasks live in the server's nursery."""
-        return Keeper(self._nursery, work, on_failure, self)
+        return Keeper(self._nursery, owner, self)
 
     def start_soon(self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: *Ts) -> None:
         """Start a user's task; it is cancelled when the socket's block is left."""
         self._tasks += 1
-        self._nursery.start_soon(
-            self._run_user_task, self._on_failure.owner(), async_fn, args, name=async_fn
-        )
+        self._nursery.start_soon(self._run_user_task, self._owner(), async_fn, args, name=async_fn)
 
     def serve(self, async_fn: Callable[[], Awaitable[None]], name: str) -> None:
         """Start a service task of the library; it ends by itself when the socket closes."""
@@ -199,7 +172,9 @@ class Keeper:
         if len(self.failures) == 1:
             # Before the socket is closed: else they would fail, too, for finding it closed.
             self.cancel_user_tasks("a handler or task of the socket failed")
-            self._on_failure()
+            owner = self._owner()
+            if owner is not None:
+                owner._handle_failure()
 
     def explains(self, error: BaseException | None) -> bool:
         """Whether ``error`` only says that leaving the block, or a failure, closed the socket.
@@ -286,8 +261,8 @@ class Keeper:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _call_work(self) -> float:
-        deadline = self._work()
-        return deadline if deadline is not None else math.inf
+        owner = self._owner()
+        return owner._work() if owner is not None else math.inf
 
     async def _sleep_until(self, deadline: float) -> None:
         if deadline == math.inf:

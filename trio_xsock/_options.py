@@ -27,6 +27,8 @@ def check_positive(name: str, value: Any) -> int:
         TypeError: not an int.
         ValueError: less than 1.
     """
+    if type(value) is int and value > 0:  # as it nearly always is
+        return value
     return _check_int(name, value, 1)
 
 

@@ -46,7 +46,7 @@ class SocketPool(Generic[S]):
         """
         while len(self._sockets) < count:
             socket = self._make(context)
-            if any(socket is waiting for waiting in self._sockets):
+            if socket in self._sockets:
                 raise InvalidStateError(f"add_socket returned {socket!r} twice; make a new one")
             socket._check_service()
             self._sockets.append(socket)
@@ -60,7 +60,8 @@ class SocketPool(Generic[S]):
         Raises:
             InvalidStateError: as for ``fill``; or somebody has used the socket meanwhile.
         """
-        self.fill(1, context)
+        if not self._sockets:
+            self.fill(1, context)
         return _fresh(self._sockets.popleft())
 
     def next_is_live(self) -> bool:
@@ -77,6 +78,11 @@ class SocketPool(Generic[S]):
             socket = context.copy().run(call_unprotected, self._add_socket)
         except Exception as exc:
             raise InvalidStateError(f"add_socket raised {exc!r}") from exc
+        if not isinstance(socket, Connection):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidStateError(
+                "add_socket must return a new TCPSocket or a socket derived from it, "
+                f"not {socket!r}"
+            )
         return _fresh(socket)
 
 
@@ -86,12 +92,8 @@ def is_live(socket: Connection) -> bool:
 
 
 def _fresh(socket: S) -> S:
-    if not isinstance(socket, Connection):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidStateError(
-            f"add_socket must return a new TCPSocket or a socket derived from it, not {socket!r}"
-        )
     # Made by from_socket() it would hold a descriptor that nobody closes.
-    given = getattr(socket, "_given", None) is not None
-    if given or socket.state is not CLOSED or socket._keeper is not None:
+    given = getattr(socket, "_given", None)
+    if given is not None or socket._state is not CLOSED or socket._keeper is not None:
         raise InvalidStateError(f"add_socket must return a new socket, not the used {socket!r}")
     return socket

@@ -255,7 +255,7 @@ class Roster(Scoped, Generic[S]):
         if socket in self._connections:
             del self._connections[socket]
             self._post_change(opened=0, closed=1)
-            if socket in self._ready:
+            if self._ready and socket in self._ready:
                 self._ready.remove(socket)
             self._update()
 

@@ -51,7 +51,8 @@ class Scoped(abc.ABC):
         self._closed_event: trio.Event | None = None
         self._hub = self._new_hub()
         self._handler: object = None
-        self.handler = handler
+        if handler is not None:
+            self.handler = handler
         if events is not None:
             if not isinstance(events, EventChannel):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"events must be an EventChannel, not {type(events).__name__}")
@@ -115,7 +116,7 @@ class Scoped(abc.ABC):
         self._block = block = Block()
         if self._keeper is None:
             nursery = await block.open_nursery()
-            self._keeper = Keeper(nursery, self._work, self._handle_failure)
+            self._keeper = Keeper(nursery, self)
         block.open_body()
         if self._keeper.failures:
             block.cancel_body()

@@ -56,6 +56,8 @@ def checked_options(
 
 def check_connection_type(kind: Any) -> SSLConnectionTypes:
     """One of the types, or Xojo's number of it."""
+    if isinstance(kind, SSLConnectionTypes):
+        return kind
     if not isinstance(kind, int) or isinstance(kind, bool):
         name = type(kind).__name__
         raise TypeError(f"ssl_connection_type must be one of SSLConnectionTypes, not {name}")

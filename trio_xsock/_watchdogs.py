@@ -112,14 +112,14 @@ class WatchedConnection(Connection):
     def _start_watchdogs(self) -> None:
         if self._transport is None:
             return
-        self._active_at = trio.current_time()
         self._sample_at = math.inf
-        timeout = self.unacknowledged_timeout
-        if timeout is not None:
-            self._detector = DeadPeerDetector(timeout)  # nothing is known of this connection
+        detector = self._detector
+        if detector is not None:
+            self._detector = DeadPeerDetector(detector.timeout)  # nothing is known of this one
             self._sample_at = -math.inf
-        self._notes_activity = self._idle_timeout is not None or timeout is not None
+        self._notes_activity = self._idle_timeout is not None or detector is not None
         if self._notes_activity:
+            self._active_at = trio.current_time()
             self._wake_keeper()
 
     def _note_activity(self) -> None:
