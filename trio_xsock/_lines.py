@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 
 Text = TypeVar("Text", bytes, str)
 
-_PIECE = 2**14
-"""Bytes split at once: few enough for other tasks to have their turn after each piece."""
+_PIECE = 2**16
+"""Bytes split at once, at the most; of lines of 40 bytes a quarter of this costs 1.4 times as much."""
+_LINES = 2048
+"""Lines handed out at once, at the most: 0.3 ms, after which other tasks have their turn."""
 
 
 class Lines(Generic[Text]):
     """The iterator that ``lines()`` returns.
 
-    Lines that have arrived are handed out without a checkpoint each; there is one for every
-    16 KiB, and whenever the iterator has to wait.
+    Lines that have arrived are handed out without a checkpoint each; there is one at least every
+    64 KiB or 2048 lines, and whenever the iterator has to wait.
     """
 
     __slots__ = ("_convert", "_lines", "_max_bytes", "_piece", "_socket", "_split", "_taken")
@@ -60,8 +62,7 @@ class Lines(Generic[Text]):
         buffer = self._socket._buffer
         if not buffer.size or self._socket._borrower is not None:
             return
-        piece = buffer.peek(_PIECE)
-        piece = piece[: piece.rfind(b"\n") + 1]
+        piece = first_lines(buffer.peek(_PIECE), _LINES)
         if not piece:
             return
         try:
@@ -92,6 +93,13 @@ class Lines(Generic[Text]):
         self._piece, self._lines = b"", []
         self._socket._buffer.skip(count)
         self._socket._resume_reading()
+
+
+def first_lines(piece: bytes, most: int) -> bytes:
+    """What of ``piece`` makes up its first lines, with their ends, so many at the most."""
+    if piece.count(b"\n") <= most:
+        return piece[: piece.rfind(b"\n") + 1]
+    return piece[: len(piece) - len(piece.split(b"\n", most)[-1])]
 
 
 def split_bytes(piece: bytes) -> list[bytes]:

@@ -251,7 +251,8 @@ class ReceiveCalls(ReadCalls):
             as for ``receive_some``.
 
         Cancellation: nothing was taken. Lines that have arrived are handed out without a
-        checkpoint each; there is one for every 16 KiB, and whenever the iterator has to wait.
+        checkpoint each; there is one at least every 64 KiB or 2048 lines, and whenever the
+        iterator has to wait.
         """
         check_count("max_bytes", max_bytes)
         if encoding is None:
