@@ -168,11 +168,12 @@ async def _attempt(
         await trio.lowlevel.checkpoint()
         return started
     try:
+        code = 0
         if _is_up(started):
             await trio.lowlevel.checkpoint()
         else:
             await trio.lowlevel.wait_writable(started)
-        code = started.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR)
+            code = started.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR)
         if code == 0 and _is_self_connected(started, route.target.address):
             code = errnos.ECONNREFUSED
     except OSError as exc:

@@ -226,22 +226,28 @@ class Ending(Outlet):
         transport = self._transport
         if transport is None or not self._eof_sent:
             return
-        if self._input_ended or not (self._discarded or has_unread_input(transport)):
+        if self._input_ended or not self._has_to_linger(transport):
             self._release()
         elif not self._ack_poll:
             self._ack_poll = _FIRST_ACK_POLL
             self._wake_keeper()
 
+    def _has_to_linger(self, transport: stdlib_socket.socket) -> bool:
+        """Whether closing now could make the OS send a reset, for input that nobody has read."""
+        return self._discarded or has_unread_input(transport)
+
     def _send_fin(self) -> None:
         """Our direction ends; the peer reads to the end of what was sent."""
-        if self._eof_sent or self._transport is None:
+        transport = self._transport
+        if self._eof_sent or transport is None:
             return
         self._eof_sent = True
-        if self._input_ended:  # both have: the OS ends our direction as it closes
+        # Where nothing is left to be done the OS ends our direction as it closes.
+        if self._input_ended or (self._state is CLOSING and not self._has_to_linger(transport)):
             self._release()
             return
         try:
-            self._transport.shutdown(stdlib_socket.SHUT_WR)
+            transport.shutdown(stdlib_socket.SHUT_WR)
         except OSError as exc:  # ENOTCONN: the peer has reset the connection
             self._output_failed(exc)
 

@@ -140,7 +140,8 @@ class EpollHub:
         except trio.ClosedResourceError:  # from notify_closing
             await trio.lowlevel.checkpoint_if_cancelled()
         finally:
-            trio.lowlevel.notify_closing(self._epoll.fileno())
+            if not self._stopping:  # else it was told by who stops us
+                trio.lowlevel.notify_closing(self._epoll.fileno())
             self._epoll.close()
             self._stopped.unpark()
 
