@@ -22,6 +22,7 @@ from trio_xsock import (
     InvalidStateError,
     ServerSocket,
     SocketClosedError,
+    SocketHandler,
     SocketState,
     SSLSocket,
     TLSError,
@@ -349,6 +350,46 @@ async def test_nothing_is_left_of_it() -> None:
     try:
         await wait_all_tasks_blocked()
         assert reference() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("how", ["served", "refused", "silent"])
+async def test_nothing_is_left_of_an_accepted_one(how: str) -> None:
+    """Whether its handshake went well, failed, or was called off."""
+    made: list[weakref.ref[SSLSocket]] = []
+
+    class Echo(SocketHandler):
+        def on_connected(self, socket: SSLSocket) -> None:
+            socket.write(b"hello")
+
+        def on_data_available(self, socket: SSLSocket) -> None:
+            socket.write(socket.read_all())
+
+    def make() -> SSLSocket:
+        sock = add_socket(handler=Echo())
+        made.append(weakref.ref(sock))
+        return sock
+
+    gc.disable()
+    try:
+        async with ServerSocket(add_socket=make, minimum_sockets_available=0) as server:
+            await server.listen()
+            with await RawPeer.connect(server.port) as raw:
+                if how == "served":
+                    peer = TLSPeer(raw, credentials().client_context())
+                    await peer.handshake()
+                    await peer.send(b"x")
+                    assert await peer.recv_exactly(6) == b"hellox"
+                elif how == "refused":
+                    await raw.send(b"GET / HTTP/1.0\r\n\r\n")
+                    await raw.recv_all_to_eof()
+                else:
+                    await until(lambda: server.statistics().handshaking)
+                    server.stop_listening()
+            await until(lambda: not server._open)
+            await wait_all_tasks_blocked()
+            assert [reference() for reference in made] == [None]
     finally:
         gc.enable()
 
