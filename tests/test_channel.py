@@ -27,6 +27,7 @@ class FakePoster:
 
     def __init__(self) -> None:
         self.busy = False
+        self.thread = 0
         self.detached: list[EventChannel] = []
 
     def detach(self, channel: EventChannel, /) -> None:

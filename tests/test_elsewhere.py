@@ -14,17 +14,23 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from outcome import Outcome
 
+from tests.support import until
 from tests.support.groups import free_port
 from tests.support.pairs import linked
 from tests.support.peers import LOOPBACK
 from tests.support.tls import credentials
 from trio_xsock import (
     AutoDiscovery,
+    Connected,
+    DataAvailable,
     Datagram,
     EasyTCPSocket,
     EasyUDPSocket,
+    Event,
+    EventChannel,
     InvalidStateError,
     ServerSocket,
     SocketState,
@@ -32,6 +38,7 @@ from trio_xsock import (
     TCPSocket,
     UDPSocket,
 )
+from trio_xsock._guard import WAKEUPS
 
 Call = Callable[[Any], Any]
 Elsewhere = Callable[[Call, Any], None]
@@ -202,6 +209,47 @@ async def test_in_another_thread(
         for call in calls.values():
             await trio.to_thread.run_sync(elsewhere, call, sock)
             await check()
+
+
+@pytest.mark.parametrize("elsewhere", [in_another_trio_run, in_asyncio])
+@pytest.mark.parametrize("shared", [False, True])
+async def test_event_channels_in_another_thread(elsewhere: Elsewhere, shared: bool) -> None:
+    """Waiting and closing are refused there; who waits here is still told of what happens."""
+    channel = EventChannel() if shared else None
+    async with linked(events=channel) as (sock, peer), trio.open_nursery() as nursery:
+        events = sock.events
+        assert events.receive_nowait() == Connected(sock)
+        await trio.to_thread.run_sync(elsewhere, lambda _: events.receive(), sock)
+        told: list[Event] = []
+
+        async def consume() -> None:
+            told.append(await events.receive())
+
+        nursery.start_soon(consume)
+        await trio.testing.wait_all_tasks_blocked()
+        for call in (lambda _: events.close(), lambda _: events.receive()):
+            await trio.to_thread.run_sync(elsewhere, call, sock)
+        assert not events.closed
+        await peer.send(b"x")
+        await until(lambda: told)
+        assert told == [DataAvailable(sock)]
+    assert WAKEUPS.woken == WAKEUPS.resumed
+
+
+async def test_waiting_for_nobody_in_particular() -> None:
+    """A channel that no socket uses yet knows where its consumers are."""
+    channel = EventChannel()
+    async with trio.open_nursery() as nursery:
+
+        async def consume() -> None:
+            async for _ in channel:
+                raise AssertionError("nothing happens")  # pragma: no cover
+
+        nursery.start_soon(consume)
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.to_thread.run_sync(in_another_trio_run, lambda _: channel.close(), None)
+        channel.close()
+    await trio.to_thread.run_sync(channel.close)
 
 
 @every_kind

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
+import ssl
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.support import EventRecorder, check_grammar, until
+from tests.support import EventRecorder, accept, check_grammar, raw_listener, until
 from tests.support.pairs import clog, shrink_send_buffer
-from tests.support.tls import tls_linked
+from tests.support.tls import TLSPeer, credentials, tls_linked
 from trio_xsock import (
     Connected,
     DataAvailable,
     ErrorOccurred,
+    IncompleteReadError,
     LossReason,
     LostConnectionError,
     SendComplete,
@@ -31,6 +35,15 @@ from trio_xsock import (
 from trio_xsock.testing import cut, delay, ssl_socket_pair, stall
 
 MIB = bytes(2**20)
+
+
+@contextlib.contextmanager
+def cpu_at_rest() -> Iterator[None]:
+    """The process hardly uses the processor meanwhile."""
+    began = time.process_time()
+    yield
+    assert time.process_time() - began < 0.1
+
 
 # Bytes
 
@@ -219,6 +232,39 @@ async def test_junk_after_the_end() -> None:
         sock.close()
 
 
+async def test_a_send_that_finds_the_connection_reset() -> None:
+    """What had arrived is read before that is told, as on a plain connection."""
+    data = random.Random(2).randbytes(50_000)
+    async with tls_linked() as (sock, peer):
+        await peer.send(data)
+        peer.raw.reset()
+        with contextlib.suppress(LostConnectionError):
+            while True:
+                sock.write(b"x")
+        assert sock.bytes_available == len(data)
+        assert await sock.receive_exactly(len(data)) == data
+        with pytest.raises(LostConnectionError):
+            await sock.receive_some()
+
+
+async def test_a_reset_while_reading_has_paused() -> None:
+    """Nobody is called for what cannot be sent any more."""
+    async with tls_linked(small=True, receive_buffer_limit=1000) as (sock, peer):
+        shrink_send_buffer(sock)
+        await peer.send(bytes(10_000))
+        await until(lambda: sock.bytes_available == 1000)
+        await sock.send_all(bytes(60_000))
+        assert sock._secured is not None
+        assert sock._secured.unsent
+        peer.raw.reset()
+        await until(lambda: not sock._secured or not sock._secured.unsent)
+        with cpu_at_rest():
+            await trio.sleep(0.2)
+        with pytest.raises(IncompleteReadError) as caught:
+            await sock.receive_exactly(100_000)
+        assert len(caught.value.partial) == 10_000
+
+
 # Our end
 
 
@@ -274,6 +320,38 @@ async def test_send_eof_waits_for_the_os() -> None:
         assert len(flushed) == 2
 
 
+@pytest.mark.parametrize("way", ["flush", "end", "aclose"])
+async def test_whoever_brings_the_rest_to_the_os(way: str) -> None:
+    """Who waits for that goes on: here it is what answers the peer's input, not the write step."""
+    async with tls_linked(small=True) as (sock, peer):
+        shrink_send_buffer(sock)
+        await sock.send_all(bytes(60_000))
+        secured, watch = sock._secured, sock._watch
+        assert secured is not None
+        assert watch is not None
+        assert secured.unsent
+        done: list[str] = []
+
+        async def wait() -> None:
+            call = {"flush": sock.flush, "end": sock.send_eof, "aclose": sock.aclose}[way]
+            await call()
+            done.append(way)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await wait_all_tasks_blocked()
+            assert not done
+            while secured.unsent:  # with no checkpoint: the write step is not called
+                with contextlib.suppress(BlockingIOError):
+                    peer.incoming.write(peer.raw.sock.recv(100_000))
+                secured.flush()  # as on the way of an answer
+            if way == "flush":
+                await until(lambda: done)
+                sock.close()
+            assert await peer.count_to_eof() == 60_000
+        assert done == [way]
+
+
 async def test_flush_learns_of_a_loss() -> None:
     async with tls_linked(small=True) as (sock, peer):
         shrink_send_buffer(sock)
@@ -312,6 +390,29 @@ async def test_closing_in_good_order_with_unread_input() -> None:
             nursery.start_soon(sock.aclose)
             assert await peer.count_to_eof() == 2**20
             peer.raw.close()
+
+
+async def test_closing_before_the_peer_has_said_hello() -> None:
+    """Tickets that a server sends later than we close cannot destroy what was sent."""
+    with raw_listener() as listener:
+        issued = credentials()
+        port = listener.getsockname()[1]
+        async with SSLSocket("localhost", port, ca_file=issued.ca) as sock:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(sock.connect)
+                with await accept(listener) as raw:
+                    peer = TLSPeer(raw, issued.server_context())
+                    peer.incoming.write(await raw.recv_some())
+                    with pytest.raises(ssl.SSLWantReadError):
+                        peer.tls.do_handshake()
+                    await peer.flush()
+                    await until(lambda: sock.is_connected)
+                    sock.write(bytes(600_000))  # more than the peer's OS takes, and ours has it
+                    nursery.start_soon(sock.aclose, 10)
+                    await wait_all_tasks_blocked()
+                    await peer.handshake()  # with the tickets at its end
+                    assert await peer.count_to_eof() == 600_000
+                    raw.close()
 
 
 async def test_closing_at_once_with_nothing_left() -> None:
@@ -432,6 +533,19 @@ async def test_a_handler_aborts() -> None:
         assert await peer.count_to_eof() == 65536
     (complete,) = recorder.of(SendComplete)
     assert complete.user_aborted
+    check_grammar(recorder.events)
+
+
+async def test_a_handler_that_aborts_is_asked_before_more_goes() -> None:
+    """However large its steps are, and what one record holds."""
+    recorder = EventRecorder(abort_after=1)
+    async with tls_linked(handler=recorder, progress_interval=10**6) as (sock, peer):
+        sock.write(bytes(500_000))
+        await recorder.wait_for(SendComplete)
+        assert sock.bytes_sent == 65536
+        await sock.aclose()
+        assert await peer.count_to_eof() == 65536
+    assert recorder.names.count("on_send_progress") == 1
     check_grammar(recorder.events)
 
 

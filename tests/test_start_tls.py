@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ from trio_xsock import (
     SSLSocket,
     TLSError,
 )
+from trio_xsock._handshake import Handshake
 
 
 @asynccontextmanager
@@ -241,6 +243,35 @@ async def test_called_off(end: str) -> None:
         with pytest.raises(SocketClosedError):
             sock.write(b"x")
     assert [type(event) for event in recorder.events] == [Connected]
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_closed_right_after_the_last_step(
+    done: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a handler of another socket, in the same batch: it was us who ended it."""
+    step = Handshake._on_ready
+
+    def step_and_close(handshake: Handshake) -> None:
+        step(handshake)
+        if not done or handshake.transport.engine.peer_certificate is not None:
+            sock.close()
+
+    async with plain() as (sock, peer), trio.open_nursery() as nursery:
+        monkeypatch.setattr(Handshake, "_on_ready", step_and_close)
+
+        async def upgrade() -> None:
+            with pytest.raises(SocketClosedError):
+                await sock.start_tls()
+
+        nursery.start_soon(upgrade)
+        if done:
+            with contextlib.suppress(OSError):
+                await answer(peer)
+        else:
+            await peer.recv_some()  # its first flight
+            await peer.send(b"no TLS at all")
+        await peer.recv_all_to_eof()
 
 
 async def test_called_off_before_it_began() -> None:

@@ -143,11 +143,30 @@ def test_an_answer_to_the_dead(ends: Ends) -> None:
 def test_sending_to_the_dead(ends: Ends) -> None:
     """Whatever is left to send is forgotten."""
     transport, _, peer = ends
+    wanted: list[bool] = []
+
+    class Watch:
+        def update(self) -> None:
+            wanted.append(transport.unsent)
+
     transport.send(bytes(65536))
+    transport._watch = Watch()  # type: ignore[assignment]
     peer.close()
     with pytest.raises(OSError, match=r"Broken pipe|reset"):
         transport.flush()
     assert not transport.unsent
+    assert wanted == [False]  # or it would be called for ever
+
+
+def test_input_that_holds_nothing_yet(ends: Ends) -> None:
+    """It goes on with what the OS has, rather than be called once more."""
+    transport, server, peer = ends
+    assert not transport.engine.decrypt(100)  # the tickets
+    record = server.encrypt(b"together")
+    transport.engine.feed(record[:7])
+    peer.send(record[7:])
+    assert transport.engine.ready
+    assert transport.recv(100) == b"together"
 
 
 async def test_alerts_count_as_what_is_not_in_order() -> None:

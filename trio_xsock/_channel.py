@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from threading import get_ident
 from types import TracebackType
 from typing import Protocol, final
 
@@ -16,6 +17,7 @@ import trio
 
 from ._coalesce import EventQueue
 from ._epoll import look_before_waiting
+from ._errors import InvalidStateError
 from ._events import Event, SendComplete, SendProgress
 from ._guard import Parking, let_others_run, protect_from_ki
 
@@ -44,7 +46,13 @@ class EventChannelStatistics:
 
 
 class Poster(Protocol):
-    """The other end of a channel, as far as the channel needs it."""
+    """The other end of a channel, as far as the channel needs it.
+
+    Attributes:
+        thread: the thread that it posts from; 0 while that is unknown.
+    """
+
+    thread: int
 
     @property
     def busy(self) -> bool:
@@ -75,7 +83,8 @@ class Source:
         if self.observed_end:
             return
         if channel._waiting:  # then nothing is queued anywhere
-            channel._waiting.popleft().unpark(self.queue.pass_on(event))
+            taken = self.queue.pass_on(event)
+            channel._waiting.popleft().unpark(taken)
             if not self.queue:
                 return
         else:
@@ -123,7 +132,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
     socket wait, and a consumer that never reads stalls nobody.
     """
 
-    __slots__ = ("_bound", "_closed", "_sources", "_spree", "_turn", "_waiting")
+    __slots__ = ("_bound", "_closed", "_sources", "_spree", "_thread", "_turn", "_waiting")
 
     def __init__(self) -> None:
         self._sources: dict[Poster, Source] = {}
@@ -131,6 +140,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         self._turn: deque[Source] = deque()
         self._waiting: deque[Parking[Event]] = deque()
         self._closed = False
+        self._thread = 0  # of the tasks that wait
         self._spree = 0  # events that iteration may still hand out without a checkpoint
 
     @classmethod
@@ -220,6 +230,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         Raises:
             trio.EndOfChannel: the connection has ended and everything was taken.
             trio.ClosedResourceError: the channel was closed, before or while waiting.
+            InvalidStateError: the sockets are in another thread's Trio run.
 
         Cancellation: no event is lost.
         """
@@ -233,6 +244,9 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
             return event
         if self._at_end():
             raise trio.EndOfChannel
+        if self._thread != get_ident():
+            self._check_thread()
+            self._thread = get_ident()
         parking: Parking[Event] = Parking()
         await trio.lowlevel.checkpoint_if_cancelled()
         self._waiting.append(parking)
@@ -241,6 +255,18 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         taken = await parking.park(lambda: self._waiting.remove(parking))
         assert taken is not None
         return taken
+
+    def _check_thread(self) -> None:
+        """Refuse another Trio run than that of the sockets and of those who wait."""
+        here = get_ident()
+        threads = {poster.thread for poster in self._sources}
+        if self._waiting:
+            threads.add(self._thread)
+        if not threads <= {0, here}:
+            raise InvalidStateError(
+                "the sockets of this event channel, or tasks that wait for it, are in another "
+                "thread; from here use trio.from_thread.run_sync(function, trio_token=token)"
+            )
 
     async def __anext__(self) -> Event:
         looked = self._spree > _COST_OF_LOOK and not self._turn
@@ -260,9 +286,13 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         """Detach from the sockets, which go on; what waits is dropped. Idempotent.
 
         Tasks waiting in ``receive()`` get ``trio.ClosedResourceError``; iteration ends.
+
+        Raises:
+            InvalidStateError: sockets that post here, or tasks that wait, are in another thread.
         """
         if self._closed:
             return
+        self._check_thread()
         self._closed = True
         for poster in list(self._sources):
             poster.detach(self)

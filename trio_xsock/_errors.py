@@ -255,6 +255,7 @@ def translate_tls(exc: OSError, message: str) -> TLSError:
 _TLS_TEXTS = {
     "WRONG_VERSION_NUMBER": "the peer does not speak TLS; check the port",
     "HTTP_REQUEST": "the peer does not speak TLS but plain HTTP",
+    "RENEGOTIATION_NOT_SUPPORTED": "the peer wants a second handshake while we send",
     "UNEXPECTED_EOF_WHILE_READING": "the peer ended the connection without saying so in TLS",
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection
+from threading import get_ident
 from typing import Any, Final, TypeAlias
 
 from ._channel import EventChannel, Source
@@ -52,6 +53,7 @@ class EventHub:
         ledger: what is queued to be sent, where anything can be.
         over: the connection is over; channels end when nothing is queued.
         posted: events posted so far; counted only while somebody listens.
+        thread: the thread that the socket is used in; 0 before it was.
     """
 
     __slots__ = (
@@ -69,6 +71,7 @@ class EventHub:
         "over",
         "posted",
         "progress_method",
+        "thread",
         "wanted",
         "wants_data",
         "watches_sends",
@@ -87,6 +90,7 @@ class EventHub:
         self.ledger: SendLedger | None = None
         self.over = False
         self.posted = 0
+        self.thread = 0
         # Few, and for each of many connections: a dict would take twice the memory.
         self._methods: tuple[tuple[type[Event], Callable[..., object]], ...] = ()
         self._sources: dict[EventChannel, Source] | None = None
@@ -201,6 +205,7 @@ class EventHub:
     def begin(self) -> None:
         """A new connection is attempted."""
         self.over = False
+        self.thread = get_ident()
         for source in self._sources.values() if self._sources else ():
             source.begin()
 

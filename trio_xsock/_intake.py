@@ -94,6 +94,10 @@ class Intake(Link):
             self._serve_input()
         return data is not None
 
+    def _has_input(self) -> bool:
+        """Whether there is input that the OS does not tell of; for transports that keep some."""
+        return False
+
     def _take_in(self, limit: int) -> bytes | None:
         """Put what the OS has into the buffer.
 

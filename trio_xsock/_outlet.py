@@ -86,6 +86,8 @@ class Outlet(Intake):
     def _write_step(self) -> None:
         """Give the OS what it takes; ask to be called again if it does not take all."""
         ledger = self._ledger
+        if self._hub.watches_progress and self._hub.calls:
+            return  # the handler may want to abort; this is called again when it was told
         for _ in range(_CHUNKS_PER_STEP):
             transport = self._transport
             if transport is None:
@@ -228,7 +230,7 @@ class Outlet(Intake):
         """
         self._loss = self._loss or translate_loss(exc, f"{self._endpoint()}: connection lost")
         self._drop_queue()
-        while self._read_step():
+        while self._read_step() or self._has_input():
             pass
         # Unless reading has paused nothing is left to be read: it is over.
         if self._transport is not None and (self._reading or self._input_ended):

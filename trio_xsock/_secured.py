@@ -29,6 +29,9 @@ class Secured(ListeningCalls):
     _ssl_connecting: bool = False
     """Its handshake is going on; nobody else may read or write."""
 
+    _drained: bool = False
+    """The OS has taken what it had refused, and somebody waits for that."""
+
     def _reset(self) -> None:
         super()._reset()
         self._drainers: list[Parking[None]] = []  # who waits until the OS has all
@@ -42,6 +45,11 @@ class Secured(ListeningCalls):
         self._secured = transport
         if transport is not None:
             transport.wake = self._look_again
+            transport.drained = self._note_drained
+
+    def _replace_transport(self, transport: stdlib_socket.socket) -> None:
+        super()._replace_transport(transport)
+        self._look_again()
 
     def _release(self) -> None:
         secured = self._secured
@@ -95,6 +103,10 @@ class Secured(ListeningCalls):
         )
 
     def _next_deadline(self) -> float:
+        if self._drained:
+            self._drained = False
+            self._sent_on()
+            self._pump()
         if self._has_input():
             self._on_readable()
             self._pump()
@@ -108,11 +120,8 @@ class Secured(ListeningCalls):
 
     def _on_writable(self) -> None:
         secured = self._secured
-        if secured is None or not secured.unsent:
+        if secured is None or not secured.unsent or self._send_on(secured):
             super()._on_writable()
-        elif self._send_on(secured):
-            super()._on_writable()
-            self._sent_on()
 
     def _send_on(self, secured: TLSTransport) -> bool:
         """Send what the OS had not taken; whether it has all now."""
@@ -123,12 +132,32 @@ class Secured(ListeningCalls):
             self._schedule_pump()
             return False
 
+    def _note_drained(self) -> None:
+        """The OS has all that was encrypted, whoever brought it there.
+
+        What waits for that goes on in the keeper task: this may be the midst of another step.
+        """
+        if self._drainers or self._output_ended:
+            self._drained = True
+            self._wake_keeper()
+
     def _sent_on(self) -> None:
-        """The OS has taken all that was encrypted: go on with what waited for that."""
+        """Go on with what waited for the OS to have all, if it still has."""
+        if self._secured is None or self._secured.unsent:
+            return
         while self._drainers:
             self._drainers.pop().unpark()
         if self._output_ended and not self._ledger.open:
             self._after_queue()
+
+    def _has_to_linger(self, transport: stdlib_socket.socket) -> bool:
+        if super()._has_to_linger(transport):
+            return True
+        # A ticket that arrives when we have closed makes the OS send a reset, too.
+        secured = self._secured
+        return (
+            secured is not None and secured.may_be_greeted and bool(secured.unacknowledged_bytes())
+        )
 
     def _send_fin(self) -> None:
         secured = self._secured

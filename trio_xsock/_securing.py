@@ -11,7 +11,7 @@ from typing import Any, cast
 import trio
 
 from ._endpoint import format_endpoint
-from ._errors import SocketError
+from ._errors import SocketError, TLSError
 from ._guard import protect_from_ki
 from ._handshake import Handshake, TLSSetup, shake_hands, wrap
 from ._readiness import watch_socket
@@ -98,8 +98,13 @@ class Securing(Secured):
         try:
             with scope:
                 await self._shake_hands(transport, setup, self._endpoint())
-                self._go_on(transport)
-                return
+                if self._transport is not None:
+                    self._go_on(transport)
+                    return
+        except TLSError:
+            if self._transport is not None:
+                raise
+            # It was closed, and the handshake has found it so before it was called off.
         finally:
             self._handshake_scope = None
         await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket

@@ -53,7 +53,9 @@ class SSLSocket(SSLOptions):
         require_client_certificate: of a server: refuse clients without a certificate.
         server_hostname: whom to ask for and to expect, where that is not ``address``.
         alpn_protocols: the application protocols to offer, the preferred one first.
-        ssl_context: a context of your own, in place of versions, files, ALPN and ``verify``.
+        ssl_context: a context of your own, in place of versions, files, ALPN and ``verify``. A
+            second handshake, which TLS 1.2 knows, ends the connection if it comes while we send;
+            ``ssl.OP_NO_RENEGOTIATION`` refuses it.
         verify: of a client: whether the server is verified. Without it anybody between can read
             and change everything.
         handshake_timeout: seconds that the handshake may take.

@@ -42,6 +42,8 @@ class TLSTransport:
         inner: as above.
         engine: as above.
         wake: called when ``recv`` should be called again, although the OS has nothing.
+        drained: called when the OS has taken all that it had refused before.
+        heard: anything came from the peer since its handshake.
     """
 
     __slots__ = (
@@ -51,7 +53,9 @@ class TLSTransport:
         "_lenient",
         "_unsent",
         "_watch",
+        "drained",
         "engine",
+        "heard",
         "inner",
         "wake",
     )
@@ -60,6 +64,8 @@ class TLSTransport:
         self.inner: Any = inner
         self.engine = engine
         self.wake: Callable[[], None] | None = None
+        self.drained: Callable[[], None] | None = None
+        self.heard = False
         self._lenient = https_compatible
         self._unsent: bytes | memoryview = b""
         self._deferred = b""  # goes with the next that is sent
@@ -81,21 +87,26 @@ class TLSTransport:
             data: bytes = self.inner.recv(count, flags)
             return data
         engine = self.engine
-        if not engine.ready:
+        plain = self._decrypt(count) if engine.ready else b""
+        if not (plain or engine.ready or engine.ended):
             data = self.inner.recv(max(RECORD, count))
             if not data:
                 return self._end_of_input()
+            self.heard = True
             engine.feed(data)
-        try:
-            plain = engine.decrypt(count + RECORD if count > RECORD else count)
-        finally:
-            if engine.has_output:
-                self._answer()
+            plain = self._decrypt(count)
         if engine.ready and self.wake is not None:
             self.wake()
         if plain or engine.ended:
             return plain
         raise BlockingIOError(errnos.EAGAIN, os.strerror(errnos.EAGAIN))
+
+    def _decrypt(self, count: int) -> bytes:
+        try:
+            return self.engine.decrypt(count + RECORD if count > RECORD else count)
+        finally:
+            if self.engine.has_output:
+                self._answer()
 
     def _end_of_input(self) -> bytes:
         if self._failure is not None:
@@ -150,8 +161,7 @@ class TLSTransport:
 
     def _keep(self, unsent: memoryview) -> None:
         self._unsent = unsent
-        if self._watch is not None:
-            self._watch.update()
+        self._update_watch()
 
     def flush(self) -> bool:
         """Give the OS ciphertext; whether it took all there is.
@@ -159,6 +169,7 @@ class TLSTransport:
         Raises:
             OSError: the connection is dead.
         """
+        waited = bool(self._unsent)
         while data := self._unsent or self._output():
             try:
                 sent: int = self.inner.send(data, _NO_SIGNAL)
@@ -166,13 +177,19 @@ class TLSTransport:
                 sent = 0
             except OSError:
                 self._unsent = b""
+                self._update_watch()
                 raise
             self._unsent = memoryview(data)[sent:] if sent < len(data) else b""
             if self._unsent:
                 break
+        self._update_watch()
+        if waited and not self._unsent and self.drained is not None:
+            self.drained()
+        return not self._unsent
+
+    def _update_watch(self) -> None:
         if self._watch is not None:
             self._watch.update()
-        return not self._unsent
 
     def _output(self) -> bytes:
         data = self.engine.output()
@@ -202,7 +219,7 @@ class TLSTransport:
     def close(self) -> None:
         """Close, with what there is unsent. Idempotent."""
         watch, self._watch = self._watch, None
-        self.wake = None
+        self.wake = self.drained = None
         if watch is not None:
             watch.close()
         self.inner.close()
@@ -237,6 +254,14 @@ class TLSTransport:
         """What we hold, and what the OS holds."""
         held = len(self._unsent) + self.engine.has_output
         return held or unacknowledged_bytes(self.inner)
+
+    @property
+    def may_be_greeted(self) -> bool:
+        """The peer may have something to say by itself that has not come yet.
+
+        A server of TLS 1.3 sends tickets after the handshake; it does so at once.
+        """
+        return not self.heard and self.engine.expects_tickets
 
     def take_sample(self) -> Sample | None:
         """What the kernel says."""

@@ -26,6 +26,7 @@ from trio_xsock.testing import (
     drop,
     memory_socket_pair,
     socket_pair,
+    ssl_socket_pair,
     stall,
 )
 
@@ -470,3 +471,17 @@ async def test_a_file_does_not_escape(make_pair: MakePair, tmp_path: Any) -> Non
                     assert left.bytes_sent == before
                 rest = await right.receive_exactly(2**23 - 1000)
         assert first + rest == path.read_bytes()
+
+
+@pytest.mark.parametrize("options", [{}, {"receive_buffer_limit": 5000}])
+@pytest.mark.parametrize("size", [100, 3000, 20_000, 65_536, 300_000])
+async def test_encrypted_bytes_go_through_as_well(size: int, options: Any) -> None:
+    """The transport below keeps some of what it has read, and nobody calls for that."""
+    async with ssl_socket_pair(right=options) as (left, right):
+        for fault in (delay(right, 0.001), cut(right, 10**9)):
+            with fault:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(left.send_all, bytes(size))
+                    received = 0
+                    while received < size:
+                        received += len(await right.receive_some())

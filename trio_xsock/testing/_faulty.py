@@ -72,6 +72,7 @@ class FaultyTransport:
             self._let_ends_out()
         if not weather.passable and not self._reset:
             self._break()
+        self._take_kept()
         if self._watch is not None:
             self._watch.refresh()
             self._remove_if_idle()
@@ -120,6 +121,12 @@ class FaultyTransport:
         if self.wants_input():
             self._take_piece()
             self.update()
+
+    def _take_kept(self) -> None:
+        """Take what the inner transport keeps; nobody calls for that."""
+        engine = getattr(self._inner, "engine", None)
+        while engine is not None and engine.ready and not self._reset and self.wants_input():
+            self._take_piece()
 
     def _take_piece(self) -> bool:
         """Put a piece of input into the line; whether there was any."""
