@@ -86,8 +86,7 @@ class Ending(Outlet):
         if transport is not None:
             transport.close()
         self._state = next_state(self._state, Move.CLOSE)
-        if self._ledger.open:
-            self._drop_queue()
+        self._drop_queue()
         if self._announce_local_end:
             self._announce_local_end = False
             text = f"{self._endpoint()}: we disconnected"
