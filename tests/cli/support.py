@@ -47,6 +47,7 @@ class Lines:
         line = self._queue.get(timeout=patience)
         if line is None:
             self._ended = True
+            self._queue.put(None)  # for other threads that wait for it, too
         else:
             self.seen.append(line)
         return line
