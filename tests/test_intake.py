@@ -528,7 +528,7 @@ async def test_a_loss_gives_a_waiting_line_reader_the_last_line() -> None:
                     await anext(lines)
 
             nursery.start_soon(receive)
-            await wait_all_tasks_blocked()
+            await trio.testing.wait_all_tasks_blocked()
             peer.send_nowait(b"abc")
             await until(lambda: sock.bytes_available == 3)
             peer.reset()
