@@ -144,7 +144,8 @@ class Ending(Outlet):
         What was queued is sent first, then our direction is ended. If input was unread, what
         the OS holds of it and what still arrives is discarded until the peer has ended too or
         has acknowledged all: closing with unread input would make the kernel send a reset,
-        which destroys what was sent (RFC 2525, 2.17).
+        which destroys what was sent (RFC 2525, 2.17). So it is for a client of TLS 1.3 whose
+        server has said nothing since the handshake: its tickets are still to come.
 
         Args:
             grace: how many seconds this may take; then as ``close()``.
