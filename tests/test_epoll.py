@@ -630,9 +630,11 @@ class Scripted(EpollHub):
 @pytest.mark.parametrize(
     ("answers", "woken", "expected"),
     [
-        pytest.param([False, False], 0, "serve wait serve wait", id="nothing more"),
-        pytest.param([True, True, False], 0, "serve pass serve pass serve wait", id="time is up"),
-        pytest.param([False, False], 1, "serve wait pass serve wait", id="woken"),
+        pytest.param([False, False], 0, "wait serve wait serve wait", id="nothing more"),
+        pytest.param(
+            [True, True, False], 0, "wait serve pass serve pass serve wait", id="time is up"
+        ),
+        pytest.param([False, False], 1, "wait pass serve wait pass serve wait", id="woken"),
     ],
 )
 async def test_others_have_their_turn_when_the_time_is_up(

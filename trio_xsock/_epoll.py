@@ -149,12 +149,13 @@ class EpollHub:
     async def _serve(self) -> None:  # noqa: ASYNC910 - a task of its own
         fileno = self._epoll.fileno()
         while not self._stopping:
-            if self._dispatch():
-                await trio.lowlevel.checkpoint()
-                continue
             await trio.lowlevel.wait_readable(fileno)
             if WAKEUPS.woken != WAKEUPS.resumed:  # who has input in hand comes first
                 await trio.lowlevel.checkpoint()
+            going_on = self._dispatch()
+            while going_on:
+                await trio.lowlevel.checkpoint()
+                going_on = self._dispatch()
 
     def _dispatch(self) -> bool:
         """Call the steps of all that is ready, for a bounded while.
