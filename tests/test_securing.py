@@ -300,6 +300,26 @@ async def test_the_sockets_own_limit_counts_too(mock_clock: MockClock) -> None:
             peer.close()
 
 
+async def test_the_limit_holds_after_listening_anew(mock_clock: MockClock) -> None:
+    """Also when the time of those before is over by then."""
+    async with ServerSocket(add_socket=add_socket, handshake_timeout=10) as server:
+        for _ in range(2):
+            await server.listen()
+            with await RawPeer.connect(server.port) as early:
+                await until(lambda: server.statistics().handshaking)
+                server.stop_listening()
+                assert await early.recv_all_to_eof() == b""
+            mock_clock.jump(30)
+            await wait_all_tasks_blocked()
+        await server.listen()
+        with await RawPeer.connect(server.port) as silent:
+            await until(lambda: server.statistics().handshaking)
+            await wait_all_tasks_blocked()
+            mock_clock.jump(10.1)
+            assert await silent.recv_all_to_eof() == b""
+        assert server.statistics().refused == 3
+
+
 async def test_a_server_s_bad_files_fail_at_listen() -> None:
     """Naming the file; not at the first client's expense."""
     async with ServerSocket(add_socket=lambda: SSLSocket(certificate_file="/x.pem")) as server:

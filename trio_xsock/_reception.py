@@ -343,3 +343,4 @@ class Reception(Roster[S]):
             scope.cancel("listening has stopped")
         for socket in [*self._handshakes, *self._finished]:
             socket.close()
+        self._looks_at = math.inf  # nobody does while nothing is listened to
