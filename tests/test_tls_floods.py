@@ -267,7 +267,7 @@ async def test_tickets(tmp_path: Path) -> None:
                 await peer.handshake()
             with peer.raw:
                 one = b"".join(peer.seal(HANDSHAKE, TICKET) for _ in range(5000))
-                packed = [peer.seal(HANDSHAKE, TICKET * 600) for _ in range(20)]
+                packed = [peer.seal(HANDSHAKE, TICKET * 300) for _ in range(40)]
                 flood = one + b"".join(packed) + peer.seal(DATA, b"last")
                 async with watched():
                     await peer.raw.send(flood)

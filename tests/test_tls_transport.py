@@ -158,17 +158,6 @@ def test_sending_to_the_dead(ends: Ends) -> None:
     assert wanted == [False]  # or it would be called for ever
 
 
-def test_input_that_holds_nothing_yet(ends: Ends) -> None:
-    """It goes on with what the OS has, rather than be called once more."""
-    transport, server, peer = ends
-    assert not transport.engine.decrypt(100)  # the tickets
-    record = server.encrypt(b"together")
-    transport.engine.feed(record[:7])
-    peer.send(record[7:])
-    assert transport.engine.ready
-    assert transport.recv(100) == b"together"
-
-
 async def test_alerts_count_as_what_is_not_in_order() -> None:
     async with tls_linked() as (sock, peer):
         peer.incoming.write(bytes(100))

@@ -230,8 +230,10 @@ class Outlet(Intake):
         """
         self._loss = self._loss or translate_loss(exc, f"{self._endpoint()}: connection lost")
         self._drop_queue()
-        while self._read_step() or self._has_input():
-            pass
+        more = True
+        while more:
+            more = self._has_input()  # then it is that which is read, and the OS is not asked
+            more = self._read_step() or more
         # Unless reading has paused nothing is left to be read: it is over.
         if self._transport is not None and (self._reading or self._input_ended):
             self._lose(self._loss)

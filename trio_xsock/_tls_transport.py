@@ -87,26 +87,22 @@ class TLSTransport:
             data: bytes = self.inner.recv(count, flags)
             return data
         engine = self.engine
-        plain = self._decrypt(count) if engine.ready else b""
-        if not (plain or engine.ready or engine.ended):
+        if not engine.ready:
             data = self.inner.recv(max(RECORD, count))
             if not data:
                 return self._end_of_input()
             self.heard = True
             engine.feed(data)
-            plain = self._decrypt(count)
+        try:
+            plain = engine.decrypt(count + RECORD if count > RECORD else count)
+        finally:
+            if engine.has_output:
+                self._answer()
         if engine.ready and self.wake is not None:
             self.wake()
         if plain or engine.ended:
             return plain
         raise BlockingIOError(errnos.EAGAIN, os.strerror(errnos.EAGAIN))
-
-    def _decrypt(self, count: int) -> bytes:
-        try:
-            return self.engine.decrypt(count + RECORD if count > RECORD else count)
-        finally:
-            if self.engine.has_output:
-                self._answer()
 
     def _end_of_input(self) -> bytes:
         if self._failure is not None:
