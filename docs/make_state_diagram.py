@@ -1,7 +1,7 @@
 """Draw the states of a socket from its state table: ``python docs/make_state_diagram.py``.
 
-What is drawn comes from ``trio_xsock._state``; only where the boxes are is said here. A state
-that has no place yet is an error, so that the picture cannot miss one. ``CLOSED``, which all
+What is drawn comes from ``trio_xsock._machines.state``; only where the boxes are is said here. A
+state that has no place yet is an error, so that the picture cannot miss one. ``CLOSED``, which all
 others lead to, is a bar at the top; arrows from and to it are vertical.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trio_xsock import SocketState
-from trio_xsock._state import TRANSITIONS
+from trio_xsock._machines.state import TRANSITIONS
 
 PICTURE = Path(__file__).resolve().parent / "topics" / "states.svg"
 

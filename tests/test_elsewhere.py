@@ -38,7 +38,7 @@ from trio_xsock import (
     TCPSocket,
     UDPSocket,
 )
-from trio_xsock._guard import WAKEUPS
+from trio_xsock._runtime.guard import WAKEUPS
 
 Call = Callable[[Any], Any]
 Elsewhere = Callable[[Call, Any], None]

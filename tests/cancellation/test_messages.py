@@ -13,7 +13,7 @@ from tests.support.groups import easy_udp, raw_sender
 from tests.support.pairs import linked
 from tests.support.peers import LOOPBACK
 from trio_xsock import EasyTCPSocket, Message, MessageDecoder, encode_message
-from trio_xsock._packets import encode_group_message
+from trio_xsock._machines.packets import encode_group_message
 
 from .test_every_step import CancelAtStep, at_every_step
 

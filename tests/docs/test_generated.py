@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio_xsock
 from trio_xsock import SocketError, SocketState
-from trio_xsock._state import TRANSITIONS
+from trio_xsock._machines.state import TRANSITIONS
 
 from .pages import DOCS, load_script, table_rows
 

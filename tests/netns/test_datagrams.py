@@ -23,7 +23,7 @@ from trio_xsock import (
     network_interface,
     network_interfaces,
 )
-from trio_xsock._interface import broadcast_address
+from trio_xsock._network.interface import broadcast_address
 
 pytestmark = pytest.mark.netns
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import trio
 
 from trio_xsock import UDPSocket
-from trio_xsock._udp_port import Route
+from trio_xsock._network.udp_port import Route
 
 from .peers import LOOPBACK
 

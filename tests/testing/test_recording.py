@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from trio_xsock import LostConnectionError, SocketHandler
-from trio_xsock._handlers import METHODS
+from trio_xsock._runtime.handlers import METHODS
 from trio_xsock.testing import HandlerCall, RecordingHandler, memory_socket_pair
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from trio_xsock._options import check_count, check_seconds
-from trio_xsock._tcp import TCPSocket
+from trio_xsock._network.options import check_count, check_seconds
+from trio_xsock._sockets.tcp import TCPSocket
 
 from ._faulty import FaultyTransport, Inner
 from ._seam import replace_transport, transport_of

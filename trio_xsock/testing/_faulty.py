@@ -15,13 +15,13 @@ from typing import TypeAlias
 
 import trio
 
-from trio_xsock._dead_peers import Sample
-from trio_xsock._guard import protect_from_ki
-from trio_xsock._keeper import Keeper
-from trio_xsock._kernel import unacknowledged_bytes
-from trio_xsock._readiness import Step, Watch, watch_socket
-from trio_xsock._tcp_info import take_sample
-from trio_xsock._typing import Address
+from trio_xsock._machines.dead_peers import Sample
+from trio_xsock._network.kernel import unacknowledged_bytes
+from trio_xsock._network.tcp_info import take_sample
+from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.keeper import Keeper
+from trio_xsock._runtime.readiness import Step, Watch, watch_socket
+from trio_xsock._values.typing import Address
 
 from ._line import Line
 from ._memory import MemoryTransport, os_error

@@ -13,12 +13,12 @@ import errno as errnos
 import os
 import socket as stdlib_socket
 
-from trio_xsock._dead_peers import Sample
-from trio_xsock._guard import protect_from_ki
-from trio_xsock._keeper import Keeper
-from trio_xsock._options import check_positive
-from trio_xsock._readiness import Step, Watch
-from trio_xsock._typing import Address
+from trio_xsock._machines.dead_peers import Sample
+from trio_xsock._network.options import check_positive
+from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.keeper import Keeper
+from trio_xsock._runtime.readiness import Step, Watch
+from trio_xsock._values.typing import Address
 
 from ._watch import NEVER, NOW, SelfWatch
 

@@ -18,16 +18,16 @@ from typing import Any, Final, TypeVar
 
 import trio
 
-from trio_xsock._endpoint import ResolvedAddress, is_multicast, literal_address
-from trio_xsock._guard import protect_from_ki
-from trio_xsock._interface import NetworkInterface
-from trio_xsock._keeper import Keeper
-from trio_xsock._readiness import Step, Watch
-from trio_xsock._typing import Address, Buffer
-from trio_xsock._udp import UDPSocket
-from trio_xsock._udp_groups import Group, Memberships
-from trio_xsock._udp_port import Port, Route
-from trio_xsock._udp_queue import Packet
+from trio_xsock._machines.endpoint import ResolvedAddress, is_multicast, literal_address
+from trio_xsock._machines.udp_groups import Group, Memberships
+from trio_xsock._machines.udp_queue import Packet
+from trio_xsock._network.interface import NetworkInterface
+from trio_xsock._network.udp_port import Port, Route
+from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.keeper import Keeper
+from trio_xsock._runtime.readiness import Step, Watch
+from trio_xsock._sockets.udp import UDPSocket
+from trio_xsock._values.typing import Address, Buffer
 
 from ._seam import use_ports_of
 from ._watch import NEVER, NOW, SelfWatch

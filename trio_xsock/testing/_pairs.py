@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from trio_xsock._events import ErrorOccurred
-from trio_xsock._ssl import SSLSocket
-from trio_xsock._tcp import TCPSocket
+from trio_xsock._sockets.ssl import SSLSocket
+from trio_xsock._sockets.tcp import TCPSocket
+from trio_xsock._values.events import ErrorOccurred
 
 from ._memory import memory_transports
 from ._seam import take_over

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import trio
 
-from trio_xsock._errors import SocketError
-from trio_xsock._handlers import METHODS, SocketHandler
+from trio_xsock._runtime.handlers import METHODS, SocketHandler
+from trio_xsock._values.errors import SocketError
 
 
 class HandlerCall(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket as stdlib_socket
 from typing import cast
 
-from trio_xsock._errors import InvalidStateError
-from trio_xsock._tcp import TCPSocket
-from trio_xsock._udp import UDPSocket
-from trio_xsock._udp_port import Opener
+from trio_xsock._network.udp_port import Opener
+from trio_xsock._sockets.tcp import TCPSocket
+from trio_xsock._sockets.udp import UDPSocket
+from trio_xsock._values.errors import InvalidStateError
 
 from ._faulty import FaultyTransport, Inner
 

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import trio
 
-from trio_xsock._guard import protect_from_ki
-from trio_xsock._keeper import Keeper
-from trio_xsock._readiness import Step
+from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.keeper import Keeper
+from trio_xsock._runtime.readiness import Step
 
 NOW = -math.inf
 """It is ready, whatever the time."""
@@ -37,7 +37,7 @@ class Readiness(Protocol):
 
 @protect_from_ki
 class SelfWatch:
-    """A watch of a transport that tells of its readiness; see ``trio_xsock._readiness.Watch``.
+    """A watch of a transport that tells of its readiness; see ``_runtime.readiness.Watch``.
 
     Args:
         keeper: where the task is started.

@@ -1,0 +1,80 @@
+"""What the kernel tells of a connection, seen with raw sockets at both ends."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import pytest
+import trio
+
+from tests.support import raw_listener, raw_pair
+from trio_xsock._network.kernel import has_unread_input, unacknowledged_bytes
+
+
+async def test_unread_input_is_seen_and_stays() -> None:
+    """A byte that arrived is noticed, as often as asked, and can still be read."""
+    ours, peer = raw_pair()
+    with ours, peer:
+        assert not has_unread_input(ours)
+        await peer.send(b"x")
+        await trio.lowlevel.wait_readable(ours)
+        assert has_unread_input(ours)
+        assert has_unread_input(ours)
+        assert ours.recv(10) == b"x"
+        assert not has_unread_input(ours)
+
+
+async def test_an_end_of_input_is_no_unread_input() -> None:
+    """A FIN makes the socket readable, but closing then resets nothing."""
+    ours, peer = raw_pair()
+    with ours, peer:
+        peer.fin()
+        await trio.lowlevel.wait_readable(ours)
+        assert not has_unread_input(ours)
+
+
+async def test_a_dead_connection_has_no_unread_input() -> None:
+    """An error in place of input is no exception."""
+    ours, peer = raw_pair()
+    with ours:
+        peer.reset()
+        await trio.lowlevel.wait_readable(ours)
+        assert not has_unread_input(ours)
+
+
+def test_bytes_that_the_peer_has_no_room_for_are_unacknowledged() -> None:
+    """What the peer's OS could not take is counted."""
+    ours, peer = raw_pair(small=True)
+    with ours, peer:
+        assert unacknowledged_bytes(ours) == 0
+        sent = 0
+        try:
+            while True:
+                sent += ours.send(b"x" * 4096)
+        except BlockingIOError:
+            pass
+        assert 0 < (unacknowledged_bytes(ours) or 0) < sent
+
+
+def test_a_socket_that_is_not_connected_has_no_such_number() -> None:
+    """The OS refuses to tell, and that is no exception."""
+    with raw_listener() as listener:
+        assert unacknowledged_bytes(listener) is None
+
+
+def test_elsewhere_there_is_no_such_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only Linux is asked."""
+    monkeypatch.setattr(sys, "platform", "somewhere else")
+    with socket.socket() as sock:
+        assert unacknowledged_bytes(sock) is None
+
+
+def test_a_transport_may_count_by_itself() -> None:
+    """What is no socket of the OS's is asked, and the OS is not."""
+
+    class Memory:
+        def unacknowledged_bytes(self) -> int:
+            return 7
+
+    assert unacknowledged_bytes(Memory()) == 7

@@ -1,0 +1,189 @@
+"""Being a member on the loopback interface: registering, two ports, and what others send."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import pytest
+import trio
+
+from tests.support import until
+from tests.support.groups import MemberListener, discovery, free_port, met, names, raw_sender
+from tests.support.peers import LOOPBACK
+from trio_xsock import (
+    AddressInUseError,
+    AutoDiscovery,
+    InvalidPortError,
+    InvalidStateError,
+    NetworkInterface,
+    SocketClosedError,
+    SocketError,
+)
+from trio_xsock._network.udp_system import SystemPort
+from trio_xsock._sockets.easy_udp import group_address
+
+KEY = b"a key"
+
+
+async def test_a_silent_member_expires() -> None:
+    """One that was killed: its port is gone, and nothing more comes from it."""
+    port, listener = free_port(), MemberListener()
+    fast = {"heartbeat_interval": 0.05, "expiry": 0.3}
+    async with discovery(port, name="one", handler=listener, **fast) as one:
+        async with discovery(port, name="two", **fast) as two:
+            await met(one, two)
+            two._machine = None  # as if the process were stopped
+            began = trio.current_time()
+            await until(lambda: names(one) == ["one"])
+            assert 0.2 < trio.current_time() - began < 3
+        assert listener.log == ["+one", "+two", "-two"]
+
+
+async def test_registering_and_leaving_again() -> None:
+    """One group at a time; leaving says goodbye to all, and the port can be had by others."""
+    port, listener = free_port(), MemberListener()
+    async with discovery(port, name="one", handler=listener) as one:
+        async with discovery(port, name="two") as two:
+            await met(one, two)
+            one.register("test group")
+            with pytest.raises(InvalidStateError, match="registered with 'test group'"):
+                one.register("another")
+            one.unregister("another")
+            assert one.group == "test group"
+            one.unregister("test group")
+            assert (one.group, one.get_member_list()) == ("", [])
+            await until(lambda: names(two) == ["two"])
+            with pytest.raises(InvalidStateError, match="not registered"):
+                one.send_message(1)
+            with pytest.raises(InvalidStateError, match="not registered"):
+                one.update_member_list()
+            one.register("another")
+            two.unregister("test group")
+            two.register("another")
+            await met(one, two)
+            with pytest.raises(InvalidStateError, match="not registered with 'test group'"):
+                one.send_message_to_group("test group", 1)
+        await until(lambda: listener.log[-1] == "-two")
+    assert listener.log == ["+one", "+two", "-two", "-one", "+one", "+two", "-two"]
+
+
+async def test_other_groups_keys_and_ports_are_not_seen() -> None:
+    """Nothing that they say gets through."""
+    port = free_port()
+    async with (
+        discovery(port, name="one", key=KEY) as one,
+        discovery(port, "other group", name="two", key=KEY),
+        discovery(port, name="three", key=b"another key") as three,
+        discovery(free_port(), name="four", key=KEY),
+        discovery(port, name="five", key=KEY) as five,
+    ):
+        three.send_message(1, b"not for you")
+        await met(one, five)
+        five.send_message(2, b"for you")
+        assert await one.wait_for_message(2) == b"for you"
+        assert one.messages_available == 0
+        assert names(three) == ["three"]
+
+
+async def test_hostile_packets_change_nothing() -> None:
+    """Sent to either port, with a key set: no event, no answer."""
+    port = free_port()
+    async with (
+        discovery(port, name="one", key=KEY) as one,
+        discovery(port, name="two", key=KEY) as two,
+    ):
+        await met(one, two)
+        channel = one.subscribe()
+        while channel.statistics().current_buffer_used:
+            channel.receive_nowait()
+        before = one.statistics().packets_in
+        with raw_sender() as peer:
+            recorded = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            with recorded:
+                recorded.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                recorded.bind(("", port))
+                group = socket.inet_aton(group_address("test group"))
+                recorded.setsockopt(
+                    socket.IPPROTO_IP,
+                    socket.IP_ADD_MEMBERSHIP,
+                    group + socket.inet_aton(LOOPBACK),
+                )
+                recorded.settimeout(5)
+                packet, _ = await trio.to_thread.run_sync(recorded.recvfrom, 2000)
+            packets = [packet, packet[:-1], b"", b"XU\x01\x01", packet[:-1] + b"\0"]
+            for data in packets:
+                peer.sendto(data, (LOOPBACK, one.local_port))
+                peer.sendto(data, (group_address("test group"), port))
+            await until(lambda: one.statistics().packets_in >= before + 2 * len(packets))
+        with pytest.raises(trio.WouldBlock):
+            channel.receive_nowait()
+        assert names(one) == ["one", "two"]
+
+
+async def test_the_port_must_be_one_that_others_can_know() -> None:
+    """Not 0, in range, and shared by all who have it."""
+    async with AutoDiscovery(network_interface=NetworkInterface.loopback()) as sock:
+        with pytest.raises(InvalidPortError):
+            await sock.bind()
+        with pytest.raises(InvalidPortError):
+            await sock.bind(0)
+        with pytest.raises(InvalidStateError, match="not bound"):
+            sock.register("group")
+        sock.port = free_port()
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
+            other.bind(("::", sock.port))
+            await sock.bind()
+            with pytest.raises(AddressInUseError, match=r"cannot join 239\.255"):
+                sock.register("group")
+            assert sock.get_member_list() == []
+        sock.register("group")
+        assert len(sock.get_member_list()) == 1
+        with pytest.raises(InvalidStateError):
+            sock.port = 5
+        sock.close()
+        assert sock.get_member_list() == []
+        with pytest.raises(SocketClosedError):
+            sock.register("group")
+        await sock.bind()
+        sock.register("group")
+
+
+async def test_bound_to_an_address() -> None:
+    """Without an interface being named: the one that has it."""
+    port = free_port()
+    local = {"address": LOOPBACK, "network_interface": None}
+    async with discovery(port, name="one", **local) as one:
+        async with discovery(port, name="two", **local) as two:
+            await met(one, two)
+            assert {member.address for member in one.get_member_list()} == {LOOPBACK}
+        await until(lambda: names(one) == ["one"])
+
+
+async def test_a_network_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Joining raises and leaves nothing; announcements that cannot go are as good as lost."""
+    port = free_port()
+    async with discovery(port, None, name="one") as one:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.ENODEV, "no such device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(SystemPort, "join", refuse)
+            with pytest.raises(SocketError, match="cannot join") as caught:
+                one.register("test group")
+            assert caught.value.errno == errno.ENODEV
+            assert (one.group, one.get_member_list()) == ("", [])
+        one.register("test group")
+        refused: list[object] = []
+
+        def no_way(*arguments: object, **_: object) -> bool:
+            refused.append(arguments)
+            raise SocketError("the network is down")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(AutoDiscovery, "_send_now", no_way)
+            one.update_member_list()
+            assert refused
+        async with discovery(port, name="two") as two:
+            await met(one, two)

@@ -1,0 +1,278 @@
+"""Messages to named groups and to single machines, as raw sockets see them."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.support import until
+from tests.support.groups import easy_udp, free_port, raw_sender
+from tests.support.peers import LOOPBACK
+from trio_xsock import (
+    AddressInUseError,
+    Connected,
+    EasyUDPSocket,
+    InvalidPortError,
+    InvalidStateError,
+    NameResolutionError,
+    ReceivedMessage,
+    SendComplete,
+    SocketClosedError,
+    SocketError,
+)
+from trio_xsock._machines.packets import encode_group_message
+from trio_xsock._sockets.easy_udp import group_address
+
+
+class Listener:
+    """A handler that remembers messages."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[Any, ...]] = []
+
+    def on_received_message(self, _: object, *message: Any) -> None:
+        self.messages.append(message)
+
+
+async def test_groups_by_name() -> None:
+    """Only registered ones are heard, by their name, whatever shares their address."""
+    async with easy_udp() as sock:
+        with raw_sender() as peer:
+            for _ in range(2):
+                sock.register("orchard")
+            sock.register("garden")
+            for group in ("orchard", "garden", "nobody's"):
+                for at in ("orchard", "garden"):
+                    packet = encode_group_message(group, 1, f"{group} at {at}".encode())
+                    peer.sendto(packet, (group_address(at), sock.port))
+            peer.sendto(b"junk", (group_address("orchard"), sock.port))
+            sock.unregister("garden")
+            sock.unregister("never registered")
+            peer.sendto(encode_group_message("", 2, b"last"), (LOOPBACK, sock.port))
+            assert await sock.wait_for_message(2) == b"last"
+            assert sock.messages_available == sock.packets_available
+            got = [sock.events.receive_nowait() for _ in range(1 + sock.messages_available)][1:]
+        assert {event.data for event in got} <= {
+            f"{group} at {at}".encode()
+            for group in ("orchard", "garden")
+            for at in ("orchard", "garden")
+        }
+        assert b"orchard at orchard" in {event.data for event in got}
+        peer_port = got[0].from_port
+        assert got[0] == ReceivedMessage(sock, 1, got[0].data, LOOPBACK, peer_port)
+
+
+async def test_what_is_sent() -> None:
+    """The documented packet, to the group's address and our port, or to one machine."""
+    async with easy_udp() as sock:
+        with raw_sender() as peer:
+            peer.settimeout(5)
+            sock.send_message_to_individual(LOOPBACK, 7, "ä", port=peer.getsockname()[1])
+            packet, source = peer.recvfrom(1000)
+            assert packet == encode_group_message("", 7, "ä".encode())
+            assert source[1] == sock.port
+    port = free_port()
+    async with (
+        easy_udp(port, address=LOOPBACK, network_interface=None) as sock,
+        easy_udp(port, address="127.0.0.2", network_interface=None) as other,
+    ):
+        sock.send_message_to_individual("127.0.0.2", 8, bytearray(b"x"))
+        assert await other.wait_for_message(8, LOOPBACK) == b"x"
+    async with easy_udp() as sock:
+        sock.register("orchard")
+        sock.send_to_self = True
+        sock.send_message_to_group("orchard", 9, b"to all")
+        assert await sock.wait_for_message(9) == b"to all"
+        sock.send_to_self = False
+        sock.send_message_to_group("orchard", 9, b"to the others")
+        sock.send_message_to_individual(LOOPBACK, 10)
+        assert await sock.wait_for_message(10) == b""
+        assert sock.messages_available == 0
+
+
+async def test_waiting_for_a_message() -> None:
+    """By command and sender; what comes meanwhile waits, and time runs out."""
+    async with easy_udp() as sock:
+        with raw_sender() as one, raw_sender() as two:
+            for number, peer in ((1, one), (2, two), (2, one)):
+                peer.sendto(encode_group_message("", number, b"x"), (LOOPBACK, sock.port))
+            with trio.testing.assert_checkpoints():
+                assert await sock.wait_for_message(2, LOOPBACK) == b"x"
+            assert await sock.wait_for_message(2, "127.0.0.9", timeout=0.01) is None
+            assert await sock.wait_for_message(2, timeout=5) == b"x"
+            assert await sock.wait_for_message(2, timeout=0) is None
+            assert await sock.wait_for_message(1) == b"x"
+            for arguments in ((-1,), (1, None, -1), (1, None, float("nan"))):
+                with pytest.raises(ValueError):
+                    await sock.wait_for_message(*arguments)
+            for arguments in ((1, 5), ("1",)):
+                with pytest.raises(TypeError):
+                    await sock.wait_for_message(*arguments)
+
+
+async def test_closing_ends_the_waits() -> None:
+    """And leaves the groups; the socket can be bound again."""
+    async with easy_udp() as sock:
+        sock.register("orchard")
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                with pytest.raises(SocketClosedError):
+                    await sock.wait_for_message(1)
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            sock.close()
+        with pytest.raises(SocketClosedError):
+            await sock.wait_for_message(1)
+        await sock.bind(free_port())
+        sock.register("orchard")
+
+
+async def test_messages_go_to_a_handler() -> None:
+    """Also those that came before it; not those that come after its socket was closed."""
+    listener = Listener()
+    async with easy_udp() as sock:
+        with raw_sender() as peer:
+            peer.sendto(encode_group_message("", 1, b"early"), (LOOPBACK, sock.port))
+            await until(lambda: sock.messages_available)
+            sock.handler = listener
+            peer.sendto(encode_group_message("", 2, b"late"), (LOOPBACK, sock.port))
+            await until(lambda: len(listener.messages) == 2)
+            port = peer.getsockname()[1]
+        assert listener.messages == [(LOOPBACK, port, 1, b"early"), (LOOPBACK, port, 2, b"late")]
+
+
+async def test_a_handler_that_closes_hears_no_more() -> None:
+    """Also of what had arrived together with what made it close."""
+
+    class Closer(Listener):
+        def on_received_message(self, socket: EasyUDPSocket, *message: Any) -> None:
+            super().on_received_message(socket, *message)
+            socket.close()
+
+    listener = Closer()
+    async with easy_udp(handler=listener) as sock:
+        with raw_sender() as peer:
+            for number in range(5):
+                peer.sendto(encode_group_message("", number, b""), (LOOPBACK, sock.port))
+            await until(lambda: not sock.is_connected)
+        await trio.testing.wait_all_tasks_blocked()
+    assert len(listener.messages) == 1
+
+
+async def test_poll_and_late_consumers() -> None:
+    """One step by hand runs the handlers; who asks late hears of what waits."""
+    listener = Listener()
+    async with easy_udp(handler=listener) as sock:
+        with raw_sender() as peer:
+            peer.sendto(encode_group_message("", 1, b""), (LOOPBACK, sock.port))
+            while not listener.messages:
+                await sock.poll()
+            sock.handler = None
+            peer.sendto(encode_group_message("", 2, b""), (LOOPBACK, sock.port))
+            await until(lambda: sock.messages_available)
+        late = sock.subscribe()
+        assert late.receive_nowait() == Connected(sock)
+        assert late.receive_nowait().command == 2
+
+
+async def test_the_queue_is_bounded() -> None:
+    """The newest are dropped, and counted; a purge drops all."""
+    async with easy_udp(receive_packet_limit=3) as sock:
+        channel = sock.events
+        with raw_sender() as peer:
+            for number in range(5):
+                peer.sendto(encode_group_message("", number, b""), (LOOPBACK, sock.port))
+            await until(lambda: sock.statistics().packets_dropped == 2)
+        assert channel.receive_nowait() == Connected(sock)
+        assert channel.receive_nowait().command == 0
+        assert sock.messages_available == 2
+        sock.purge()
+        with pytest.raises(trio.WouldBlock):
+            channel.receive_nowait()
+        late = sock.subscribe()
+        assert late.receive_nowait() == Connected(sock)
+
+
+async def test_calls_for_datagrams_are_refused() -> None:
+    """They are there, and say what to use."""
+    async with easy_udp() as sock:
+        for call in (sock.read, sock.write, sock.write_to):
+            with pytest.raises(InvalidStateError, match="is for sockets that move datagrams"):
+                call()
+        for wait in (sock.send, sock.receive, sock.__anext__):
+            with pytest.raises(InvalidStateError, match="is for sockets that move datagrams"):
+                await wait()
+
+
+async def test_what_cannot_be_done() -> None:
+    """Each refused before anything was sent."""
+    async with EasyUDPSocket() as sock:
+        for call in (
+            lambda: sock.register("a"),
+            lambda: sock.unregister("a"),
+            lambda: sock.send_message_to_group("a", 1),
+            lambda: sock.send_message_to_individual(LOOPBACK, 1),
+        ):
+            with pytest.raises(InvalidStateError, match="not bound"):
+                call()
+        await sock.bind()
+        with pytest.raises(InvalidPortError):
+            sock.send_message_to_group("a", 1)
+    async with easy_udp() as sock:
+        with pytest.raises(NameResolutionError):
+            sock.send_message_to_individual("localhost", 1)
+        with pytest.raises(SocketError) as caught:
+            sock.send_message_to_individual(LOOPBACK, 1, bytes(65507))
+        assert caught.value.errno == errno.EMSGSIZE
+        for name in ("", "x" * 65):
+            with pytest.raises(ValueError, match="group must have"):
+                sock.register(name)
+        for command in (-1, 2**31):
+            with pytest.raises(ValueError, match="command"):
+                sock.send_message_to_group("a", command)
+        with pytest.raises(TypeError):
+            sock.send_message_to_individual(LOOPBACK, 1, 5)  # type: ignore[arg-type]
+        assert sock.statistics().packets_out == 0
+
+
+async def test_a_group_that_the_system_refuses() -> None:
+    """No membership, no name: the next attempt is a new one."""
+    async with easy_udp() as sock:
+        refusing = sock.join_multicast_group
+        object.__setattr__(sock, "join_multicast_group", lambda _: False)
+        with pytest.raises(SocketError, match=r"refuses to join 239\.255"):
+            sock.register("orchard")
+        object.__setattr__(sock, "join_multicast_group", refusing)
+        sock.register("orchard")
+
+
+async def test_the_port_is_exclusive() -> None:
+    """Also after a group was joined."""
+    async with easy_udp(network_interface=None) as sock:
+        sock.register("orchard")
+        async with EasyUDPSocket() as other:
+            with pytest.raises(AddressInUseError):
+                await other.bind(sock.port)
+
+
+async def test_events_of_sending() -> None:
+    """One ``SendComplete`` for each message that went at once."""
+    async with easy_udp() as sock:
+        channel = sock.events
+        sock.send_message_to_individual(LOOPBACK, 1, b"x")
+        assert channel.receive_nowait() == Connected(sock)
+        assert isinstance(channel.receive_nowait(), SendComplete)
+
+
+@pytest.mark.parametrize("group", ["orchard", "a", "ä" * 32])
+def test_addresses_are_stable_and_for_one_site(group: str) -> None:
+    """RFC 2365: 239.255.0.0/16."""
+    address = group_address(group)
+    assert address.startswith("239.255.")
+    assert address == group_address(group) != group_address(group[1:] + "x")

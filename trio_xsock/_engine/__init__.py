@@ -1,0 +1,1 @@
+"""Connections and datagram ports: plain functions that never wait."""

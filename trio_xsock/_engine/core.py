@@ -1,0 +1,171 @@
+"""``SocketCore``: what every socket of the family has, whatever it moves."""
+
+from __future__ import annotations
+
+import abc
+
+from trio_xsock._machines.endpoint import address_text, check_port
+from trio_xsock._machines.state import CLOSED, Move, SocketState, next_state
+from trio_xsock._network.interface import NetworkInterface, local_address_of
+from trio_xsock._runtime.channel import EventChannel
+from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._values.errors import InvalidStateError, SocketError
+from trio_xsock._values.statistics import SocketStatistics
+from trio_xsock._values.typing import Address
+
+from .scoped import Scoped
+
+
+@protect_from_ki
+class SocketCore(Scoped):
+    """The base of all sockets; abstract. Xojo: ``SocketCore``.
+
+    A socket lives in ``async with sock:``. Entering opens its nursery; connecting, listening
+    and binding need it, and nothing of the socket outlives it. The block is entered once; in
+    it the socket may connect again after it closed.
+
+    Leaving the block normally is ``await aclose()``; leaving it by an exception or by
+    cancellation is ``close()``. The body's exception leaves as the same object, never in a
+    group; a failing handler or ``start_soon`` task closes the socket, cancels the body, and
+    its exception leaves the block as itself.
+    """
+
+    __slots__ = ("_last_error", "_network_interface", "_port", "_state")
+
+    def __init__(
+        self,
+        port: int,
+        handler: object,
+        events: EventChannel | None,
+        network_interface: NetworkInterface | None,
+    ) -> None:
+        super().__init__(handler, events)
+        self._port = self._checked_port(port)
+        self._state = CLOSED
+        self._last_error: SocketError | None = None
+        self._network_interface = check_interface(network_interface)
+
+    @property
+    def network_interface(self) -> NetworkInterface | None:
+        """The interface to bind to, or ``None`` for the OS's choice.
+
+        An assignment takes effect at the next connect, listen or bind. Xojo:
+        ``NetworkInterface``.
+        """
+        return self._network_interface
+
+    @network_interface.setter
+    def network_interface(self, interface: NetworkInterface | None) -> None:
+        self._network_interface = check_interface(interface)
+
+    @property
+    def state(self) -> SocketState:
+        """Where in its life the socket is."""
+        return self._state
+
+    @property
+    def last_error(self) -> SocketError | None:
+        """The error posted last; cleared by ``connect``, ``listen`` and ``bind``.
+
+        Xojo: ``LastErrorCode``.
+        """
+        return self._last_error
+
+    @property
+    @abc.abstractmethod
+    def is_connected(self) -> bool:
+        """TCP: connected, and our direction is open. UDP: bound. Xojo: ``IsConnected``."""
+
+    @property
+    @abc.abstractmethod
+    def handle(self) -> int:
+        """The OS's descriptor, -1 when there is none. Xojo: ``Handle``."""
+
+    @property
+    def port(self) -> int:
+        """The port to reach or to bind; while the socket is open the local port.
+
+        While open the OS is asked on every read, so that a change shows. Closed again it is
+        what was set. Xojo: ``Port``.
+
+        Raises (assignment):
+            InvalidStateError: the socket is not closed.
+            InvalidPortError: outside 0..65535.
+            TypeError: not an int.
+        """
+        address = self._local_endpoint()
+        return address[1] if address else self._port
+
+    @port.setter
+    def port(self, port: int) -> None:
+        self._check_closed("port")
+        self._port = self._checked_port(port)
+
+    def _checked_port(self, port: int) -> int:
+        return check_port(port, allow_zero=True)
+
+    @property
+    def local_port(self) -> int:
+        """The local port, 0 when there is none."""
+        address = self._local_endpoint()
+        return address[1] if address else 0
+
+    @property
+    def local_address(self) -> str:
+        """The local IP address; never raises. Xojo: ``LocalAddress``.
+
+        Where the socket is bound to none, or to all: the chosen interface's address, else the
+        default route's, else loopback.
+        """
+        address = self._local_endpoint()
+        if address and address[0] not in ("0.0.0.0", "::"):
+            return address_text(address)
+        return local_address_of(self._network_interface)
+
+    @abc.abstractmethod
+    def _local_endpoint(self) -> Address | None:
+        """What the OS says the socket is bound to; ``None`` when there is no descriptor."""
+
+    @abc.abstractmethod
+    def statistics(self) -> SocketStatistics:
+        """Counters since the socket was made; see ``SocketStatistics``."""
+
+    def _check_closed(self, what: str) -> None:
+        if self._state is not CLOSED:
+            raise InvalidStateError(
+                f"{self!r}: {what} can be set only while the socket is closed; close() it first"
+            )
+
+    def _begin(self, move: Move) -> None:
+        """Start a new life: ``connect``, ``listen`` or ``bind``; raises if it is illegal."""
+        state = self._after(move)
+        self._require_block(move.value)
+        self._state = state
+        self._last_error = None
+        self._hub.begin()
+
+    def _after(self, move: Move) -> SocketState:
+        """The state after ``move``; raises if that is illegal now."""
+        try:
+            return next_state(self._state, move)
+        except InvalidStateError as error:
+            raise InvalidStateError(f"{self!r}: {error}") from None
+
+    def _set_closed(self) -> None:
+        self._state = CLOSED
+        self._note_closed()
+
+    @abc.abstractmethod
+    async def connect(self) -> None:
+        """TCP: connect to ``address`` and ``port``. UDP: the same as ``bind``."""
+
+    @abc.abstractmethod
+    def purge(self) -> None:
+        """Empty the receive buffer."""
+
+
+def check_interface(interface: object) -> NetworkInterface | None:
+    """A ``NetworkInterface`` or ``None``; anything else is a ``TypeError``."""
+    if interface is None or isinstance(interface, NetworkInterface):
+        return interface
+    raise TypeError(f"network_interface must be a NetworkInterface or None, not {interface!r}")

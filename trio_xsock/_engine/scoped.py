@@ -1,0 +1,325 @@
+"""What lives in an ``async with`` block: the scope, the events, and how handlers are run."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self, TypeVarTuple, Unpack
+
+import trio
+
+from trio_xsock._runtime.block import Block
+from trio_xsock._runtime.channel import EventChannel
+from trio_xsock._runtime.guard import call_unprotected, protect_from_ki
+from trio_xsock._runtime.handlers import METHODS, handler_methods
+from trio_xsock._runtime.hub import EventHub
+from trio_xsock._runtime.keeper import Keeper
+from trio_xsock._runtime.readiness import release_readiness
+from trio_xsock._values.errors import InvalidStateError
+from trio_xsock._values.events import Event
+
+Ts = TypeVarTuple("Ts")
+
+_CALLS_AT_A_TIME = 64
+"""Handler calls in one go, before other tasks get their turn."""
+_CALLS_PER_SEND = 4
+"""What a send counts for: the system call, and the handler's calls that tell of it."""
+
+
+@protect_from_ki
+class Scoped(abc.ABC):
+    """The base of sockets and servers: a block, its tasks, its events."""
+
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_block",
+        "_closed_event",
+        "_handler",
+        "_hub",
+        "_keeper",
+        "_pumping",
+    )
+
+    _HANDLER_METHODS: tuple[str, ...] = METHODS
+
+    def __init__(self, handler: object, events: EventChannel | None) -> None:
+        self._block: Block | None = None
+        self._keeper: Keeper | None = None
+        self._pumping = False
+        self._closed_event: trio.Event | None = None
+        self._hub = self._new_hub()
+        self._handler: object = None
+        if handler is not None:
+            self.handler = handler
+        if events is not None:
+            if not isinstance(events, EventChannel):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"events must be an EventChannel, not {type(events).__name__}")
+            self._hub.adopt_channel(events)
+
+    # Events
+
+    @property
+    def handler(self) -> Any:
+        """The callback object, or ``None``; see ``SocketHandler`` for its methods.
+
+        Raises (assignment):
+            TypeError: one of the methods is an ``async def``.
+        """
+        return self._handler
+
+    @handler.setter
+    def handler(self, handler: object) -> None:
+        self._hub.set_handler(handler_methods(handler, self._HANDLER_METHODS))
+        self._handler = handler
+        self._handler_changed()
+
+    def _handler_changed(self) -> None:  # noqa: B027 - mostly there is nothing to do
+        """For classes whose handlers are told of what waits already."""
+
+    def _new_hub(self) -> EventHub:
+        """The hub that the events of this kind of socket need."""
+        return EventHub()
+
+    @property
+    def events(self) -> EventChannel:
+        """The socket's event channel, made when first asked for.
+
+        Who asks late gets ``Connected``, ``DataAvailable`` or the ending ``ErrorOccurred``,
+        as they apply now. Iteration ends when the connection has ended, nothing is queued to
+        be sent and all events were taken.
+        """
+        return self._hub.own_channel(self._events_now)
+
+    def subscribe(self) -> EventChannel:
+        """A further channel of its own; each channel sees every event."""
+        return self._hub.subscribe(self._events_now)
+
+    @abc.abstractmethod
+    def _events_now(self) -> list[Event]:
+        """The events that tell the present state to a new consumer."""
+
+    # The block
+
+    async def __aenter__(self) -> Self:
+        """Open the socket's block; a checkpoint.
+
+        Raises:
+            InvalidStateError: it was entered before.
+            RuntimeError: this is no task of Trio's.
+        """
+        trio.lowlevel.current_task()  # asyncio would only tell of a bad yield
+        await trio.lowlevel.checkpoint()
+        if self._block is not None:
+            raise InvalidStateError(f"{self!r}: its `async with` block can be entered only once")
+        self._block = block = Block()
+        if self._keeper is None:
+            nursery = await block.open_nursery()
+            self._keeper = Keeper(nursery, self)
+        block.open_body()
+        if self._keeper.failures:
+            block.cancel_body()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close, end all tasks, and let out what failed.
+
+        Cancellation: the socket is closed at once.
+        """
+        block, keeper = self._block, self._keeper
+        assert block is not None
+        assert keeper is not None
+        error = block.close_body(exc)
+        if keeper.explains(error):
+            error = None
+        keeper.leaving = keeper.exiting = True
+        if error is not None or keeper.failures:
+            self.close()
+        elif not self._over:
+            try:
+                await self.aclose()
+            except BaseException as cancelled:  # noqa: ASYNC103 - raised below, when all has ended
+                error = cancelled
+        # Both wait for tasks that have been told to end, as leaving a nursery does.
+        await self._end_scope()  # noqa: ASYNC102
+        leftover = await block.close_nursery()  # noqa: ASYNC102
+        failures, keeper.failures = list(keeper.failures), ()
+        try:
+            block.raise_errors(exc, error, failures, leftover)
+        finally:
+            del exc, error, failures, leftover  # their tracebacks refer to this frame
+
+    @property
+    def _over(self) -> bool:
+        """It is ``run`` that leaves the block, because the socket is closed."""
+        return self._closed_event is not None and self._closed_event.is_set()
+
+    async def _end_scope(self) -> None:
+        """Close, run the handlers that are due, and end all tasks of the socket."""
+        assert self._keeper is not None
+        self._close_at_once()
+        while self._hub.calls:
+            self._pump()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        await self._keeper.finish()
+        await release_readiness(self._keeper)
+        self._hub.release()
+
+    async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        """The socket's block in a task of its own: ``await nursery.start(sock.run)``.
+
+        Reports ``started(self)`` and returns when the socket is closed: by ``close`` and its
+        kin, or because the connection ended (what is buffered stays readable). A failed
+        ``connect`` does not count, it may be tried again.
+
+        Cancellation: closes the socket at once.
+        """
+        async with self:
+            self._closed_event = trio.Event()
+            task_status.started(self)
+            await self._closed_event.wait()
+
+    def start_soon(self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: *Ts) -> None:
+        """Start a task in the socket's nursery; how a handler does async work.
+
+        The task is cancelled when the block is left. If it raises, the socket is closed, the
+        body cancelled, and the exception leaves the block.
+
+        Raises:
+            InvalidStateError: outside the block.
+        """
+        self._require_block("start_soon()").start_soon(async_fn, *args)
+
+    def _note_closed(self) -> None:
+        """The socket is closed: that is when ``run`` leaves the block."""
+        if self._closed_event is not None:
+            assert self._keeper is not None
+            self._keeper.leaving = True
+            self._closed_event.set()
+
+    def _require_block(self, call: str) -> Keeper:
+        keeper = self._keeper
+        if keeper is None:
+            raise InvalidStateError(
+                f"{self!r}: {call} needs the socket's block: use `async with "
+                f"{type(self).__name__}(...) as sock:` or `await nursery.start(sock.run)`"
+            )
+        keeper.check_thread()
+        if keeper.ended:
+            raise InvalidStateError(
+                f"{self!r}: {call} is not possible any more, the `async with` block has been "
+                f"left; make a new {type(self).__name__}"
+            )
+        return keeper
+
+    def _check_thread(self) -> None:
+        """At the start of what another thread must not even begin."""
+        if self._keeper is not None:
+            self._keeper.check_thread()
+
+    def _handle_failure(self) -> None:
+        """A handler or a task of the user's failed: no handler is called any more."""
+        self._hub.set_handler({})
+        self._hub.calls.clear()
+        if self._block is not None:  # first, so that what it waits for is cancelled, not closed
+            self._block.cancel_body()
+        self.close()
+
+    # Handlers
+
+    def _pump(self) -> None:
+        """Run the handlers that are due and send what they wrote, for a bounded while.
+
+        Never re-entered: what a handler causes is run after it has returned.
+        """
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            hub, budget = self._hub, _CALLS_AT_A_TIME
+            while budget > 0:
+                if hub.calls:
+                    budget -= 1
+                    method, arguments, may_abort = hub.next_call()
+                    if self._call_handler(method, *arguments) is True and may_abort:
+                        self._abort_from_handler()
+                elif self._send_some():
+                    budget -= _CALLS_PER_SEND
+                else:
+                    return
+        finally:
+            self._pumping = False
+        assert self._keeper is not None
+        self._keeper.wake()
+
+    def _run_step(self, step: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
+        """Take a step because the descriptor is ready, and let the handlers have what it did."""
+        self._pumping = True  # what happens in the step is delivered after it, not by a task
+        try:
+            step(*args)
+        finally:
+            self._pumping = False
+        if self._hub.calls:
+            self._pump()
+
+    def _call_handler(self, method: Callable[..., object], *arguments: object) -> object:
+        keeper = self._keeper
+        assert keeper is not None
+        try:
+            return keeper.context.run(call_unprotected, method, *arguments)
+        except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits
+            keeper.fail(exc)
+            return None  # noqa: ASYNC104 - see above
+
+    @abc.abstractmethod
+    def _send_some(self) -> bool:
+        """Send some of what is queued, if the OS would take it; whether to call it again."""
+
+    @abc.abstractmethod
+    def _abort_from_handler(self) -> None:
+        """``on_send_progress`` answered True."""
+
+    def _schedule_pump(self) -> None:
+        """After a plain call: have handlers run soon, not now."""
+        if self._hub.calls and not self._pumping and self._keeper is not None:
+            self._keeper.wake()
+
+    async def _delivered(self) -> None:  # noqa: ASYNC910 - comes after a call's own checkpoint
+        """At the end of an awaited call: the handlers of what it caused have run."""
+        hub = self._hub
+        due = hub.called + len(hub.calls)
+        self._pump()
+        while hub.calls and hub.called < due:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self._pump()
+        if self._keeper is not None and self._keeper.failures:
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+    def _work(self) -> float:
+        """What the keeper task does when woken; returns when it wants to be woken next."""
+        self._pump()
+        return self._next_deadline()
+
+    @abc.abstractmethod
+    def _next_deadline(self) -> float:
+        """Do what has become due by now; when to look again, on Trio's clock."""
+
+    # The end
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """End everything at once."""
+
+    def _close_at_once(self) -> None:
+        """``close()``, but not by the user's wish: what was true of the end stays true."""
+        self.close()
+
+    @abc.abstractmethod
+    async def aclose(self, grace: float = 5.0) -> None:
+        """End in good order."""

@@ -1,0 +1,1 @@
+"""Machines without I/O: values in, values out; no Trio, no sockets, no clock."""

@@ -1,0 +1,124 @@
+"""Multicast groups as values: what is one, which ones a socket is in, what it hears of itself.
+
+A multicast goes to everybody in the group, and the sender's own machine gets a copy, too, for
+its other programs. The OS cannot be told to leave out one socket, so the copy that comes back
+is recognised here. Its sender's address alone does not tell: several programs on one machine
+may share a port, and then all of them send from the same address.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from trio_xsock._values.errors import NameResolutionError
+
+from .endpoint import is_multicast, literal_address
+
+_MOST_ECHOES = 4096
+"""Own multicasts to remember; the OS's buffers hold fewer, and those beyond it has dropped."""
+
+
+class Group(NamedTuple):
+    """A multicast group and where it is joined."""
+
+    address: str
+    """The IP address, without a zone."""
+    is_ipv6: bool
+    zone: int
+    """The interface's number if the user named one, else 0."""
+
+
+def multicast_group(text: object) -> Group | None:
+    """Read a group as users write it: ``"239.1.2.3"``, ``"ff02::1"``, ``"ff02::1%eth0"``.
+
+    Args:
+        text: anything.
+
+    Returns:
+        The group, or ``None`` if it is none (RFC 5771: 224.0.0.0/4; RFC 4291, 2.7: ff00::/8), or
+        if there is no interface of that name.
+
+    Raises:
+        TypeError: not a str.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"group must be a str, not {type(text).__name__}")
+    try:
+        address = literal_address(text, 0)
+    except NameResolutionError:
+        return None
+    if address is None or not is_multicast(address):
+        return None
+    parts = address.address
+    return Group(parts[0], len(parts) == 4, parts[3] if len(parts) == 4 else 0)
+
+
+class Memberships:
+    """The groups that a socket is in, and its own multicasts that will come back to it."""
+
+    __slots__ = ("_echoes", "_groups")
+
+    def __init__(self) -> None:
+        self._groups: dict[Group, None] = {}
+        self._echoes: deque[tuple[str, bytes]] = deque(maxlen=_MOST_ECHOES)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __contains__(self, group: Group) -> bool:
+        return group in self._groups
+
+    def joined(self) -> list[Group]:
+        """The groups, in the order in which they were joined."""
+        return list(self._groups)
+
+    def add(self, group: Group) -> None:
+        """The socket has joined."""
+        self._groups[group] = None
+
+    def remove(self, group: Group) -> None:
+        """The socket has left."""
+        del self._groups[group]
+
+    def clear(self) -> None:
+        """The socket is closed."""
+        self._groups.clear()
+        self._echoes.clear()
+
+    def expect_echo(self, address: str, data: bytes) -> None:
+        """The socket has sent ``data`` to a group and to its own port."""
+        if any(group.address == address for group in self._groups):
+            self._echoes.append((address, data))
+
+    @property
+    def echoes_expected(self) -> bool:
+        """Whether any multicast of ours may still come back."""
+        return bool(self._echoes)
+
+    def find_echo(self, address: str, data: bytes, *, some_lost: bool) -> int | None:
+        """Where among the multicasts that may come back this one stands, if it does.
+
+        Args:
+            address: the group's.
+            data: what it carries.
+            some_lost: the OS has dropped something; else it can only be the first, for the
+                order is kept, and another one like it is of somebody with our address and port.
+        """
+        if not self._echoes:
+            return None
+        if self._echoes[0] == (address, data):
+            return 0
+        try:
+            return self._echoes.index((address, data)) if some_lost else None
+        except ValueError:
+            return None
+
+    def forget_echo(self, place: int) -> None:
+        """It has come back.
+
+        So it, and what was sent before it, need not be remembered: the order is kept, and what
+        has not come back by now the OS has dropped.
+        """
+        for _ in range(place + 1):
+            self._echoes.popleft()

@@ -1,0 +1,133 @@
+"""The two queues of a datagram socket: what has arrived, and what the OS would not take yet.
+
+Neither knows sockets. What arrives is kept as the OS gave it, ``(data, address)``; a
+``Datagram`` is made of it only when somebody reads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Generic, TypeAlias, TypeVar
+
+from trio_xsock._values.typing import Address
+
+W = TypeVar("W")
+R = TypeVar("R")
+
+Packet: TypeAlias = tuple[bytes, Address]
+"""A datagram and its sender, as ``recvfrom`` gives them."""
+
+_OVERHEAD = 256
+"""Bytes that a queued datagram takes besides its own, so that empty ones are bounded, too."""
+
+
+class ArrivalQueue:
+    """Received datagrams, in the order in which they came; when it is full, newer ones are lost.
+
+    Attributes:
+        packets: the waiting ones; may be taken from at the left.
+        limit: how many may wait.
+        received: how many were ever put in.
+        bytes_received: how many bytes they had.
+        dropped: how many found no room.
+    """
+
+    __slots__ = ("bytes_received", "dropped", "limit", "packets", "received")
+
+    def __init__(self, limit: int) -> None:
+        self.packets: deque[Packet] = deque()
+        self.limit = limit
+        self.received = 0
+        self.bytes_received = 0
+        self.dropped = 0
+
+    def put(self, packets: list[Packet]) -> bool:
+        """Add what has arrived, as much of it as there is room for; whether that is any."""
+        room = self.limit - len(self.packets)
+        if len(packets) > room:
+            room = max(room, 0)  # the limit may have been lowered
+            self.dropped += len(packets) - room
+            del packets[room:]
+        self.packets += packets
+        self.received += len(packets)
+        for data, _ in packets:
+            self.bytes_received += len(data)
+        return bool(packets)
+
+    def size(self) -> int:
+        """How many bytes wait."""
+        return sum(len(data) for data, _ in self.packets)
+
+
+@dataclass(slots=True, eq=False)
+class Departure(Generic[R, W]):
+    """A datagram that waits to be sent."""
+
+    data: bytes
+    route: R
+    """The way it goes, for whoever sends it."""
+    waiter: W | None = field(default=None)
+    """Who waits until it has gone."""
+
+
+class DepartureQueue(Generic[R, W]):
+    """Datagrams that the OS would not take yet, and the books of the batch they belong to.
+
+    A batch lasts from an empty queue to an empty queue.
+
+    Args:
+        limit: bytes that may be queued, with a bit for the queueing of each datagram.
+
+    Attributes:
+        departures: the waiting ones, the next one first.
+        size: bytes of data in them.
+        batch_sent: bytes of this batch that went out.
+    """
+
+    __slots__ = ("_limit", "batch_sent", "departures", "size")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.departures: deque[Departure[R, W]] = deque()
+        self.size = 0
+        self.batch_sent = 0
+
+    def has_room_for(self, size: int) -> bool:
+        """Whether a datagram of so many bytes may be queued."""
+        queued = self.size + _OVERHEAD * len(self.departures)
+        return queued + size + _OVERHEAD <= self._limit
+
+    def put(self, departure: Departure[R, W]) -> None:
+        """Queue a datagram."""
+        self.departures.append(departure)
+        self.size += len(departure.data)
+
+    def sent_first(self) -> Departure[R, W]:
+        """The first one has gone."""
+        departure = self.drop_first()
+        self.batch_sent += len(departure.data)
+        return departure
+
+    def drop_first(self) -> Departure[R, W]:
+        """The first one will not go."""
+        departure = self.departures.popleft()
+        self.size -= len(departure.data)
+        return departure
+
+    def withdraw(self, departure: Departure[R, W]) -> None:
+        """Its sender has given up waiting."""
+        self.departures.remove(departure)
+        self.size -= len(departure.data)
+
+    def end_batch(self) -> int:
+        """The queue has run empty; how many bytes the batch had sent."""
+        sent, self.batch_sent = self.batch_sent, 0
+        return sent
+
+    def clear(self) -> list[Departure[R, W]]:
+        """Drop everything; returns what was queued."""
+        dropped = list(self.departures)
+        self.departures.clear()
+        self.size = self.batch_sent = 0
+        return dropped

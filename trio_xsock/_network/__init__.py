@@ -1,0 +1,1 @@
+"""What knows the operating system: sockets, names, interfaces, files, TLS contexts."""

@@ -1,0 +1,172 @@
+"""Accepting: what listens, and what the OS says when a connection is taken from it.
+
+The acceptor knows nothing of pools and ceilings: it asks ``may_accept`` before each
+connection, and hands each one to ``welcome``.
+"""
+
+from __future__ import annotations
+
+import errno as errnos
+import math
+import socket as stdlib_socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import trio
+
+from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.keeper import Keeper
+from trio_xsock._runtime.readiness import Watch, watch_socket
+from trio_xsock._values.errors import SocketError, translate_os_error
+
+_AT_ONCE = 64
+"""Connections accepted per wake-up, before the connections there are get their turn."""
+
+_OUT_OF_RESOURCES = frozenset({errnos.EMFILE, errnos.ENFILE, errnos.ENOBUFS, errnos.ENOMEM})
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+
+# accept(2): errors of the connection, not of the listener; Linux hands pending network errors
+# of the new connection over as errors of accept.
+_CONNECTION_ERRORS = frozenset(
+    {
+        errnos.ECONNABORTED,
+        errnos.ECONNRESET,
+        errnos.EPERM,
+        errnos.EPROTO,
+        errnos.ENETDOWN,
+        errnos.ENOPROTOOPT,
+        errnos.EHOSTDOWN,
+        errnos.EHOSTUNREACH,
+        errnos.EOPNOTSUPP,
+        errnos.ENETUNREACH,
+        errnos.ETIMEDOUT,
+    }
+)
+
+
+@protect_from_ki
+class Acceptor:
+    """Takes connections from listening sockets while somebody wants them.
+
+    Args:
+        keeper: the server's; woken when a pause begins.
+        listeners: listening, non-blocking; owned from now on.
+        may_accept: whether there is a place for one more; no code of the user's.
+        welcome: takes a connected descriptor and its peer's address over.
+        failed: told of the errors that concern the listener: once per outage when there are
+            no descriptors or no memory, and finally if it can accept no more.
+
+    Attributes:
+        listeners: the listening sockets.
+        retry_at: when a pause ends, on Trio's clock; ``math.inf`` when there is none.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_failed",
+        "_keeper",
+        "_may_accept",
+        "_pause",
+        "_wanted",
+        "_watches",
+        "_welcome",
+        "listeners",
+        "retry_at",
+    )
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        listeners: Sequence[stdlib_socket.socket],
+        *,
+        may_accept: Callable[[], bool],
+        welcome: Callable[[stdlib_socket.socket, tuple[Any, ...]], None],
+        failed: Callable[[SocketError, bool], None],
+    ) -> None:
+        self.listeners = list(listeners)
+        self.retry_at = math.inf
+        self._keeper = keeper
+        self._may_accept = may_accept
+        self._welcome = welcome
+        self._failed = failed
+        self._wanted = False
+        self._closed = False
+        self._pause = 0.0
+        self._watches: list[Watch] = []
+        for listener in self.listeners:
+
+            def step(listener: stdlib_socket.socket = listener) -> None:
+                self._accept_step(listener)
+
+            self._watches.append(watch_socket(keeper, listener, step, step))
+
+    def update(self) -> None:
+        """Somebody came or went: accept if, and only if, there is a place."""
+        if not self._closed:
+            self._want(self.retry_at == math.inf and self._may_accept())
+
+    def _want(self, wanted: bool) -> None:
+        if wanted is not self._wanted:
+            self._wanted = wanted
+            for watch in self._watches:
+                watch.reading(wanted)
+
+    def retry(self) -> None:
+        """The pause is over: try again."""
+        self.retry_at = math.inf
+        self.update()
+
+    def _accept_step(self, listener: stdlib_socket.socket) -> None:
+        for count in range(_AT_ONCE):
+            # Code of the user's runs in welcome, and may close us.
+            if self._closed or not (self._wanted and self._may_accept()):
+                break
+            try:
+                sock, peer = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as exc:
+                if exc.errno in _CONNECTION_ERRORS:
+                    continue
+                if exc.errno in _OUT_OF_RESOURCES:
+                    self._begin_pause(exc, bool(count))
+                else:
+                    self._failed(translate_os_error(exc, "cannot accept connections"), True)
+                return
+            # The peer of a Unix socket has no address of our kind, but text or bytes.
+            self._welcome(_prepared(sock), ("", 0) if isinstance(peer, str | bytes) else peer)
+        # All who wait were taken, or as many as shall be: an outage, if there was one, is over.
+        self._pause = 0.0
+        self.update()
+
+    def _begin_pause(self, exc: OSError, progress: bool) -> None:
+        """There is no descriptor, or no memory, for one more; now, or still."""
+        first = not self._pause
+        longer = 0.0 if progress else self._pause * 2
+        self._pause = min(max(longer, _FIRST_PAUSE), _LONGEST_PAUSE)
+        self.retry_at = trio.current_time() + self._pause
+        self._want(False)
+        if first:
+            text = "cannot accept connections at present, it is tried again by itself"
+            self._failed(translate_os_error(exc, text), False)
+        self._keeper.wake()
+
+    def close(self) -> None:
+        """Stop listening and give the descriptors back. Idempotent."""
+        self._closed = True
+        watches, self._watches = self._watches, []
+        for watch in watches:
+            watch.close()
+        for listener in self.listeners:
+            listener.close()
+        self.retry_at = math.inf
+
+
+def _prepared(sock: stdlib_socket.socket) -> stdlib_socket.socket:
+    sock.setblocking(False)
+    try:
+        sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
+    except OSError:  # some systems refuse it once the peer has reset the connection
+        pass
+    return sock

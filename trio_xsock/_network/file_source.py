@@ -1,0 +1,315 @@
+"""Files as sources of bytes to send: opened, measured and read so that the loop never waits.
+
+Three kinds. A file on a disk is read at a position, and may be sent by the kernel. A pipe that
+we opened is waited for like a socket. Whatever else the user has opened is read in threads.
+"""
+
+from __future__ import annotations
+
+import abc
+import errno as errnos
+import inspect
+import io
+import os
+import stat
+import threading
+from typing import Any, BinaryIO, Final, TypeAlias
+
+import trio
+
+from .options import check_count
+
+FileArgument: TypeAlias = str | os.PathLike[str] | BinaryIO
+"""What ``send_file`` takes: a path, or a file opened for binary reading."""
+
+PIECE = 2**18
+"""Bytes read from a file at a time where the kernel does not send it by itself."""
+
+_FARTHEST = 2**63 - 1
+"""No position in a file is beyond; see off_t in lseek(2)."""
+
+# Opening a pipe would wait for its other end.
+_FLAGS: Final[int] = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+class FileSource(abc.ABC):
+    """A range of a file.
+
+    Attributes:
+        size: bytes of it to be sent; ``None`` where that is not known beforehand.
+        position: where the next byte is, from the beginning of the file.
+        fileno: the descriptor of a file that the kernel may send by itself, else -1.
+    """
+
+    __slots__ = ("fileno", "position", "size")
+
+    def __init__(self, position: int, size: int | None, fileno: int = -1) -> None:
+        self.position = position
+        self.size = size
+        self.fileno = fileno
+
+    @abc.abstractmethod
+    async def read(self, count: int) -> bytes:
+        """The next bytes, at most ``count``; ``b""`` at the end.
+
+        Raises:
+            OSError: what reading said.
+
+        Cancellation: at once; what the user's own pipe gave in that moment is lost.
+        """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Give back what is ours."""
+
+
+async def open_source(path: str | os.PathLike[str], offset: int, count: int | None) -> FileSource:
+    """Open and measure what is at a path.
+
+    Args:
+        path: of a file, a named pipe or a device.
+        offset: where to begin, in bytes from the beginning.
+        count: how many bytes; ``None`` for all that is there now, or will come.
+
+    Raises:
+        ValueError: an offset into what cannot be positioned.
+        OSError: what opening said (no such file, a directory, no permission).
+
+    Cancellation: at once; nothing stays open.
+    """
+    descriptor = _Descriptor()
+    try:
+        status = await trio.to_thread.run_sync(descriptor.open, path, abandon_on_cancel=True)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errnos.EISDIR, os.strerror(errnos.EISDIR), os.fspath(path))
+        if descriptor.seekable:
+            return _on_disk(descriptor, status, offset, count)
+        _check_no_offset(offset, path)
+        return _Pipe(descriptor, count)
+    except BaseException:
+        descriptor.close()
+        raise
+
+
+def source_of(file: FileArgument, offset: int, count: int | None) -> FileSource | None:
+    """The source for an open file; never waits.
+
+    Args:
+        file: a file opened for binary reading, which stays open; or a path.
+        offset: where to begin, in bytes from the beginning.
+        count: how many bytes; ``None`` for all that is there now, or will come.
+
+    Returns:
+        ``None`` for a path; see ``open_source``.
+
+    Raises:
+        TypeError: not a path, not a binary file, or numbers that are none.
+        ValueError: negative or huge numbers, an offset into what cannot be positioned, a file
+            that is closed or not open for reading.
+        OSError: no descriptor is left.
+    """
+    check_count("offset", offset)
+    if offset + (0 if count is None else check_count("count", count)) > _FARTHEST:
+        raise ValueError(f"offset={offset}, count={count}: no file is that large")
+    if isinstance(file, str | os.PathLike):
+        return None
+    _check_binary(file)
+    if type(file) is io.BytesIO:
+        return _InMemory(file, offset, count)
+    if _is_plain(file):
+        file.flush()
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode):
+            return _on_disk(_Descriptor(os.dup(file.fileno())), status, offset, count)
+    seekable = getattr(file, "seekable", None)
+    if seekable is not None and seekable():
+        return _Opened(file, offset, count)
+    _check_no_offset(offset, file)
+    return _Opened(file, None, count)
+
+
+def _check_binary(file: Any) -> None:
+    read = getattr(file, "read", None)
+    if inspect.iscoroutinefunction(read):
+        raise TypeError(f"file must not be an async one; pass what it wraps, not {file!r}")
+    if isinstance(file, io.TextIOBase) or not callable(read):
+        raise TypeError(f"file must be a path or a file opened for binary reading, not {file!r}")
+    readable = getattr(file, "readable", None)
+    if readable is not None and not readable():
+        raise ValueError(f"file must be open for reading, unlike {file!r}")
+
+
+def _check_no_offset(offset: int, file: object) -> None:
+    if offset:
+        raise ValueError(f"offset={offset}, but {file!r} cannot be positioned")
+
+
+def _is_plain(file: Any) -> bool:
+    """Whether reading gives what the descriptor gives; a decompressing file has one, too."""
+    raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
+    return type(raw) is io.FileIO
+
+
+def _on_disk(
+    descriptor: _Descriptor, status: os.stat_result, offset: int, count: int | None
+) -> FileSource:
+    size = status.st_size
+    if not stat.S_ISREG(status.st_mode) or not size:
+        # A device, or a file that the kernel makes up while it is read (/proc).
+        return _OnDisk(descriptor, offset, count)
+    wanted = max(size - offset, 0) if count is None else count
+    return _OnDisk(descriptor, offset, wanted, fileno=descriptor.fileno)
+
+
+class _Descriptor:
+    """A descriptor of ours, read in threads that may be given up; its last user closes it.
+
+    Attributes:
+        fileno: its number, -1 before it is open.
+    """
+
+    __slots__ = ("_closed", "_in_use", "_lock", "fileno")
+
+    def __init__(self, fileno: int = -1) -> None:
+        self.fileno = fileno
+        self._lock = threading.Lock()
+        self._in_use = False
+        self._closed = False
+
+    def open(self, path: str | os.PathLike[str]) -> os.stat_result:
+        """Open it, in a thread; returns what there is."""
+        fileno = os.open(path, _FLAGS)
+        try:
+            return os.fstat(fileno)
+        finally:
+            with self._lock:
+                self.fileno = fileno
+                self._close_if_unused()
+
+    @property
+    def seekable(self) -> bool:
+        try:
+            os.lseek(self.fileno, 0, os.SEEK_CUR)
+        except OSError:
+            return False
+        return True
+
+    def read_at(self, count: int, position: int) -> bytes:
+        """Read, in a thread."""
+        with self._lock:
+            if self._closed:
+                return b""
+            self._in_use = True
+        try:
+            return os.pread(self.fileno, count, position)
+        finally:
+            with self._lock:
+                self._in_use = False
+                self._close_if_unused()
+
+    def close(self) -> None:
+        """To be called once."""
+        with self._lock:
+            self._closed = True
+            self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._closed and not self._in_use and self.fileno >= 0:
+            os.close(self.fileno)
+
+
+class _OnDisk(FileSource):
+    """What can be read at any position."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(
+        self, descriptor: _Descriptor, position: int, size: int | None, fileno: int = -1
+    ) -> None:
+        super().__init__(position, size, fileno)
+        self._descriptor = descriptor
+
+    async def read(self, count: int) -> bytes:
+        data = await trio.to_thread.run_sync(
+            self._descriptor.read_at, count, self.position, abandon_on_cancel=True
+        )
+        self.position += len(data)
+        return data
+
+    def close(self) -> None:
+        self._descriptor.close()
+
+
+class _Pipe(FileSource):
+    """A named pipe, or a terminal: it is waited for as for a socket."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: _Descriptor, size: int | None) -> None:
+        super().__init__(0, size)
+        self._descriptor = descriptor
+
+    async def read(self, count: int) -> bytes:
+        fileno = self._descriptor.fileno
+        while True:
+            await trio.lowlevel.wait_readable(fileno)
+            try:
+                return os.read(fileno, count)
+            except BlockingIOError:  # somebody else was faster
+                continue
+
+    def close(self) -> None:
+        self._descriptor.close()
+
+
+class _InMemory(FileSource):
+    """A ``BytesIO``."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: io.BytesIO, position: int, count: int | None) -> None:
+        with file.getbuffer() as view:
+            size = max(len(view) - position, 0)
+        super().__init__(position, size if count is None else count)
+        self._file = file
+
+    async def read(self, count: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        with self._file.getbuffer() as view:
+            data = bytes(view[self.position : self.position + count])
+        self.position += len(data)
+        return data
+
+    def close(self) -> None:
+        """It stays open."""
+
+
+class _Opened(FileSource):
+    """Whatever else has a ``read`` method."""
+
+    __slots__ = ("_file", "_seek_to", "_seekable")
+
+    def __init__(self, file: Any, position: int | None, size: int | None) -> None:
+        super().__init__(position or 0, size)
+        self._file = file
+        self._seekable = position is not None
+        self._seek_to = position
+
+    async def read(self, count: int) -> bytes:
+        # What cannot be positioned may be a pipe, whose next byte may never come.
+        return await trio.to_thread.run_sync(
+            self._read, count, abandon_on_cancel=not self._seekable
+        )
+
+    def _read(self, count: int) -> bytes:
+        if self._seek_to is not None:  # a decompressing file reads all that comes before
+            self._file.seek(self._seek_to)
+            self._seek_to = None
+        read = getattr(self._file, "read1", self._file.read)  # what is there, of a slow pipe
+        data = read(count)
+        if data is None:
+            raise BlockingIOError(errnos.EAGAIN, f"nothing can be read now from {self._file!r}")
+        return bytes(memoryview(data))  # text is refused
+
+    def close(self) -> None:
+        """It stays open."""

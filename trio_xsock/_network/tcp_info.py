@@ -1,0 +1,80 @@
+"""Options and facts of a TCP connection that only the kernel has: keepalive and ``tcp_info``."""
+
+from __future__ import annotations
+
+import socket as stdlib_socket
+import struct
+import sys
+from typing import Protocol
+
+from trio_xsock._machines.dead_peers import Sample
+
+from .kernel import unacknowledged_bytes
+
+# struct tcp_info in linux/tcp.h: eight bytes of small fields, then 32-bit ones.
+_RETRANSMITS = 2
+_PROBES = 3
+_LAST_SENT_AND_ACK = struct.Struct("=I8xI")  # tcpi_last_data_sent and tcpi_last_ack_recv
+_LAST_SENT_OFFSET = 44
+_SIZE = 104
+
+_KEEPALIVE_OPTIONS = (
+    getattr(stdlib_socket, "TCP_KEEPIDLE", 0x10),  # macOS calls it TCP_KEEPALIVE
+    stdlib_socket.TCP_KEEPINTVL,
+    stdlib_socket.TCP_KEEPCNT,
+)
+
+
+class SelfSampling(Protocol):
+    """A transport that no kernel knows and that can tell about its peer by itself."""
+
+    def take_sample(self) -> Sample | None:
+        """See the function of that name."""
+        ...
+
+
+def take_sample(sock: stdlib_socket.socket | SelfSampling) -> Sample | None:
+    """What the kernel says of the sending side.
+
+    Returns:
+        The sample, or ``None`` where the kernel does not tell (other systems than Linux, and
+        sockets that are not TCP).
+    """
+    if not isinstance(sock, stdlib_socket.socket):
+        return sock.take_sample()
+    waiting = unacknowledged_bytes(sock)
+    if sys.platform != "linux" or waiting is None:
+        return None
+    try:
+        info = sock.getsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_INFO, _SIZE)
+    except OSError:
+        return None
+    sent, acknowledged = _LAST_SENT_AND_ACK.unpack_from(info, _LAST_SENT_OFFSET)  # ms ago
+    retransmits, probes = info[_RETRANSMITS], info[_PROBES]
+    # A peer whose memory is full drops what is retransmitted, but it answers.
+    unanswered = probes > 0 if not retransmits else acknowledged >= sent
+    return Sample(
+        in_flight=waiting > 0,
+        unanswered=unanswered,
+        last_ack=acknowledged / 1000,
+        probes=0 if retransmits else probes,
+    )
+
+
+def set_keepalive(sock: stdlib_socket.socket, keepalive: tuple[int, int, int] | None) -> None:
+    """Have the kernel probe an idle peer, or not; see SO_KEEPALIVE in tcp(7).
+
+    Does nothing where there is nothing to probe: a Unix socket, or a peer that is gone.
+
+    Args:
+        sock: a stream socket.
+        keepalive: seconds of idleness before the first probe, seconds between probes, and
+            after how many unanswered ones the connection has timed out; ``None`` for off.
+    """
+    try:
+        sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_KEEPALIVE, keepalive is not None)
+        if keepalive is not None:
+            for option, value in zip(_KEEPALIVE_OPTIONS, keepalive, strict=True):
+                sock.setsockopt(stdlib_socket.IPPROTO_TCP, option, value)
+    except OSError:
+        pass

@@ -1,0 +1,1 @@
+"""What knows Trio's machinery: scopes, tasks, delivery of events, readiness."""

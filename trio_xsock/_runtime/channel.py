@@ -1,0 +1,337 @@
+"""The channel through which a consumer takes events: ``async for event in sock.events``.
+
+A channel keeps one ``EventQueue`` for each socket that posts into it and takes from them in
+turn, so that a noisy socket starves nobody. Posting never waits; the queues stay short because
+events merge.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from threading import get_ident
+from types import TracebackType
+from typing import Protocol, final
+
+import trio
+
+from trio_xsock._machines.coalesce import EventQueue
+from trio_xsock._values.errors import InvalidStateError
+from trio_xsock._values.events import Event, SendComplete, SendProgress
+
+from .epoll import look_before_waiting
+from .guard import Parking, let_others_run, protect_from_ki
+
+_LONGEST_SPREE = 64
+"""Events that iteration hands out between two checkpoints; a pass costs more than all the rest."""
+_COST_OF_LOOK = 6
+"""What a look for the next event counts for: at worst some 50 us, in which all others wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventChannelStatistics:
+    """What ``EventChannel.statistics()`` returns; the fields of a memory channel's."""
+
+    current_buffer_used: int
+    """Events that wait."""
+    max_buffer_size: int
+    """The most that can wait: ten for each socket."""
+    open_send_channels: int
+    """Sockets that post here."""
+    open_receive_channels: int
+    """1, or 0 once the channel was closed."""
+    tasks_waiting_send: int
+    """0: posting never waits."""
+    tasks_waiting_receive: int
+    """Tasks parked in ``receive()``."""
+
+
+class Poster(Protocol):
+    """The other end of a channel, as far as the channel needs it.
+
+    Attributes:
+        thread: the thread that it posts from; 0 while that is unknown.
+    """
+
+    thread: int
+
+    @property
+    def busy(self) -> bool:
+        """Something is queued to be sent, of which events will tell."""
+        ...
+
+    def detach(self, channel: EventChannel, /) -> None:
+        """Post no more into ``channel``."""
+
+
+@protect_from_ki
+class Source:
+    """One socket's side of one channel: its queue, and whether its connection has ended."""
+
+    __slots__ = ("_channel", "ended", "observed_end", "poster", "queue", "ready")
+
+    def __init__(self, channel: EventChannel, poster: Poster) -> None:
+        self._channel = channel
+        self.poster = poster
+        self.queue = EventQueue()
+        self.ready = False  # it stands in the channel's turn
+        self.ended = False
+        self.observed_end = False
+
+    def post(self, event: Event) -> None:
+        """Queue ``event`` and let a waiting consumer have it."""
+        channel = self._channel
+        if self.observed_end:
+            return
+        if channel._waiting:  # then nothing is queued anywhere
+            taken = self.queue.pass_on(event)
+            channel._waiting.popleft().unpark(taken)
+            if not self.queue:
+                return
+        else:
+            self.queue.post(event)
+        if not self.ready:
+            self.ready = True
+            channel._turn.append(self)
+
+    def post_batch(self, progress: SendProgress, complete: SendComplete) -> None:
+        """Do what ``post`` does, for a batch of sends that went at once."""
+        if self._channel._waiting or self.observed_end:
+            self.post(progress)
+            self.post(complete)
+            return
+        self.queue.post_batch(progress, complete)
+        if not self.ready:
+            self.ready = True
+            self._channel._turn.append(self)
+
+    def begin(self) -> None:
+        """A new connection is attempted: iteration may go on."""
+        self.queue.begin_connection()
+        self.ended = self.observed_end = False
+
+    def end(self) -> None:
+        """The connection is over; iteration ends when what waits was taken."""
+        self.ended = True
+        self._channel._source_changed(self)
+
+
+@final
+@protect_from_ki
+class EventChannel(trio.abc.ReceiveChannel[Event]):
+    """Events of one socket, or of many.
+
+    A socket makes its own channel when ``events`` or ``subscribe()`` is first used; iteration
+    then ends with the connection. A channel you make yourself can be given to any number of
+    sockets, ``TCPSocket(events=channel)``; iteration then ends when you close it, and
+    ``event.socket`` tells whose event it is.
+
+    Iteration hands out events that wait already without a checkpoint each; there is one at least
+    every 64 events, and whenever it has to wait. ``receive()`` is a checkpoint every time.
+
+    What waits is bounded: events merge as the page on event order says, at most ten of one
+    socket wait, and a consumer that never reads stalls nobody.
+    """
+
+    __slots__ = ("_bound", "_closed", "_sources", "_spree", "_thread", "_turn", "_waiting")
+
+    def __init__(self) -> None:
+        self._sources: dict[Poster, Source] = {}
+        self._bound: Source | None = None
+        self._turn: deque[Source] = deque()
+        self._waiting: deque[Parking[Event]] = deque()
+        self._closed = False
+        self._thread = 0  # of the tasks that wait
+        self._spree = 0  # events that iteration may still hand out without a checkpoint
+
+    @classmethod
+    def _bound_to(cls, poster: Poster) -> EventChannel:
+        """A channel of one socket's own, which ends with its connection."""
+        channel = cls()
+        channel._bound = channel._attach(poster)
+        return channel
+
+    def _attach(self, poster: Poster) -> Source:
+        """Let a socket post here; used by the sockets themselves."""
+        return self._sources.setdefault(poster, Source(self, poster))
+
+    def _forget(self, poster: Poster) -> None:
+        """The socket's block was left: what waits stays, nothing will follow."""
+        source = self._sources.pop(poster, None)
+        if source is not None:
+            source.end()
+
+    @property
+    def closed(self) -> bool:
+        """``close()`` was called."""
+        return self._closed
+
+    def _source_changed(self, source: Source) -> None:
+        """Events were queued, or the source ended; used by the sources."""
+        if source.queue and not source.ready:
+            source.ready = True
+            self._turn.append(source)
+        while self._waiting and (self._turn or self._at_end()):
+            parking = self._waiting.popleft()
+            if self._turn:
+                parking.unpark(self._take())
+            else:
+                parking.fail(trio.EndOfChannel())
+
+    def _at_end(self) -> bool:
+        bound = self._bound
+        if bound is None or not bound.ended or bound.queue or bound.poster.busy:
+            return False
+        bound.observed_end = True
+        return True
+
+    def _take(self) -> Event:
+        source = self._turn.popleft()
+        queue = source.queue
+        event = queue.pop()
+        if queue.events:
+            self._turn.append(source)
+        else:
+            source.ready = False
+        return event
+
+    def _withdraw_data(self, source: Source) -> None:
+        """Take back a waiting ``DataAvailable``; used by the sockets themselves."""
+        source.queue.withdraw_data()
+        if source.ready and not source.queue:
+            source.ready = False
+            self._turn.remove(source)
+            self._source_changed(source)
+
+    def receive_nowait(self) -> Event:
+        """Take an event without waiting.
+
+        Returns:
+            The oldest event of the socket whose turn it is.
+
+        Raises:
+            trio.WouldBlock: there is none now.
+            trio.EndOfChannel: the connection has ended and everything was taken.
+            trio.ClosedResourceError: the channel was closed.
+        """
+        if self._closed:
+            raise trio.ClosedResourceError("this event channel was closed")
+        if self._turn:
+            return self._take()
+        if self._at_end():
+            raise trio.EndOfChannel
+        raise trio.WouldBlock
+
+    async def receive(self) -> Event:
+        """Take an event, waiting for one if need be.
+
+        Returns:
+            The oldest event of the socket whose turn it is.
+
+        Raises:
+            trio.EndOfChannel: the connection has ended and everything was taken.
+            trio.ClosedResourceError: the channel was closed, before or while waiting.
+            InvalidStateError: the sockets are in another thread's Trio run.
+
+        Cancellation: no event is lost.
+        """
+        return await self._receive(look=True)
+
+    async def _receive(self, look: bool) -> Event:
+        if self._turn or self._closed:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            event = self.receive_nowait()
+            await let_others_run()
+            return event
+        if self._at_end():
+            raise trio.EndOfChannel
+        if self._thread != get_ident():
+            self._check_thread()
+            self._thread = get_ident()
+        parking: Parking[Event] = Parking()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._waiting.append(parking)
+        if look:
+            look_before_waiting()
+        taken = await parking.park(lambda: self._waiting.remove(parking))
+        assert taken is not None
+        return taken
+
+    def _check_thread(self) -> None:
+        """Refuse another Trio run than that of the sockets and of those who wait."""
+        here = get_ident()
+        threads = {poster.thread for poster in self._sources}
+        if self._waiting:
+            threads.add(self._thread)
+        if not threads <= {0, here}:
+            raise InvalidStateError(
+                "the sockets of this event channel, or tasks that wait for it, are in another "
+                "thread; from here use trio.from_thread.run_sync(function, trio_token=token)"
+            )
+
+    async def __anext__(self) -> Event:
+        looked = self._spree > _COST_OF_LOOK and not self._turn
+        if looked:
+            self._spree -= _COST_OF_LOOK
+            look_before_waiting()
+        if self._turn and self._spree:
+            self._spree -= 1
+            return self._take()  # noqa: ASYNC910 - see the class
+        self._spree = _LONGEST_SPREE
+        try:
+            return await self._receive(look=not looked)
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            raise StopAsyncIteration from None
+
+    def close(self) -> None:
+        """Detach from the sockets, which go on; what waits is dropped. Idempotent.
+
+        Tasks waiting in ``receive()`` get ``trio.ClosedResourceError``; iteration ends.
+
+        Raises:
+            InvalidStateError: sockets that post here, or tasks that wait, are in another thread.
+        """
+        if self._closed:
+            return
+        self._check_thread()
+        self._closed = True
+        for poster in list(self._sources):
+            poster.detach(self)
+        self._sources.clear()
+        self._turn.clear()
+        self._bound = None
+        while self._waiting:
+            error = trio.ClosedResourceError("this event channel was closed")
+            self._waiting.popleft().fail(error)
+
+    async def aclose(self) -> None:
+        """``close()``, and a checkpoint."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def __enter__(self) -> EventChannel:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def statistics(self) -> EventChannelStatistics:
+        """How much waits, and who."""
+        return EventChannelStatistics(
+            current_buffer_used=sum(len(source.queue) for source in self._turn),
+            max_buffer_size=10 * max(1, len(self._sources)),
+            open_send_channels=len(self._sources),
+            open_receive_channels=0 if self._closed else 1,
+            tasks_waiting_send=0,
+            tasks_waiting_receive=len(self._waiting),
+        )
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._sources)} sockets"
+        waiting = sum(len(source.queue) for source in self._turn)
+        return f"<EventChannel {state}, {waiting} events waiting>"

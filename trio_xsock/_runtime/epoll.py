@@ -1,0 +1,301 @@
+"""The readiness hub: one epoll set for all sockets of a Trio run.
+
+Waiting for each socket with ``trio.lowlevel.wait_readable`` costs a task switch and a system
+call per socket and wake-up, 7.7 us of CPU for each event. Here all sockets share one
+level-triggered epoll set whose own descriptor is what Trio waits for; what is ready is
+served by plain calls in one batch, 0.5 us each. Measured with 100 connections of 64-byte
+ping-pong this is 2 to 3 times cheaper; edge-triggered sets were no faster.
+
+The hub is served by a system task of Trio's, the one task of this library that spans scopes.
+It runs steps only, never user code in its own context, and it is ended, and waited for, when
+the last block that uses it is left. It is an accelerator: everything works without it, see
+``_readiness``.
+"""
+
+from __future__ import annotations
+
+import select
+import socket as stdlib_socket
+from collections.abc import Callable
+from time import perf_counter
+
+import trio
+
+from .guard import WAKEUPS, Parking, protect_from_ki
+
+_EVENTS_PER_BATCH = 64
+"""Steps that are called before anything else is looked at; more are no cheaper, but later."""
+_SECONDS_PER_PASS = 0.0005
+"""How long steps are called on end before other tasks have their turn."""
+_LOOKING = 0.00005
+"""How long to look for the answer of a peer on this or a near machine."""
+_MOST_CREDIT = 4
+"""Looks in vain before there are no more."""
+_TRY_AGAIN = 64
+"""Waits without a look before one is tried again."""
+
+_READ = 1  # EPOLLIN and EPOLLOUT; `select` has the names on Linux only
+_WRITE = 4
+
+
+class _Place:
+    """Where a Trio run keeps its hub; setting a ``RunVar`` for every one would cost more."""
+
+    hub: EpollHub | None = None
+
+
+_place: trio.lowlevel.RunVar[_Place] = trio.lowlevel.RunVar("trio_xsock_hub")
+
+
+def look_before_waiting() -> None:
+    """To be called by a task that is about to wait for a socket; see ``look_for_waiter``.
+
+    It may get what it waits for, so it must not have been cancelled.
+    """
+    if WAKEUPS.woken != WAKEUPS.resumed:  # others have been woken and may have answers to give
+        return
+    try:
+        hub = _place.get().hub
+    except LookupError:
+        return
+    if hub is not None:
+        hub.look_for_waiter()
+
+
+@protect_from_ki
+class EpollHub:
+    """The epoll set of one Trio run and the task that serves it."""
+
+    __slots__ = (
+        "_credit",
+        "_epoll",
+        "_place",
+        "_stopped",
+        "_stopping",
+        "_users",
+        "_waits",
+        "_watches",
+    )
+
+    def __init__(self, place: _Place) -> None:
+        self._place = place
+        self._epoll = select.epoll()
+        self._watches: dict[int, EpollWatch] = {}
+        self._users = 0
+        self._credit = 0
+        self._waits = 0
+        self._stopping = False
+        self._stopped: Parking[None] = Parking()
+        trio.lowlevel.spawn_system_task(self._run, name="trio_xsock readiness hub")
+
+    @classmethod
+    def join(cls) -> EpollHub:
+        """The hub of this run, made if there is none; to be left by ``leave``."""
+        try:
+            place = _place.get()
+        except LookupError:
+            place = _Place()
+            _place.set(place)
+        if place.hub is None:
+            place.hub = cls(place)
+        place.hub._users += 1
+        return place.hub
+
+    async def leave(self) -> None:
+        """A block that may have used the hub is left; the last one ends it.
+
+        Cancellation: is not seen; the task has ended when this returns.
+        """
+        self._users -= 1
+        if self._users:
+            return  # noqa: ASYNC910 - the block has checkpoints of its own
+        self._place.hub = None
+        self._stopping = True
+        if not self._epoll.closed:  # as it is when the Trio run is about to end
+            trio.lowlevel.notify_closing(self._epoll.fileno())  # wakes the task if it waits
+        await self._stopped.park_shielded()
+
+    def watch(
+        self,
+        sock: stdlib_socket.socket,
+        read_step: Callable[[], None],
+        write_step: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> EpollWatch:
+        """Watch a non-blocking socket; nothing is wanted at first.
+
+        Args:
+            sock: the socket; the caller goes on owning it.
+            read_step: see ``watch_socket``.
+            write_step: see ``watch_socket``.
+            failed: told what a step raised after all, lest it concern other sockets.
+        """
+        fileno = sock.fileno()
+        watch = EpollWatch(self._epoll, self._watches, fileno, read_step, write_step, failed)
+        self._watches[fileno] = watch
+        return watch
+
+    async def _run(self) -> None:
+        try:
+            await self._serve()
+        except trio.ClosedResourceError:  # from notify_closing
+            await trio.lowlevel.checkpoint_if_cancelled()
+        finally:
+            if not self._stopping:  # else it was told by who stops us
+                trio.lowlevel.notify_closing(self._epoll.fileno())
+            self._epoll.close()
+            self._stopped.unpark()
+
+    async def _serve(self) -> None:  # noqa: ASYNC910 - a task of its own
+        fileno = self._epoll.fileno()
+        while not self._stopping:
+            await trio.lowlevel.wait_readable(fileno)
+            if WAKEUPS.woken != WAKEUPS.resumed:  # who has input in hand comes first
+                await trio.lowlevel.checkpoint()
+            going_on = self._dispatch()
+            while going_on:
+                await trio.lowlevel.checkpoint()
+                going_on = self._dispatch()
+
+    def _dispatch(self) -> bool:
+        """Call the steps of all that is ready, for a bounded while.
+
+        A peer that answers at once is served without going through Trio's own wait again, which
+        costs more than all the rest of a small message: there is one more look, while that pays.
+
+        Returns:
+            Whether to go on when others have had their turn, rather than to wait.
+        """
+        poll = self._epoll.poll
+        began = perf_counter()
+        while True:
+            ready = poll(0, _EVENTS_PER_BATCH)
+            if not ready:
+                ready = self._look()
+                if not ready:
+                    return False
+            self._call_steps(ready)
+            if WAKEUPS.woken != WAKEUPS.resumed:
+                return False  # else we would fill buffers that somebody is about to empty
+            if perf_counter() - began > _SECONDS_PER_PASS:
+                return True
+
+    def look_for_waiter(self) -> None:
+        """A task is about to wait: see first whether what it waits for comes in a moment.
+
+        If it does it need not park, and the hub's task need not run: a checkpoint remains of
+        three turns of the scheduler.
+        """
+        if not self._epoll.closed:  # as it is when the Trio run is about to end
+            ready = self._look()
+            if ready:
+                self._call_steps(ready)
+
+    def _look(self) -> list[tuple[int, int]]:
+        """Look for a few microseconds what becomes ready, if that has paid lately.
+
+        What a look brings is kept as credit: a look in vain costs it, so that sparse traffic does
+        without; after many waits without a look one is tried again.
+        """
+        if self._credit <= 0:
+            self._waits += 1
+            if self._waits < _TRY_AGAIN:
+                return []
+            self._waits = 0
+            self._credit = 1
+        poll = self._epoll.poll
+        until = perf_counter() + _LOOKING
+        ready = poll(0, _EVENTS_PER_BATCH)
+        while not ready and perf_counter() < until:
+            ready = poll(0, _EVENTS_PER_BATCH)
+        self._credit = _MOST_CREDIT if ready else self._credit - 1
+        return ready
+
+    def _call_steps(self, ready: list[tuple[int, int]]) -> None:
+        """Let the sockets that are ready take a step."""
+        watches = self._watches
+        # A step may close other sockets of this batch and have their numbers used
+        # again: an event is for the watch that had the number when the OS told of it.
+        for watch, mask in [(watches[fileno], mask) for fileno, mask in ready]:
+            try:
+                if mask == watch.mask == _READ:
+                    watch.read_step()
+                else:
+                    watch.dispatch(mask)
+            except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
+                watch.failed(exc)
+
+
+@protect_from_ki
+class EpollWatch:
+    """A watch in the hub's epoll set.
+
+    The set is told only while something is wanted: a descriptor that hung up is reported for
+    ever, whatever was asked for, and a paused reader must not make us spin.
+
+    Attributes:
+        read_step: see ``watch_socket``.
+        failed: told what a step raised.
+        mask: what is wanted, of ``_READ`` and ``_WRITE``.
+    """
+
+    __slots__ = (
+        "_epoll",
+        "_fileno",
+        "_watches",
+        "_write_step",
+        "failed",
+        "mask",
+        "read_step",
+    )
+
+    def __init__(
+        self,
+        epoll: select.epoll,
+        watches: dict[int, EpollWatch],
+        fileno: int,
+        read_step: Callable[[], None],
+        write_step: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._epoll = epoll
+        self._watches = watches
+        self._fileno = fileno
+        self.read_step = read_step
+        self._write_step = write_step
+        self.failed = failed
+        self.mask = 0
+
+    def dispatch(self, mask: int) -> None:
+        """Call the steps that are wanted and due; errors and hang-ups are due for both."""
+        if self.mask & _READ and mask & ~_WRITE:
+            self.read_step()
+        if self.mask & _WRITE and mask & ~_READ:
+            self._write_step()
+
+    def reading(self, wanted: bool, /) -> None:
+        """See ``Watch.reading``."""
+        self._set(self.mask | _READ if wanted else self.mask & ~_READ)
+
+    def writing(self, wanted: bool, /) -> None:
+        """See ``Watch.writing``."""
+        self._set(self.mask | _WRITE if wanted else self.mask & ~_WRITE)
+
+    def _set(self, mask: int) -> None:
+        before, self.mask = self.mask, mask
+        if mask == before or self._epoll.closed:  # closed: the Trio run is about to end
+            return
+        if not before:
+            self._epoll.register(self._fileno, mask)
+        elif mask:
+            self._epoll.modify(self._fileno, mask)
+        else:
+            self._epoll.unregister(self._fileno)
+
+    def close(self) -> None:
+        """See ``Watch.close``."""
+        if self._fileno >= 0:
+            self._set(0)
+            del self._watches[self._fileno]
+            self._fileno = -1
+            del self.read_step, self._write_step  # methods of the socket

@@ -1,0 +1,282 @@
+"""The tasks and the failures of one socket.
+
+Every socket has a keeper. It hosts three kinds of tasks in one nursery, its own or its
+server's:
+
+* the *keeper task*, made when first needed: runs handlers that became due in a plain call,
+  timers, and whatever else cannot happen in the caller;
+* *service tasks* of the library, which wait for the descriptor;
+* the user's tasks, from ``start_soon``.
+
+The library's own tasks are shielded: they outlive a cancelled body, so that a graceful close
+in its ``finally`` still has somebody to send what is queued. The user's tasks are not.
+
+No exception of theirs ever enters the nursery: Trio would wrap it in a group, cancel all at
+once, and a body's own exception would travel in that group as well. ``fail`` notes it
+instead, and the socket raises it as itself when its block is left.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import math
+import weakref
+from collections.abc import Awaitable, Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Protocol, TypeVarTuple, Unpack
+
+import trio
+
+from trio_xsock._values.errors import InvalidStateError, SocketClosedError
+
+from .groups import without_cancelled
+from .guard import WAKEUPS, await_unprotected, protect_from_ki
+
+if TYPE_CHECKING:
+    from .epoll import EpollHub
+
+Ts = TypeVarTuple("Ts")
+
+
+class Kept(Protocol):
+    """What a keeper is for: a socket, or a server."""
+
+    def _work(self) -> float:
+        """What the keeper task does when it is woken, and when the time has come; never raises.
+
+        Returns:
+            When to be called again, on Trio's clock; ``math.inf`` for not before it is woken.
+        """
+        ...
+
+    def _handle_failure(self) -> None:
+        """Something has failed, for the first time: close, and cancel the body."""
+        ...
+
+
+@protect_from_ki
+class Keeper:
+    """Runs a socket's tasks and collects what fails in them.
+
+    Args:
+        nursery: where the tasks live; it outlives the keeper.
+        owner: whom it is for. Nothing but the user's tasks keeps it alive: it has its keeper, and
+            if the keeper had it, it would take the cyclic garbage collector to be rid of a
+            connection that a server accepted and that is over.
+        parent: the server's keeper, for a socket that a server accepted.
+
+    Attributes:
+        context: the context variables that handlers run in.
+        failures: the exceptions that will leave the block, the first one first.
+        root: the keeper whose block this is: the server's, or this one.
+        thread: the thread of the Trio run that the block is in.
+        hub: the readiness hub that the block uses, if it does; see ``_readiness``.
+        leaving: the block is being left, or will be in a moment, in good order so far.
+        exiting: the block is being left, and ends with a checkpoint.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_finished",
+        "_nursery",
+        "_owner",
+        "_parked",
+        "_retired",
+        "_running",
+        "_tasks",
+        "_user_scopes",
+        "_woken",
+        "context",
+        "exiting",
+        "failures",
+        "hub",
+        "leaving",
+        "root",
+        "thread",
+    )
+
+    def __init__(self, nursery: trio.Nursery, owner: Kept, parent: Keeper | None = None) -> None:
+        self.root: Keeper = parent.root if parent is not None else self
+        self.thread: int = parent.thread if parent is not None else get_ident()
+        self.hub: EpollHub | None = None
+        self.leaving = False
+        self.exiting = False
+        # A server's sockets come to be in tasks of the library's: what counts is who entered
+        # the server's block.
+        context = parent.context.copy() if parent is not None else contextvars.copy_context()
+        self.context: contextvars.Context = context
+        self.failures: tuple[BaseException, ...] = ()  # a list for each would take 56 bytes
+        self._nursery = nursery
+        self._owner: weakref.ref[Kept] = weakref.ref(owner)
+        self._tasks = 0
+        self._user_scopes: set[trio.CancelScope] | None = None
+        self._parked: trio.lowlevel.Task | None = None
+        self._running = False
+        self._woken = False
+        self._retired = False
+        self._ended = False
+        self._finished: trio.Event | None = None
+
+    @property
+    def ended(self) -> bool:
+        """No more tasks can be started."""
+        return self._ended or self.root._ended
+
+    def check_thread(self) -> None:
+        """Refuse a call that comes from elsewhere than the Trio run that the block is in.
+
+        Raises:
+            InvalidStateError: this is another thread.
+        """
+        if self.thread != get_ident() and not self.ended:
+            raise InvalidStateError(
+                "a socket belongs to the Trio run that entered its block, in another thread; "
+                "from here use trio.from_thread.run_sync(function, trio_token=token)"
+            )
+
+    def child(self, owner: Kept) -> Keeper:
+        """A keeper for a socket that a server accepted; its tasks live in the server's nursery."""
+        return Keeper(self._nursery, owner, self)
+
+    def start_soon(self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: *Ts) -> None:
+        """Start a user's task; it is cancelled when the socket's block is left."""
+        self._tasks += 1
+        self._nursery.start_soon(self._run_user_task, self._owner(), async_fn, args, name=async_fn)
+
+    def serve(self, async_fn: Callable[[], Awaitable[None]], name: str) -> None:
+        """Start a service task of the library; it ends by itself when the socket closes."""
+        self.check_thread()
+        self._tasks += 1
+        self._nursery.start_soon(self._run_service, async_fn, name=name)
+
+    def wake(self) -> None:
+        """Let the keeper task call ``work`` soon."""
+        self.check_thread()
+        self._woken = True
+        if self._parked is not None:
+            task, self._parked = self._parked, None
+            WAKEUPS.woken += 1
+            trio.lowlevel.reschedule(task)
+        elif not self._running and not self._ended:
+            self._running = True
+            self.serve(self._run_keeper, "trio_xsock keeper")
+
+    def retire(self) -> None:
+        """The connection of an accepted socket is over: keep no task parked for it."""
+        self._retired = True
+        if self._running:
+            self.wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Note a failure of a handler or a task of the user's."""
+        self.failures += (error,)
+        if len(self.failures) == 1:
+            # Before the socket is closed: else they would fail, too, for finding it closed.
+            self.cancel_user_tasks("a handler or task of the socket failed")
+            owner = self._owner()
+            if owner is not None:
+                owner._handle_failure()
+
+    def explains(self, error: BaseException | None) -> bool:
+        """Whether ``error`` only says that leaving the block, or a failure, closed the socket.
+
+        Who is to be cancelled for the same reason, a little later, has not failed.
+        """
+        if not isinstance(error, SocketClosedError):
+            return False
+        return self.leaving or self.root.leaving or error.__cause__ in self.failures
+
+    def cancel_user_tasks(self, reason: str) -> None:
+        """Cancel what ``start_soon`` started."""
+        for scope in self._user_scopes or ():
+            scope.cancel(reason)
+
+    async def finish(self) -> None:  # noqa: ASYNC910 - the nursery left next has a checkpoint
+        """Cancel the user's tasks, end the keeper task, and wait until all tasks are gone.
+
+        Cancellation: is not seen; nothing may outlive the block.
+        """
+        self._ended = True
+        self.cancel_user_tasks("the socket's block was left")
+        self.wake()
+        if self._tasks:
+            self._finished = trio.Event()
+            with trio.CancelScope(shield=True):
+                await self._finished.wait()
+
+    async def _run_user_task(
+        self,
+        _owner: object,  # keeps the socket alive: a failure has to find it
+        async_fn: Callable[[Unpack[Ts]], Awaitable[object]],
+        args: tuple[*Ts],
+    ) -> None:
+        scope = trio.CancelScope()
+        if self._ended or self.failures:
+            scope.cancel("the socket's block was left")
+        if self._user_scopes is None:
+            self._user_scopes = set()
+        self._user_scopes.add(scope)
+        try:
+            with scope:
+                await await_unprotected(async_fn, *args)
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:
+            self._note(exc)
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        finally:
+            self._user_scopes.discard(scope)
+            self._task_ended()
+
+    def _note(self, exc: BaseException) -> None:
+        """Fail with ``exc``, less the cancellations in it, which are not ours to keep."""
+        rest = without_cancelled(exc)
+        if rest is None:
+            raise exc
+        if not self.explains(rest):
+            self.fail(rest)
+
+    async def _run_service(self, async_fn: Callable[[], Awaitable[None]]) -> None:
+        try:
+            with trio.CancelScope(shield=True):
+                await async_fn()
+        finally:
+            self._task_ended()
+
+    def _task_ended(self) -> None:
+        self._tasks -= 1
+        if not self._tasks and self._finished is not None:
+            self._finished.set()
+
+    async def _run_keeper(self) -> None:
+        while not self._ended:
+            self._woken = False
+            deadline = self._call_work()
+            if self._woken:  # there is more to do; let the others run first
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            elif self._retired and deadline == math.inf:
+                break
+            else:
+                await self._sleep_until(deadline)
+        self._running = False
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _call_work(self) -> float:
+        owner = self._owner()
+        return owner._work() if owner is not None else math.inf
+
+    async def _sleep_until(self, deadline: float) -> None:
+        if deadline == math.inf:
+            await self._park()
+            return
+        with trio.CancelScope(deadline=deadline):
+            await self._park()
+
+    async def _park(self) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._parked = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._parked = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        WAKEUPS.resumed += 1

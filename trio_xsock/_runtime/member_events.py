@@ -1,0 +1,77 @@
+"""How comers and goers reach channels: each channel is told the difference.
+
+A channel remembers whom it was told of. What waits in it is one mark, however many came and went;
+when its turn comes, the difference to those who are there now is told, one member after the
+other. A slow consumer so never hears of who came and went meanwhile, and one that asks late hears
+of all who are there.
+"""
+
+from __future__ import annotations
+
+from trio_xsock._machines.coalesce import EventQueue
+from trio_xsock._values.events import Event, MemberJoined, MemberLeft
+from trio_xsock._values.member import Member
+
+from .channel import EventChannel, Source
+from .guard import protect_from_ki
+from .message_hub import MessageEventQueue, MessageHub
+
+_CHANGES = MemberJoined | MemberLeft
+
+
+class MemberEventQueue(MessageEventQueue):
+    """The waiting events of an ``AutoDiscovery``, for one channel."""
+
+    __slots__ = ("_told",)
+
+    def __init__(self, events: EventQueue) -> None:
+        super().__init__(events)
+        self._told: dict[str, Member] = {}
+
+    def post(self, event: Event) -> None:
+        """Append ``event``, or merge it into those that wait."""
+        if isinstance(event, _CHANGES) and any(
+            isinstance(waiting, _CHANGES) for _, waiting in self.events
+        ):
+            self.merged += 1
+        else:
+            super().post(event)
+
+    def pop(self) -> Event:
+        """Remove and return the oldest; of the changes, the next of those that still hold."""
+        mark = self.events[0][1]
+        if not isinstance(mark, _CHANGES):
+            return super().pop()
+        there: dict[str, Member] = mark.socket._members
+        # Where nothing differs who came has gone again, or the other way round: both are told.
+        change = self._next_change(mark.socket, there) or mark
+        if isinstance(change, MemberJoined):
+            self._told[change.member.instance_id] = change.member
+        else:
+            self._told.pop(change.member.instance_id, None)
+        if self._told.keys() == there.keys():
+            self.events.pop(0)
+        return change
+
+    def _next_change(
+        self, socket: object, there: dict[str, Member]
+    ) -> MemberJoined | MemberLeft | None:
+        for instance_id, member in self._told.items():
+            if instance_id not in there:
+                return MemberLeft(socket, member)
+        for instance_id, member in there.items():
+            if instance_id not in self._told:
+                return MemberJoined(socket, member)
+        return None
+
+
+@protect_from_ki
+class MemberHub(MessageHub):
+    """The hub of an ``AutoDiscovery``."""
+
+    __slots__ = ()
+
+    def attach(self, channel: EventChannel, source: Source) -> None:
+        """Post into ``channel`` from now on."""
+        source.queue = MemberEventQueue(source.queue)
+        super(MessageHub, self).attach(channel, source)

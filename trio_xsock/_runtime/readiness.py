@@ -1,0 +1,201 @@
+"""Learning that a descriptor is ready, and calling the socket's step when it is.
+
+A *watch* is all that a socket knows of it: it says what it wants to hear of, and plain
+functions of its own, the steps, are called when it is so. There are two kinds, chosen here
+and nowhere else: a watch in the readiness hub, and a portable one, which waits with Trio's
+own ``wait_readable`` and ``wait_writable`` in two tasks that start when first needed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket as stdlib_socket
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import trio
+
+from .epoll import EpollHub
+from .guard import protect_from_ki
+from .keeper import Keeper
+
+Step = Callable[[], None]
+"""What to call when a descriptor is ready; never waits. Should it raise, the socket has failed."""
+
+
+class Watch(Protocol):
+    """What a socket needs to know about readiness."""
+
+    def reading(self, wanted: bool, /) -> None:
+        """Say whether the read step should be called while there is something to read."""
+
+    def writing(self, wanted: bool, /) -> None:
+        """Say whether the write step should be called while the OS would take bytes."""
+
+    def close(self) -> None:
+        """Forget the descriptor; to be called before it is closed."""
+
+
+class SelfWatching(Protocol):
+    """A transport that no kernel knows and that tells of its readiness itself."""
+
+    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
+        """Do what ``watch_socket`` does."""
+        ...
+
+
+def watch_socket(
+    keeper: Keeper,
+    sock: stdlib_socket.socket | SelfWatching,
+    read_step: Step,
+    write_step: Step,
+) -> Watch:
+    """Watch a non-blocking socket; nothing is wanted at first.
+
+    On Linux this is the readiness hub's doing, see ``_epoll``; with any other clock than the
+    system's, elsewhere, or with ``TRIO_XSOCK_READINESS=portable`` in the environment, a
+    ``PortableWatch``.
+
+    Args:
+        keeper: where tasks are started.
+        sock: the socket; the caller goes on owning it.
+        read_step: called while there is input, an end of input or an error.
+        write_step: called while the send buffer has room, or there is an error.
+
+    Returns:
+        The watch, to be closed before ``sock`` is.
+    """
+    if not isinstance(sock, stdlib_socket.socket):
+        return sock.make_watch(keeper, read_step, write_step)
+    root = keeper.root
+    if root.hub is None and _hub_is_usable():
+        root.hub = _join_hub()
+    if root.hub is not None:
+        return root.hub.watch(sock, read_step, write_step, keeper.fail)
+    return PortableWatch(keeper, sock, read_step, write_step)
+
+
+async def release_readiness(keeper: Keeper) -> None:  # noqa: ASYNC910 - see Keeper.finish
+    """A block has been left: it needs no hub any more.
+
+    Cancellation: is not seen.
+    """
+    hub, keeper.hub = keeper.hub, None
+    if hub is not None:
+        await hub.leave()
+
+
+def _hub_is_usable() -> bool:
+    if sys.platform != "linux" or os.environ.get("TRIO_XSOCK_READINESS") == "portable":
+        return False
+    # A mock clock stands still while the kernel does not: let Trio see each socket itself.
+    return type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
+
+
+def _join_hub() -> EpollHub | None:
+    try:
+        return EpollHub.join()
+    except OSError:  # no descriptor is left for the set: it works without
+        return None
+
+
+@protect_from_ki
+class PortableWatch:
+    """A watch made of Trio's public functions only; one task for each direction in use."""
+
+    __slots__ = ("_closed", "_reads", "_sock", "_writes")
+
+    def __init__(
+        self, keeper: Keeper, sock: stdlib_socket.socket, read_step: Step, write_step: Step
+    ) -> None:
+        self._sock = sock
+        self._reads = _Direction(keeper, sock, trio.lowlevel.wait_readable, read_step)
+        self._writes = _Direction(keeper, sock, trio.lowlevel.wait_writable, write_step)
+        self._closed = False
+
+    def reading(self, wanted: bool, /) -> None:
+        """See ``Watch.reading``."""
+        self._reads.want(wanted)
+
+    def writing(self, wanted: bool, /) -> None:
+        """See ``Watch.writing``."""
+        self._writes.want(wanted)
+
+    def close(self) -> None:
+        """See ``Watch.close``."""
+        if not self._closed:
+            self._closed = True
+            self._reads.close()
+            self._writes.close()
+            trio.lowlevel.notify_closing(self._sock)
+
+
+@protect_from_ki
+class _Direction:
+    """Waits for one kind of readiness while it is wanted."""
+
+    __slots__ = ("_closed", "_keeper", "_parked", "_running", "_sock", "_step", "_wait", "_wanted")
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        sock: stdlib_socket.socket,
+        wait: Callable[[stdlib_socket.socket], Awaitable[None]],
+        step: Step,
+    ) -> None:
+        self._keeper = keeper
+        self._sock = sock
+        self._wait = wait
+        self._step = step
+        self._wanted = False
+        self._running = False
+        self._closed = False
+        self._parked: trio.lowlevel.Task | None = None
+
+    def want(self, wanted: bool) -> None:
+        self._wanted = wanted
+        if not wanted:
+            return
+        if not self._running:
+            self._running = True
+            self._keeper.serve(self._run, "trio_xsock readiness")
+        else:
+            self._unpark()
+
+    def close(self) -> None:
+        self._closed = True
+        self._unpark()
+
+    def _unpark(self) -> None:
+        if self._parked is not None:
+            trio.lowlevel.reschedule(self._parked)  # which refuses another thread
+            self._parked = None
+
+    async def _run(self) -> None:
+        while not self._closed:
+            if self._wanted:
+                try:
+                    await self._wait(self._sock)
+                except trio.ClosedResourceError:  # from notify_closing
+                    break
+                self._step_if_wanted()
+            else:
+                await self._park()
+        # The steps are bound methods of the socket: let go of it.
+        del self._step
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _step_if_wanted(self) -> None:
+        if self._wanted and not self._closed:
+            try:
+                self._step()
+            except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
+                self._keeper.fail(exc)
+
+    async def _park(self) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            return trio.lowlevel.Abort.FAILED  # pragma: no cover  (services are shielded)
+
+        self._parked = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)

@@ -1,0 +1,1 @@
+"""ServerSocket and its parts."""

@@ -1,0 +1,99 @@
+"""The server's pool: unconnected sockets, made by the user's ``add_socket``, ready for use."""
+
+from __future__ import annotations
+
+import contextvars
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from trio_xsock._engine.connection import Connection
+from trio_xsock._machines.state import CLOSED
+from trio_xsock._runtime.guard import call_unprotected, protect_from_ki
+from trio_xsock._values.errors import InvalidStateError
+
+S = TypeVar("S", bound=Connection)
+
+
+@protect_from_ki
+class SocketPool(Generic[S]):
+    """Sockets that wait for a connection.
+
+    Args:
+        add_socket: makes a new, unconnected socket each time. ``KeyboardInterrupt`` and its
+            like come out of the calls below as they are.
+    """
+
+    __slots__ = ("_add_socket", "_sockets")
+
+    def __init__(self, add_socket: Callable[[], S]) -> None:
+        self._add_socket = add_socket
+        self._sockets: deque[S] = deque()
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    def fill(self, count: int, context: contextvars.Context) -> None:
+        """Have at least ``count`` sockets ready.
+
+        Args:
+            count: how many.
+            context: the context variables for ``add_socket``, which cannot change them.
+
+        Raises:
+            InvalidStateError: ``add_socket`` raised, or returned no fresh socket.
+            TLSError: the socket's options name a file that does not do.
+        """
+        while len(self._sockets) < count:
+            socket = self._make(context)
+            if socket in self._sockets:
+                raise InvalidStateError(f"add_socket returned {socket!r} twice; make a new one")
+            socket._check_service()
+            self._sockets.append(socket)
+
+    def take(self, context: contextvars.Context) -> S:
+        """Remove and return a socket for the next connection; made if there is none.
+
+        Args:
+            context: as for ``fill``.
+
+        Raises:
+            InvalidStateError: as for ``fill``; or somebody has used the socket meanwhile.
+        """
+        if not self._sockets:
+            self.fill(1, context)
+        return _fresh(self._sockets.popleft())
+
+    def next_is_live(self) -> bool:
+        """Whether the next connection will not have to be accepted; False if unknown yet."""
+        return bool(self._sockets) and is_live(self._sockets[0])
+
+    def clear(self) -> None:
+        """Forget all sockets; they hold nothing."""
+        self._sockets.clear()
+
+    def _make(self, context: contextvars.Context) -> S:
+        try:
+            # In a copy: a handler may cause this call, which runs in that context already.
+            socket = context.copy().run(call_unprotected, self._add_socket)
+        except Exception as exc:
+            raise InvalidStateError(f"add_socket raised {exc!r}") from exc
+        if not isinstance(socket, Connection):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidStateError(
+                "add_socket must return a new TCPSocket or a socket derived from it, "
+                f"not {socket!r}"
+            )
+        return _fresh(socket)
+
+
+def is_live(socket: Connection) -> bool:
+    """Whether the socket has consumers of its own, and is never accepted."""
+    return socket.handler is not None or socket._hub.active
+
+
+def _fresh(socket: S) -> S:
+    # Made by from_socket() it would hold a descriptor that nobody closes.
+    given = getattr(socket, "_given", None)
+    if given is not None or socket._state is not CLOSED or socket._keeper is not None:
+        raise InvalidStateError(f"add_socket must return a new socket, not the used {socket!r}")
+    return socket

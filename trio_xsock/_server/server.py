@@ -1,0 +1,290 @@
+"""``ServerSocket``: many connections on one port."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, overload
+
+import trio
+
+from trio_xsock._engine.connection import Connection
+from trio_xsock._network.interface import NetworkInterface
+from trio_xsock._network.options import check_seconds
+from trio_xsock._network.proxies import THIS_MACHINE
+from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.handlers import SERVER_METHODS
+from trio_xsock._sockets.tcp import TCPSocket
+
+from .server_listening import ServerListening
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    S = TypeVar("S", bound=Connection, default=TCPSocket)
+else:  # `typing` knows defaults only from Python 3.13 on
+    from typing import TypeVar
+
+    S = TypeVar("S", bound=Connection)
+
+_IPAddress: TypeAlias = IPv4Address | IPv6Address
+_IPNetwork: TypeAlias = IPv4Network | IPv6Network
+
+_GRACE = 5.0
+_TCP_SOCKET: Any = TCPSocket  # what the first overload promises
+
+
+@protect_from_ki
+class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
+    """Listens on a port and gives each connection a socket. Xojo: ``ServerSocket``.
+
+    Lives in ``async with``, like the sockets it hands out, whose scopes are children of its
+    own::
+
+        async with ServerSocket(8080) as server:
+            await server.serve(handle_connection)
+
+    Sockets without a handler or channel of their own come out of ``accept()`` and ``serve()``;
+    those that have one are live at once.
+
+    Args:
+        port: to listen on; 0 lets the OS pick one.
+        address: a local address or name; ``""`` for all, IPv4 and IPv6 on one port.
+        network_interface: the interface to listen on.
+        minimum_sockets_available: sockets that ``add_socket`` makes ahead; also how many
+            connections wait ready while nobody accepts (at least one).
+        maximum_sockets_connected: the ceiling; ``None`` for none. At the ceiling accepting
+            stops, and newcomers wait in the backlog.
+        add_socket: makes one new, unconnected socket for each connection.
+        handler: a callback object; of the methods ``on_error(server, error)`` and
+            ``on_connections_changed(server, opened, closed, live)`` those it has are called.
+        idle_timeout: seconds without a byte either way after which a connection is ended, as
+            ``TIMED_OUT``; for sockets that have none of their own. ``None`` for off.
+        maximum_handshakes: how many connections may have their handshake (of TLS, or with a
+            proxy) at a time; they do not count as connected.
+        handshake_timeout: seconds that it may take.
+        backlog: connections that the OS lets wait; ``None`` for as many as it does.
+        reuse_port: let other programs of this user listen on the same port (SO_REUSEPORT).
+        raise_handler_errors: let an exception of a connection's handler out of ``serve()``, or
+            out of the server's block, instead of logging it.
+        proxy_protocol: every connection begins with a header of the PROXY protocol, version 1
+            or 2, and ``remote_address`` is the client's. Who sends none is refused.
+        trusted_proxies: IP addresses and networks that proxies may speak from; by default this
+            machine only. Who comes from elsewhere is refused.
+
+    All limits and times may change while the server listens. Its ``events`` are
+    ``ErrorOccurred``, for what ails the listening or was raised by handlers; and for connections
+    that come and go ``ConnectionsChanged``, which ``subscribe(connections=True)`` gives.
+
+    Raises:
+        InvalidPortError: ``port`` is outside 0..65535.
+        TypeError, ValueError: another option is of a wrong type, or out of its range.
+    """
+
+    __slots__ = ("_guests",)
+
+    _HANDLER_METHODS = SERVER_METHODS
+
+    @overload
+    def __init__(
+        self: ServerSocket[TCPSocket],
+        port: int = ...,
+        *,
+        address: str = ...,
+        network_interface: NetworkInterface | None = ...,
+        minimum_sockets_available: int = ...,
+        maximum_sockets_connected: int | None = ...,
+        handler: object = ...,
+        idle_timeout: float | None = ...,
+        maximum_handshakes: int = ...,
+        handshake_timeout: float = ...,
+        backlog: int | None = ...,
+        reuse_port: bool = ...,
+        raise_handler_errors: bool = ...,
+        proxy_protocol: bool = ...,
+        trusted_proxies: Iterable[str | _IPAddress | _IPNetwork] = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        port: int = ...,
+        *,
+        address: str = ...,
+        network_interface: NetworkInterface | None = ...,
+        minimum_sockets_available: int = ...,
+        maximum_sockets_connected: int | None = ...,
+        add_socket: Callable[[], S],
+        handler: object = ...,
+        idle_timeout: float | None = ...,
+        maximum_handshakes: int = ...,
+        handshake_timeout: float = ...,
+        backlog: int | None = ...,
+        reuse_port: bool = ...,
+        raise_handler_errors: bool = ...,
+        proxy_protocol: bool = ...,
+        trusted_proxies: Iterable[str | _IPAddress | _IPNetwork] = ...,
+    ) -> None: ...
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        address: str = "",
+        network_interface: NetworkInterface | None = None,
+        minimum_sockets_available: int = 2,
+        maximum_sockets_connected: int | None = None,
+        add_socket: Callable[[], S] = _TCP_SOCKET,
+        handler: object = None,
+        idle_timeout: float | None = None,
+        maximum_handshakes: int = 100,
+        handshake_timeout: float = 30.0,
+        backlog: int | None = None,
+        reuse_port: bool = False,
+        raise_handler_errors: bool = False,
+        proxy_protocol: bool = False,
+        trusted_proxies: Iterable[str | _IPAddress | _IPNetwork] = THIS_MACHINE,
+    ) -> None:
+        _check_add_socket(add_socket)
+        super().__init__(
+            handler,
+            add_socket,
+            minimum_sockets_available,
+            maximum_sockets_connected,
+            raise_handler_errors,
+            port,
+            address,
+            network_interface,
+            backlog,
+            reuse_port,
+        )
+        self._init_reception(
+            idle_timeout, maximum_handshakes, handshake_timeout, proxy_protocol, trusted_proxies
+        )
+        self._guests: list[trio.lowlevel.Task] = []  # those who entered the block once more
+
+    # The block
+
+    async def __aenter__(self) -> Self:
+        """Open the server's block; a checkpoint.
+
+        Inside of it, what takes a ``trio.abc.Listener`` may enter it once more, as
+        ``trio.serve_listeners`` does; that closes the server at its end.
+
+        Raises:
+            InvalidStateError: the block has been left.
+        """
+        if self._block is None or self._left:
+            return await super().__aenter__()
+        self._check_thread()
+        self._guests.append(trio.lowlevel.current_task())
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the server, and let out what failed; see ``aclose`` and ``close``."""
+        task = trio.lowlevel.current_task()
+        if task not in self._guests:
+            await super().__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - it sees to itself
+            return
+        self._guests.remove(task)
+        if exc is not None:
+            self.close()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await self.aclose()
+
+    # Serving
+
+    async def serve(  # noqa: ASYNC128 - _serve calls it
+        self,
+        handler: Callable[[S], Awaitable[object]],
+        *,
+        task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve connections, each in a task of its own, until listening stops.
+
+        Listens if need be, and reports ``started(port)``. A connection is closed when its
+        handler returns: gracefully, or at once after an exception. Returns when listening has
+        stopped and the handlers have ended.
+
+        Args:
+            handler: an async function that is given the socket.
+            task_status: for ``nursery.start``.
+
+        Raises:
+            InvalidStateError and other ``SocketError``: as for ``listen`` and ``accept``.
+            TypeError: the handler is not callable.
+            Exception: a handler's, with ``raise_handler_errors=True``.
+
+        Cancellation: the handlers are cancelled, their connections closed.
+        """
+        if not callable(handler):
+            raise TypeError(f"handler must be an async function, not {handler!r}")
+        if self._acceptor is None:
+            await self.listen()
+        self._check_thread()
+        await self._serve(handler, lambda: task_status.started(self.port))
+
+    # The end
+
+    def close(self) -> None:
+        """Stop listening, close all connections at once, and cancel their handlers.
+
+        Always legal, idempotent.
+        """
+        self.stop_listening()
+        for socket in list(self._open):
+            socket.close()
+        self._cancel_handlers()
+        self._hub.end()
+        self._note_closed()
+
+    async def aclose(self, grace: float = _GRACE) -> None:
+        """Stop listening, let the handlers finish, then close. Always legal, idempotent.
+
+        Connections that no ``serve`` handler looks after are closed as by their own ``aclose``.
+
+        Args:
+            grace: how many seconds handlers and connections may take; then as ``close()``.
+
+        Cancellation: everything is closed at once.
+        """
+        check_seconds("grace", grace)
+        self.stop_listening()
+        for socket in list(self._open):
+            if socket not in self._serving:
+                socket._start_closing(grace)
+        try:
+            with trio.move_on_after(grace):
+                await self._wait_until_idle()
+        finally:
+            self.close()
+        await self._wait_until_idle()
+
+    async def _end_scope(self) -> None:
+        self._left = True
+        self.close()
+        with trio.CancelScope(shield=True):
+            await self._wait_until_idle()
+        assert self._block is not None
+        self._block.cancel_tasks()
+        await super()._end_scope()
+
+    def _send_some(self) -> bool:
+        return False
+
+    def _abort_from_handler(self) -> None:
+        """A server sends nothing."""
+
+
+def _check_add_socket(add_socket: object) -> None:
+    if not callable(add_socket):
+        raise TypeError(f"add_socket must be callable, not {type(add_socket).__name__}")
+    if inspect.iscoroutinefunction(add_socket):
+        raise TypeError("add_socket must be a plain function that returns a new socket")

@@ -1,0 +1,1 @@
+"""The public socket classes: thin shells over the engine."""

@@ -1,0 +1,88 @@
+"""``TCPSocket``: the stream socket, put together and with its options."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import trio
+
+from trio_xsock._network.interface import NetworkInterface
+from trio_xsock._network.options import check_optional_bool
+from trio_xsock._runtime.channel import EventChannel
+from trio_xsock._runtime.guard import protect_from_ki
+
+from .file_sending import FileCalls
+
+
+@protect_from_ki
+class TCPSocket(FileCalls, trio.abc.HalfCloseableStream):
+    """One TCP connection: buffered reads, accounted sends, events. Xojo: ``TCPSocket``.
+
+    A ``trio.abc.HalfCloseableStream`` that lives in ``async with``::
+
+        async with TCPSocket("example.org", 80) as sock:
+            await sock.connect()
+            await sock.send_all(b"...")
+            async for chunk in sock:
+                ...
+
+    Args:
+        address: the host name or IP address to reach.
+        port: the port to reach, 1..65535.
+        handler: a callback object, see ``SocketHandler``.
+        events: a channel to post into, which other sockets may share.
+        network_interface: the interface to connect from.
+        receive_buffer_limit: bytes; when so many are unread the socket stops reading until
+            the reader catches up, and TCP holds the peer back.
+        send_buffer_limit: bytes that ``write`` queues at the most.
+        progress_interval: bytes that one ``SendProgress`` tells of at the most.
+        allow_half_close: what to do when the peer ends its direction: True, go on sending
+            until we close; False, close too, once the queue is sent; ``None``, False for a
+            socket with a handler and True for others.
+        keepalive: seconds of idleness, seconds between probes and the number of unanswered ones
+            after which the kernel finds that the peer is dead; ``None`` for off.
+        unacknowledged_timeout: seconds after which a peer that acknowledges nothing, while data
+            is in flight, is dead; ``None`` for off.
+        idle_timeout: seconds without a byte either way after which the connection is ended;
+            ``None`` for off.
+
+    All options are attributes too.
+
+    Raises:
+        InvalidPortError: ``port`` is outside 0..65535.
+        TypeError, ValueError: another option is of a wrong type, or out of its range.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        address: str = "",
+        port: int = 0,
+        *,
+        handler: object = None,
+        events: EventChannel | None = None,
+        network_interface: NetworkInterface | None = None,
+        receive_buffer_limit: int = 2**20,
+        send_buffer_limit: int = 2**26,
+        progress_interval: int = 65536,
+        allow_half_close: bool | None = None,
+        keepalive: tuple[int, int, int] | None = None,
+        unacknowledged_timeout: float | None = None,
+        idle_timeout: float | None = None,
+    ) -> None:
+        super().__init__(
+            address,
+            port,
+            handler,
+            events,
+            network_interface,
+            receive_buffer_limit,
+            send_buffer_limit,
+            progress_interval,
+            check_optional_bool("allow_half_close", allow_half_close),
+        )
+        self._init_watchdogs(keepalive, unacknowledged_timeout, idle_timeout)
+
+    async def __aenter__(self) -> Self:
+        return await super().__aenter__()

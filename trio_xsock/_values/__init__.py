@@ -1,0 +1,1 @@
+"""Values: errors, events and what they carry. Nothing here acts."""

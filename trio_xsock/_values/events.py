@@ -1,0 +1,178 @@
+"""The events: frozen values that say what happened to a socket, in the order it happened.
+
+They act on nothing and are made only when somebody listens. ``socket`` is typed ``Any``
+because one channel may carry the events of sockets of different classes (fan-in); narrow
+it with ``isinstance`` where that matters.
+
+The three that there are most of have an ``__init__`` of their own, which does what a frozen
+dataclass does by itself in 40 % less time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from .errors import SocketError
+from .member import Member
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """TCP: the connection is up, after TLS where there is TLS. UDP: the socket is bound.
+
+    Xojo: the event ``Connected``.
+    """
+
+    socket: Any
+    """The socket it happened to."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class DataAvailable:
+    """Bytes (UDP: datagrams) arrived since the last such event was taken.
+
+    What a consumer leaves unread is not announced again. Xojo: ``DataAvailable``.
+    """
+
+    socket: Any
+    """The socket it happened to."""
+
+    def __init__(self, socket: Any) -> None:
+        _data_socket(self, socket)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class SendProgress:
+    """The operating system took a chunk of the send queue. Xojo: ``SendProgress``."""
+
+    socket: Any
+    """The socket it happened to."""
+    bytes_sent: int
+    """Bytes that went out since the previous ``SendProgress``."""
+    bytes_left: int
+    """Bytes still queued."""
+    total_sent: int
+    """Bytes of this batch that went out so far."""
+
+    def __init__(self, socket: Any, bytes_sent: int, bytes_left: int, total_sent: int) -> None:
+        _progress_socket(self, socket)
+        _progress_bytes_sent(self, bytes_sent)
+        _progress_bytes_left(self, bytes_left)
+        _progress_total_sent(self, total_sent)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class SendComplete:
+    """A batch of sends ended: the queue is empty. Xojo: ``SendComplete``."""
+
+    socket: Any
+    """The socket it happened to."""
+    user_aborted: bool
+    """True if anything of the batch was removed unsent."""
+    bytes_sent: int
+    """Bytes of the batch that the operating system took."""
+    bytes_unsent: int
+    """Bytes of the batch that were removed unsent."""
+
+    def __init__(self, socket: Any, user_aborted: bool, bytes_sent: int, bytes_unsent: int) -> None:
+        _complete_socket(self, socket)
+        _complete_user_aborted(self, user_aborted)
+        _complete_bytes_sent(self, bytes_sent)
+        _complete_bytes_unsent(self, bytes_unsent)
+
+
+_data_socket = vars(DataAvailable)["socket"].__set__
+_progress_socket, _progress_bytes_sent, _progress_bytes_left, _progress_total_sent = (
+    vars(SendProgress)[name].__set__
+    for name in ("socket", "bytes_sent", "bytes_left", "total_sent")
+)
+_complete_socket, _complete_user_aborted, _complete_bytes_sent, _complete_bytes_unsent = (
+    vars(SendComplete)[name].__set__
+    for name in ("socket", "user_aborted", "bytes_sent", "bytes_unsent")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorOccurred:
+    """The connection was lost, or could not be made. Xojo: ``Error``."""
+
+    socket: Any
+    """The socket it happened to."""
+    error: SocketError
+    """What happened; the same object that the next call raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """A message came, of the kind that ``EasyTCPSocket`` and the UDP sockets of that sort send.
+
+    Xojo: ``ReceivedMessage``.
+    """
+
+    socket: Any
+    """The socket it came to."""
+    command: int
+    """What the data is, as the two sides have agreed: 0..2**31-1."""
+    data: bytes
+    """The content, which may be empty."""
+    from_address: str = ""
+    """UDP: the sender's IP address. TCP: empty, ``socket.remote_address`` tells."""
+    from_port: int = 0
+    """UDP: the sender's port. TCP: 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberJoined:
+    """A program has joined the group of an ``AutoDiscovery``; this one, too, when it does.
+
+    Xojo: ``MemberJoined``.
+    """
+
+    socket: Any
+    """The socket it happened to."""
+    member: Member
+    """Who has joined."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeft:
+    """A program has left the group, or has not been heard of for too long. Xojo: ``MemberLeft``."""
+
+    socket: Any
+    """The socket it happened to."""
+    member: Member
+    """Who has left, as it was last known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsChanged:
+    """Connections of a ``ServerSocket`` came or went since the last such event was taken.
+
+    Comes through ``server.subscribe(connections=True)``, or to the method
+    ``on_connections_changed`` of the server's handler. Which connections there are,
+    ``active_connections()`` tells. Xojo has no counterpart.
+    """
+
+    socket: Any
+    """The server."""
+    opened: int
+    """How many came."""
+    closed: int
+    """How many went: ended, or began to close."""
+    live: int
+    """How many there are now."""
+
+
+Event: TypeAlias = (
+    Connected
+    | DataAvailable
+    | SendProgress
+    | SendComplete
+    | ErrorOccurred
+    | ReceivedMessage
+    | MemberJoined
+    | MemberLeft
+    | ConnectionsChanged
+)
+"""Everything that an event channel can deliver."""
