@@ -46,8 +46,8 @@ class _Echo:
 
 def _answer(socket: EasyTCPSocket) -> None:
     """One byte, below the messages."""
-    socket._ledger.queue(b".")
-    socket._send_now()
+    socket._connection.outlet.ledger.queue(b".")
+    socket._connection.send_now()
 
 
 async def xsock_handler_messages(control: Control) -> None:

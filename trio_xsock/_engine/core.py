@@ -9,11 +9,10 @@ from trio_xsock._machines.state import CLOSED, Move, SocketState, next_state
 from trio_xsock._network.interface import NetworkInterface, local_address_of
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.scoped import Scoped
 from trio_xsock._values.errors import InvalidStateError, SocketError
 from trio_xsock._values.statistics import SocketStatistics
 from trio_xsock._values.typing import Address
-
-from .scoped import Scoped
 
 
 @protect_from_ki
@@ -30,7 +29,7 @@ class SocketCore(Scoped):
     its exception leaves the block as itself.
     """
 
-    __slots__ = ("_last_error", "_network_interface", "_port", "_state")
+    __slots__ = ("_network_interface", "_port", "_state")
 
     def __init__(
         self,
@@ -42,7 +41,6 @@ class SocketCore(Scoped):
         super().__init__(handler, events)
         self._port = self._checked_port(port)
         self._state = CLOSED
-        self._last_error: SocketError | None = None
         self._network_interface = check_interface(network_interface)
 
     @property
@@ -69,7 +67,7 @@ class SocketCore(Scoped):
 
         Xojo: ``LastErrorCode``.
         """
-        return self._last_error
+        return self._delivery.last_error
 
     @property
     @abc.abstractmethod
@@ -131,29 +129,28 @@ class SocketCore(Scoped):
         """Counters since the socket was made; see ``SocketStatistics``."""
 
     def _check_closed(self, what: str) -> None:
-        if self._state is not CLOSED:
+        if self.state is not CLOSED:
             raise InvalidStateError(
                 f"{self!r}: {what} can be set only while the socket is closed; close() it first"
             )
 
-    def _begin(self, move: Move) -> None:
+    def _begin(self, move: Move) -> object:
         """Start a new life: ``connect``, ``listen`` or ``bind``; raises if it is illegal."""
         state = self._after(move)
-        self._require_block(move.value)
+        self._delivery.open(self, self._require_block(move.value))
         self._state = state
-        self._last_error = None
-        self._hub.begin()
 
     def _after(self, move: Move) -> SocketState:
         """The state after ``move``; raises if that is illegal now."""
         try:
-            return next_state(self._state, move)
+            return next_state(self.state, move)
         except InvalidStateError as error:
             raise InvalidStateError(f"{self!r}: {error}") from None
 
     def _set_closed(self) -> None:
         self._state = CLOSED
-        self._note_closed()
+        if self._keeper is not None:
+            self._keeper.note_closed()
 
     @abc.abstractmethod
     async def connect(self) -> None:

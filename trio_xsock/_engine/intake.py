@@ -1,138 +1,192 @@
-"""Reading: what the OS has goes into the receive buffer, or to the task that waits for it."""
+"""``Intake``: the receiving half of a connection. What the transport has goes into an inbox.
+
+It decides how much to ask for and whether to ask at all: reading stops when the inbox is full
+and goes on when there is room. What becomes of the bytes is the inbox's matter.
+"""
 
 from __future__ import annotations
 
-from trio_xsock._machines.state import CLOSING, CONNECTED
-from trio_xsock._runtime.guard import call_unprotected, protect_from_ki
-from trio_xsock._values.errors import SocketError, translate_loss
+from typing import Final, Protocol
 
-from .link import SMALLEST_READ, Link
+from trio_xsock._network.transport import Transport
+from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.readiness import Watch
+from trio_xsock._values.errors import SocketError
 
-_LARGEST_READ = 2**20
+SMALLEST_READ: Final = 65536
+"""Bytes asked for in one read, unless reads come back full; larger ones are dear to allocate."""
+_LARGEST_READ: Final = 2**20
 
-CLEAN_END = SocketError("the stream has ended")
+
+class Inbox(Protocol):
+    """Where received bytes go: the receive buffer of a stream, or the queue of messages.
+
+    Attributes:
+        size: bytes that nobody has taken.
+        pending: bytes have been put in that were not looked at yet; reading waits for that.
+        waiting: a task waits for what comes next.
+        announced: something waits, and a new consumer of events has to be told.
+    """
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def pending(self) -> bool: ...
+    @property
+    def waiting(self) -> bool: ...
+    @property
+    def announced(self) -> bool: ...
+
+    def room_for(self, limit: int) -> int:
+        """How many bytes there may be in all, if the user set ``limit``."""
+        ...
+
+    def needed(self, limit: int) -> int:
+        """How many bytes there must be before anybody is content; 0 if any will do."""
+        ...
+
+    def put(self, data: bytes) -> None:
+        """Keep bytes that came; ``hand_on`` follows."""
+
+    def hand_on(self, limit: int) -> None:
+        """Give what was put in to who waits for it, or announce it.
+
+        Raises:
+            FramingError: it is no message.
+        """
+
+    def may_hand_on(self, limit: int) -> bool:
+        """Whether something is ``pending`` and there is room for it."""
+        ...
+
+    def hand_on_rest(self) -> None:
+        """Nothing more will come: hand on all that is ``pending``, whatever the limit.
+
+        Raises:
+            FramingError: it is no message.
+        """
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether a message has begun that nothing will complete."""
+        ...
+
+    def end(self, ended: SocketError, *, closed_by_us: bool) -> None:
+        """Nothing more will come: wake who waits.
+
+        Args:
+            ended: why; ``CLEAN_END`` for the peer's end.
+            closed_by_us: the waiting task gets nothing of what is buffered.
+        """
+
+    def tell_loss(self, error: SocketError, *, clean: bool) -> None:
+        """The end was announced with ``error``."""
+
+    def settle(self) -> None:
+        """Somebody is about to look at the buffer from outside: take what an iterator used."""
+
+    def restart(self) -> None:
+        """Drop everything; a new connection begins."""
+
+
+CLEAN_END: Final = SocketError("the stream has ended")
 """Stands for the peer's clean end where a reason is wanted; never raised."""
 
 
 @protect_from_ki
-class Intake(Link):
-    """The reading half of a connection."""
+class Intake:
+    """Reads one connection.
 
-    __slots__ = ()
+    Args:
+        limit: bytes that may be unread before reading stops.
 
-    def purge(self) -> None:
-        """Empty the receive buffer; the send queue is untouched. Xojo: ``Purge``."""
-        self._settle()
-        self._buffer.clear()
-        self._unannounced = False
-        self._hub.withdraw_data()
-        self._resume_reading()
+    Attributes:
+        bytes_received: bytes that came on this connection.
+        limit: as above.
+        pauses: how often reading was stopped because the inbox was full.
+        reading: the OS is asked to report input.
+    """
 
-    def _limit(self) -> int:
-        limit = self._receive_buffer_limit
-        return limit if self._receiver is None else max(limit, self._receiver.limit)
+    __slots__ = ("_read_size", "_watch", "bytes_received", "limit", "pauses", "reading")
 
-    def _resume_reading(self) -> None:
-        """After something was taken: read on if there is room again."""
-        if self._reading or self._watch is None or self._input_ended:
-            return
-        # Half the limit apart, so that a reader of single bytes does not toggle us.
-        if self._buffer.size <= self._limit() // 2 or self._buffer.size < self._receiver_limit():
-            self._reading = True
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes_received: int = 0
+        self.pauses: int = 0
+        self.reading = False
+        self._read_size = SMALLEST_READ
+        self._watch: Watch | None = None
+
+    def attach(self, watch: Watch | None) -> None:
+        """Use this watch from now on; ``None`` for no more."""
+        self._watch = watch
+        if watch is None:
+            self.reading = False
+        elif self.reading:
+            watch.reading(True)
+
+    # Whether to read
+
+    def start(self) -> None:
+        """Ask the OS to report input."""
+        if not self.reading and self._watch is not None:
+            self.reading = True
             self._watch.reading(True)
 
-    def _receiver_limit(self) -> int:
-        return self._receiver.limit if self._receiver is not None else 0
+    def stop(self) -> None:
+        """Ask the OS to report no more input."""
+        if self.reading:
+            self.reading = False
+            if self._watch is not None:
+                self._watch.reading(False)
 
-    def _stop_reading(self) -> None:
-        if self._reading and self._watch is not None:
-            self._reading = False
-            self._watch.reading(False)
+    def resume(self, inbox: Inbox) -> None:
+        """Something was taken, or is wanted: read on if there is room again.
 
-    def _on_readable(self) -> None:
-        """Take in what has come, and let the handler have it at once.
-
-        Where a handler alone listens, as in most servers, it is called without detours: the rest
-        costs as much again as all of this.
+        Half the limit lies between stopping and going on, so that a reader of single bytes does
+        not toggle us.
         """
-        hub = self._hub
-        method = hub.data_method
-        more = False
-        self._pumping = True  # what happens in the step is delivered after it, not by a task
-        try:
-            if (
-                method is None
-                or hub.calls
-                or self._receiver is not None
-                or self._state is not CONNECTED
-            ):
-                self._read_step()
-            elif self._take_in(self._receive_buffer_limit):
-                self._unannounced = False
-                hub.posted += 1
-                hub.called += 1
-                keeper = self._keeper
-                assert keeper is not None
-                try:  # as _call_handler does, whose call costs an eighth of all this
-                    keeper.context.run(call_unprotected, method, self)
-                except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits
-                    keeper.fail(exc)
-                if self._ledger.left:
-                    more = self._send_some()
-        finally:
-            self._pumping = False
-        if hub.calls or more:
-            self._pump()
+        if self.reading or inbox.pending:
+            return
+        size, limit = inbox.size, self.limit
+        if size <= inbox.room_for(limit) // 2 or size < inbox.needed(limit):
+            self.start()
 
-    def _read_step(self) -> bool:
-        """Take in what the OS has, once; whether anything happened."""
-        if self._transport is None or self._input_ended:
-            return False
-        if self._state is CLOSING:
-            return self._discard_step(self._transport)
-        data = self._take_in(self._limit())
-        if data:
-            self._serve_input()
-        return data is not None
+    def pause(self) -> None:
+        """The inbox has enough to do."""
+        self.pauses += self.reading
+        self.stop()
 
-    def _has_input(self) -> bool:
-        """Whether there is input that the OS does not tell of; for transports that keep some."""
-        return False
+    # Reading
 
-    def _take_in(self, limit: int) -> bytes | None:
-        """Put what the OS has into the buffer.
+    def take_in(self, transport: Transport, room: int, size: int) -> bytes | None:
+        """Read what the transport has, once.
 
         Args:
-            limit: how many bytes there may be in the buffer.
+            transport: where from.
+            room: how many bytes the inbox may have in all.
+            size: how many it has.
 
         Returns:
-            What came, or ``b""`` if it is the end; ``None`` if there is nothing now.
+            What came, or ``b""`` if it is the end; ``None`` if there is nothing now, or no room.
+
+        Raises:
+            OSError: the connection is lost.
         """
-        wanted = limit - self._buffer.size
+        wanted = room - size
         if wanted > self._read_size:
             wanted = self._read_size
         elif wanted <= 0:
-            self._read_pauses += self._reading
-            self._stop_reading()
+            self.pause()
             return None
-        assert self._transport is not None
         try:
-            data = self._transport.recv(wanted)
+            data = transport.recv(wanted)
         except (BlockingIOError, InterruptedError):
             return None
-        except OSError as exc:
-            self._lose(self._loss or translate_loss(exc, f"{self._endpoint()}: connection lost"))
-            return b""
         size = len(data)
-        if not size:
-            self._end_input()
-            return data
+        self.bytes_received += size
         if size == wanted or wanted > SMALLEST_READ:
             self._adapt_read_size(size, wanted)
-        self._bytes_in += size
-        if self._notes_activity:
-            self._note_activity()
-        self._buffer.append(data)
         return data
 
     def _adapt_read_size(self, size: int, wanted: int) -> None:
@@ -141,51 +195,6 @@ class Intake(Link):
         elif size * 4 < self._read_size:
             self._read_size = SMALLEST_READ
 
-    def _serve_input(self) -> None:
-        """Something was put into the buffer: for who waits for it, or to be announced."""
-        if self._receiver is None:
-            self._unannounced = False
-            self._announce_data()
-            return
-        self._unannounced = True
-        if self._receiver.serve(None):
-            self._receiver = None
-            self._announce_unread()
-
-    def _announce_data(self) -> None:
-        hub = self._hub
-        if hub.wants_data:
-            hub.post_data(self)
-            if not self._pumping:
-                self._schedule_pump()
-
-    def _announce_unread(self) -> None:
-        if self._unannounced and self._buffer.size:
-            self._unannounced = False
-            self._announce_data()
-
-    def _serve_end(self, loss: SocketError | None = None) -> None:
-        """Nothing more will come: let the waiting reader have what there is.
-
-        Args:
-            loss: why, where the state does not tell yet.
-        """
-        receiver, self._receiver = self._receiver, None
-        if receiver is None:
-            return
-        verdict = loss or self._input_verdict()
-        assert verdict is not None
-        if self._closed_by_us:  # the reader gets none of what came so far
-            receiver.fail(verdict)
-        else:
-            receiver.serve(verdict)
-
-    def _input_verdict(self) -> SocketError | None:
-        """Why nothing more will come, or ``None`` while something may."""
-        if self._closed_by_us:
-            return self._closed_error()
-        if self._state is CONNECTED and not self._input_ended:
-            return None
-        if self._input_ended:
-            return CLEAN_END
-        return self._loss or self._not_connected()
+    def read_small(self) -> None:
+        """Read small pieces from now on: there is a lot to do with each."""
+        self._read_size = SMALLEST_READ

@@ -1,240 +1,333 @@
-"""Writing: the ledger goes into the OS, chunk by chunk, and every byte is accounted for."""
+"""``Outlet``: the sending half of a connection, which counts every byte.
+
+It posts ``SendProgress`` and ``SendComplete``, and wakes the tasks that wait for their bytes, for
+an empty queue, or for room. What the OS says of the connection (``OSError``) goes to the caller.
+"""
 
 from __future__ import annotations
 
-import socket as stdlib_socket
-from typing import Final
+from collections import deque
+from collections.abc import Callable
 
-from trio_xsock._machines.ledger import Chunk, FileRange
-from trio_xsock._machines.state import CONNECTED
-from trio_xsock._runtime.guard import protect_from_ki
-from trio_xsock._values.errors import SocketClosedError, SocketError, translate_loss
+import trio
+
+from trio_xsock._machines.ledger import Batch, Chunk, FileRange, SendLedger, Ticket
+from trio_xsock._network.file_sending import send_range
+from trio_xsock._network.transport import NO_SIGNAL, Transport
+from trio_xsock._runtime.delivery import Delivery
+from trio_xsock._runtime.guard import Parking, protect_from_ki
+from trio_xsock._runtime.readiness import Watch
+from trio_xsock._values.errors import SocketError
 from trio_xsock._values.events import SendComplete, SendProgress
-
-from .intake import Intake
 
 _CHUNKS_PER_STEP = 4
 """Of what nobody watches 1 MiB: a quarter of a millisecond in which all other sockets wait."""
 _UNWATCHED_CHUNK = 2**18
-_NO_SIGNAL: Final[int] = getattr(stdlib_socket, "MSG_NOSIGNAL", 0)
-"""A program may have restored the default action of SIGPIPE; this flag keeps it from dying."""
+
+WhyRemoved = Callable[[Ticket], SocketError]
+"""Makes the error for a caller whose bytes were dropped."""
 
 
 @protect_from_ki
-class Outlet(Intake):
-    """The writing half of a connection."""
+class Outlet:
+    """Sends what is queued on one connection.
 
-    __slots__ = ()
+    Args:
+        delivery: where events are posted.
+        ledger: the send queue and its books.
+        progress_interval: bytes that one ``SendProgress`` covers at the most.
 
-    def _check_sending(self) -> None:
-        """Raise what stands in the way of sending."""
-        if self._state is not CONNECTED or self._output_ended or self._loss is not None:
-            raise self._why_not_sending()
+    Attributes:
+        ledger, progress_interval: as above.
+        bytes_sent: bytes that the transport took on this connection.
+        refused: the OS took no more at the last try; it reports when it does.
+    """
 
-    def _why_not_sending(self) -> SocketError:
-        if self._closed_by_us:
-            return self._closed_error()
-        loss = self._loss or self._sender_refusal
-        if loss is not None:
-            return loss.with_traceback(None)
-        if self._output_ended:
-            return SocketClosedError(f"{self!r}: our direction was ended by send_eof()")
-        return self._not_connected()
+    __slots__ = (
+        "_delivery",
+        "_flushers",
+        "_interrupt",
+        "_room",
+        "_senders",
+        "_watch",
+        "_watching",
+        "bytes_sent",
+        "ledger",
+        "progress_interval",
+        "refused",
+    )
 
-    def _on_writable(self) -> None:
-        self._run_step(self._write_step)
+    def __init__(self, delivery: Delivery, ledger: SendLedger, progress_interval: int) -> None:
+        self.ledger = ledger
+        self.progress_interval = progress_interval
+        self.bytes_sent: int = 0
+        self.refused = False
+        self._delivery = delivery
+        self._watch: Watch | None = None
+        self._watching = False
+        # Most connections never have any of these.
+        self._senders: deque[tuple[Ticket, Parking[None]]] | None = None
+        self._flushers: list[Parking[None]] | None = None
+        self._room: Parking[None] | None = None
+        self._interrupt: trio.CancelScope | None = None
 
-    def _send_some(self) -> bool:
-        ledger = self._ledger
-        if not ledger.left or self._blocked or self._transport is None:
-            return False
-        if not self._output_ended and not self._flushers:  # nobody waits for this batch's end
-            payload = ledger.take_back()
-            if payload is not None and self._offer(payload):
-                return ledger.left > 0 or bool(self._hub.calls)
-        before = self._bytes_sent
-        self._write_step()
-        # A connection that turns out to be dead takes nothing, and has news all the same.
-        return self._bytes_sent != before or bool(self._hub.calls)
+    def attach(self, watch: Watch | None) -> None:
+        """Use this watch from now on; ``None`` for no more."""
+        self._watch = watch
+        self._watching = False
+        if watch is None:
+            self.refused = False
+        else:
+            self._update_interest()
 
-    def _offer(self, payload: bytes) -> bool:
-        """Send bytes if it is their turn; what the OS does not take is queued.
+    def _refuse(self, refused: bool) -> None:
+        if refused is not self.refused:
+            self.refused = refused
+            self._update_interest()
+
+    def _update_interest(self) -> None:
+        wanted = self.refused or self._room is not None
+        if wanted is not self._watching and self._watch is not None:
+            self._watching = wanted
+            self._watch.writing(wanted)
+
+    # Sending
+
+    def send_at_once(self, transport: Transport, data: bytes | memoryview) -> int:
+        """Offer bytes to the transport while nothing is queued, without queueing them.
+
+        Args:
+            transport: where to.
+            data: at least one byte.
 
         Returns:
-            Whether all went.
+            How many bytes were taken; as a batch of its own, and accounted for, if that is all.
+            -1 if nothing was tried: it is not its turn, or too much for one chunk.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        size = len(data)
+        if (
+            self.ledger.open
+            or self.refused
+            or (size > self.progress_interval and size > self._chunk_size())
+            or size > transport.most
+        ):
+            return -1
+        try:
+            sent = transport.send(data, NO_SIGNAL)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        if sent == size:
+            self.bytes_sent += sent
+            if self._delivery.hub.watches_sends:
+                self._post_sent(sent)
+        return sent
+
+    def _post_sent(self, sent: int) -> None:
+        """Report a batch that went at once.
+
+        If only ``on_send_complete`` listens, and the delivery is held by a step, it is called
+        without being queued first.
+        """
+        delivery = self._delivery
+        hub = delivery.hub
+        if not delivery.held or hub.has_channels or hub.calls or hub.progress_method is not None:
+            hub.post_sent(delivery.socket, sent)
+            delivery.schedule()
+        elif hub.complete_method is not None:
+            hub.posted += 1
+            hub.called += 1
+            delivery.call(hub.complete_method, delivery.socket, False)
+
+    def offer(self, transport: Transport, payload: bytes) -> None:
+        """Send bytes at once if it is their turn; what is not taken is queued.
+
+        Raises:
+            OSError: the connection is lost; ``payload`` is queued.
         """
         try:
-            sent = self._send_at_once(payload)
-        except OSError as exc:
-            self._ledger.queue(payload)
-            self._output_failed(exc)
+            sent = self.send_at_once(transport, payload)
+        except OSError:
+            self.ledger.queue(payload)
+            raise
+        if sent < len(payload):
+            self.ledger.queue(payload)
+            if sent > 0:
+                self.account(sent)
+
+    def offer_again(self, transport: Transport) -> bool:
+        """Send a batch that is one queued write, as if it had not been queued.
+
+        Returns:
+            Whether there was one and all of it went.
+
+        Raises:
+            OSError: as for ``offer``.
+        """
+        if self._flushers:
+            return False  # they wait for this batch's end
+        payload = self.ledger.take_back()
+        if payload is None:
             return False
-        if sent == len(payload):
-            return True
-        self._ledger.queue(payload)
-        if sent > 0:
-            self._account(sent)
-        return False
+        self.offer(transport, payload)
+        return not self.ledger.left
 
-    def _send_now(self) -> None:
-        """After something was queued in a plain call: try the OS, unless a handler runs."""
-        if not self._blocked and not self._pumping:
-            self._write_step()
-            if self._hub.watches_progress and self._ledger.left and self._keeper is not None:
-                self._keeper.wake()  # the rest goes when the handler has seen this chunk
-            self._schedule_pump()
+    def write(self, transport: Transport) -> None:
+        """Give the transport what it takes, and ask to be called again if that is not all.
 
-    def _write_step(self) -> None:
-        """Give the OS what it takes; ask to be called again if it does not take all."""
-        ledger = self._ledger
-        if self._hub.watches_progress and self._hub.calls:
+        Raises:
+            OSError: the connection is lost.
+        """
+        ledger, hub = self.ledger, self._delivery.hub
+        if hub.watches_progress and hub.calls:
             return  # the handler may want to abort; this is called again when it was told
         for _ in range(_CHUNKS_PER_STEP):
-            transport = self._transport
-            if transport is None:
-                return
-            chunk = ledger.chunk(self._chunk_size())
+            chunk = ledger.chunk(min(self._chunk_size(), transport.most))
             if chunk is None:
-                self._set_blocked(False)
+                self._refuse(False)
                 return
             try:
                 sent = self._send_chunk(transport, chunk)
             except (BlockingIOError, InterruptedError):
                 break
-            except OSError as exc:
-                self._output_failed(exc)
-                return
-            if sent:  # 0: the chunk is of a file, which has to be read instead
-                self._account(sent)
-            if self._hub.watches_progress and ledger.left:
-                self._set_blocked(False)  # the next chunk goes when the handler has seen this one
+            if sent:
+                self.account(sent)
+            if hub.watches_progress and ledger.left:
+                self._refuse(False)  # the next chunk goes when the handler has seen this one
                 return
         if ledger.left:
-            self._set_blocked(True)
+            self._refuse(True)
 
     def _chunk_size(self) -> int:
-        if self._hub.watches_sends:
-            return self._progress_interval
-        return max(self._progress_interval, _UNWATCHED_CHUNK)
+        if self._delivery.hub.watches_sends:
+            return self.progress_interval
+        return max(self.progress_interval, _UNWATCHED_CHUNK)
 
-    def _send_chunk(self, transport: stdlib_socket.socket, chunk: Chunk) -> int:
-        if isinstance(chunk, FileRange):
-            raise AssertionError("files are sent by TCPSocket")  # pragma: no cover
-        return transport.send(chunk, _NO_SIGNAL)
-
-    def _set_blocked(self, blocked: bool) -> None:
-        if blocked is not self._blocked and self._watch is not None:
-            self._blocked = blocked
-            self._watch.writing(blocked)
-
-    def _account(self, sent: int) -> None:
-        """The OS took ``sent`` bytes of the queue."""
-        ledger = self._ledger
-        ledger.account(sent)
-        self._bytes_sent += sent
-        if self._notes_activity:
-            self._note_activity()
-        if SendProgress in self._hub.wanted:
-            self._post_if_active(SendProgress, sent, ledger.left, ledger.batch_sent)
-        self._sent_some()
-        if not ledger.left:
-            self._queue_ran_empty()
-
-    def _send_at_once(self, data: bytes | memoryview) -> int:
-        """Offer bytes to the OS while nothing is queued, without queueing them.
-
-        Args:
-            data: at least one byte.
-
-        Returns:
-            How many bytes were sent and accounted for, as a batch of its own if that is all;
-            -1 if nothing was tried, because it is not its turn or too much for one chunk.
-
-        Raises:
-            OSError: the connection is dead.
-        """
-        size = len(data)
-        if (
-            self._ledger.open
-            or self._blocked
-            or (size > self._progress_interval and size > self._chunk_size())
-        ):
-            return -1
-        assert self._transport is not None
-        try:
-            sent = self._transport.send(data, _NO_SIGNAL)
-        except (BlockingIOError, InterruptedError):
-            return 0
-        if sent == size:
-            self._bytes_sent += sent
-            if self._notes_activity:
-                self._note_activity()
-            if self._hub.watches_sends:
-                self._tell_sent(sent)
-            if self._loss_announced:
-                self._end_channels()
+    def _send_chunk(self, transport: Transport, chunk: Chunk) -> int:
+        if not isinstance(chunk, FileRange):
+            return transport.send(chunk, NO_SIGNAL)
+        sent = send_range(transport, chunk)
+        if not sent:  # the kernel does not send this file: its caller reads it instead
+            self.ledger.give_up_file()
+            self.settle()
         return sent
 
-    def _tell_sent(self, sent: int) -> None:
-        """A batch went at once: tell of its progress and its end.
+    def account(self, sent: int) -> None:
+        """The transport took the first ``sent`` bytes of the queue."""
+        ledger, delivery = self.ledger, self._delivery
+        ledger.account(sent)
+        self.bytes_sent += sent
+        if SendProgress in delivery.hub.wanted:
+            delivery.post(SendProgress, sent, ledger.left, ledger.batch_sent)
+        if self._senders:
+            self.settle()
+        if not ledger.left:
+            self.end_batch(None)
 
-        What a handler wrote goes when it has returned. Where a handler alone listens it is told
-        at once, without its calls being queued first.
+    # Dropping
+
+    def drop(self, why: WhyRemoved, lost: SocketError | None = None) -> None:
+        """Take all that is queued out of the queue; the batch ends.
+
+        Args:
+            why: for the callers whose bytes these were.
+            lost: why the connection is over, for who waits for an empty queue; ``None`` if it
+                goes on.
         """
-        hub = self._hub
-        if not self._pumping or hub.has_channels or hub.calls:
-            hub.post_sent(self, sent)
-            self._schedule_pump()
-            return
-        if hub.progress_method is not None:
-            hub.posted += 1
-            hub.called += 1
-            if self._call_handler(hub.progress_method, self, sent, 0) is True:
-                self._abort_from_handler()
-        if hub.complete_method is not None:
-            hub.posted += 1
-            hub.called += 1
-            self._call_handler(hub.complete_method, self, False)
+        self.ledger.abort()
+        self._fail_removed(why)
+        self.end_batch(lost)
 
-    def _sent_some(self) -> None:
-        """For those who wait for their own bytes."""
+    def abort(self, why: WhyRemoved) -> None:
+        """As ``drop``, by the user's wish; a message that has begun to go out stays."""
+        self.ledger.abort_unbegun()
+        self._fail_removed(why)
+        self.end_batch(None)
 
-    def _queue_ran_empty(self) -> None:
-        batch = self._ledger.end_batch()
+    def remove(self, ticket: Ticket) -> None:
+        """Its caller was cancelled: its own bytes leave the queue, nobody else's."""
+        self.ledger.remove(ticket)
+        if not self.ledger.left:
+            self.end_batch(None)
+
+    def end_batch(self, lost: SocketError | None) -> None:
+        """If the queue has run empty, report the batch and wake those who wait for that."""
+        batch: Batch | None = self.ledger.end_batch()
         if batch is None:
             return
-        self._set_blocked(False)
-        self._post_if_active(SendComplete, batch.unsent > 0, batch.sent, batch.unsent)
-        alive = self._transport is not None and self._loss is None
+        self._refuse(False)
+        delivery = self._delivery
+        if SendComplete in delivery.hub.wanted:
+            delivery.post(SendComplete, batch.unsent > 0, batch.sent, batch.unsent)
         while self._flushers:
             parking = self._flushers.pop()
-            if alive:
+            if lost is None:
                 parking.unpark()
             else:
-                parking.fail(self._why_not_sending())
-        self._after_queue()
+                parking.fail(lost)
 
-    def _drop_queue(self) -> None:
-        """Take all that is queued out of the queue; the batch ends."""
-        self._ledger.abort()
-        self._sent_some()
-        self._queue_ran_empty()
+    # Waiting
 
-    def _abort_from_handler(self) -> None:
-        self._drop_queue()
+    def wait_for(self, ticket: Ticket, parking: Parking[None]) -> None:
+        """Wake ``parking`` when ``ticket`` has nothing to send at present, or was dropped."""
+        if self._senders is None:
+            self._senders = deque()
+        self._senders.append((ticket, parking))
+        self.settle()
 
-    def _output_failed(self, exc: OSError) -> None:
-        """Sending found the connection dead.
+    def forget(self, ticket: Ticket) -> None:
+        """Nobody waits for ``ticket`` any more."""
+        self._senders = deque(each for each in self._senders or () if each[0] is not ticket)
 
-        That ate the OS's error, and the reader would now see a clean end: remember the cause,
-        and let the reader take what arrived before.
-        """
-        self._loss = self._loss or translate_loss(exc, f"{self._endpoint()}: connection lost")
-        self._drop_queue()
-        more = True
-        while more:
-            more = self._has_input()  # then it is that which is read, and the OS is not asked
-            more = self._read_step() or more
-        # Unless reading has paused nothing is left to be read: it is over.
-        if self._transport is not None and (self._reading or self._input_ended):
-            self._lose(self._loss)
+    def settle(self) -> None:
+        """Wake the callers whose bytes have gone; they are sent in their order."""
+        senders = self._senders
+        while senders and senders[0][0].idle and not senders[0][0].removed:
+            senders.popleft()[1].unpark()
+
+    def interrupt_on_drop(self, scope: trio.CancelScope | None) -> None:
+        """Cancel ``scope``, in which a caller reads what it sends next, if the queue is dropped."""
+        self._interrupt = scope
+
+    def _fail_removed(self, why: WhyRemoved) -> None:
+        if self._interrupt is not None:
+            self._interrupt.cancel("the send was dropped")
+        waiting, self._senders = self._senders, None
+        for ticket, parking in waiting or ():
+            if ticket.removed:
+                parking.fail(why(ticket))
+            else:
+                self.wait_for(ticket, parking)
+
+    def wait_until_empty(self, parking: Parking[None]) -> None:
+        """Wake ``parking`` when the queue is empty."""
+        if not self.ledger.open:
+            parking.unpark()
+            return
+        if self._flushers is None:
+            self._flushers = []
+        self._flushers.append(parking)
+
+    def forget_flusher(self, parking: Parking[None]) -> None:
+        """Its task was cancelled."""
+        if self._flushers and parking in self._flushers:
+            self._flushers.remove(parking)
+
+    def wait_for_room(self, parking: Parking[None]) -> None:
+        """Wake ``parking`` when the OS takes bytes and nothing is queued."""
+        self._room = parking
+        self._update_interest()
+
+    def forget_room(self) -> None:
+        """The task that waited for room was cancelled."""
+        self._room = None
+        self._update_interest()
+
+    def wake_for_room(self) -> None:
+        """There is room, or nobody needs to wait for it any more."""
+        parking, self._room = self._room, None
+        if parking is not None:
+            parking.unpark()
+        self._update_interest()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections import deque
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -147,8 +147,8 @@ class UDPBase(SocketCore):
             packets_dropped=arrivals.dropped + self.packets_dropped_by_system,
             bytes_available=arrivals.size(),
             bytes_left_to_send=self._departures.size,
-            events_posted=self._hub.posted,
-            events_merged=self._hub.merged,
+            events_posted=self._delivery.hub.posted,
+            events_merged=self._delivery.hub.merged,
         )
 
     @property
@@ -178,15 +178,8 @@ class UDPBase(SocketCore):
 
     # For the classes above
 
-    def _abort_from_handler(self) -> None:
+    def abort_from_handler(self) -> None:
         """There is no ``on_send_progress`` that could ask for it."""
-
-    def _post_if_active(self, kind: type[Any], *fields: object) -> None:
-        hub = self._hub
-        if kind in hub.wanted:
-            hub.post(kind, (self, *fields))
-            if hub.calls and not self._pumping:
-                self._schedule_pump()
 
     def _check_bound(self) -> None:
         """Raise what stands in the way of using the port."""

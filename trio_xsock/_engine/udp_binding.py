@@ -20,7 +20,7 @@ from trio_xsock._values.errors import (
     SocketError,
     translate_os_error,
 )
-from trio_xsock._values.events import Connected, ErrorOccurred
+from trio_xsock._values.events import Connected
 
 from .udp_base import UDPBase
 
@@ -59,13 +59,12 @@ class UDPBinding(UDPBase):
         if port is not None:
             check_port(port, allow_zero=True)
         self._after(Move.BIND)
-        self._require_block("bind()")
+        keeper = self._require_block("bind()")
         if self._bind_scope is not None:
             raise InvalidStateError(f"{self!r}: another task is binding it; wait for that first")
         if port is not None:
             self._port = port
-        self._last_error = None
-        self._hub.begin()
+        self._delivery.open(self, keeper)
         scope = self._bind_scope = trio.CancelScope()
         bound = False
         try:
@@ -77,7 +76,7 @@ class UDPBinding(UDPBase):
                     bound = True
         except SocketError as error:
             self._bind_failed(error)
-            await self._delivered()  # noqa: ASYNC120 - cancelled only if a handler failed
+            await self._settle()  # noqa: ASYNC120 - cancelled only if a handler failed
             raise
         finally:
             if self._bind_scope is scope:
@@ -85,7 +84,7 @@ class UDPBinding(UDPBase):
         if not bound:
             await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
             raise self._closed_error("closed while it was being bound")
-        await self._delivered()
+        await self._settle()
 
     async def connect(self) -> None:
         """The same as ``bind()``: a datagram socket has no peer of its own. Xojo: ``Connect``."""
@@ -119,7 +118,7 @@ class UDPBinding(UDPBase):
         self._port_bound = port
         port.set_hops(self._router_hops, self._unicast_hops)
         self._watch(port)
-        self._post_if_active(Connected)
+        self._delivery.post(Connected)
 
     def _open_port(self, local: ResolvedAddress | None) -> Port:
         """Ask the network for the port. For subclasses to change."""
@@ -141,9 +140,8 @@ class UDPBinding(UDPBase):
 
     def _bind_failed(self, error: SocketError) -> None:
         if not isinstance(error, InvalidPortError):  # that is a refusal
-            self._last_error = error
-            self._post_if_active(ErrorOccurred, error)
-            self._hub.end()
+            self._delivery.post_error(error)
+            self._delivery.hub.end()
 
     # Closing
 
@@ -167,7 +165,7 @@ class UDPBinding(UDPBase):
         self._port_bound = None
         self._memberships.clear()
         self._set_closed()
-        self._hub.end()
+        self._delivery.hub.end()
         if scope is not None:
             scope.cancel("the socket was closed")
 

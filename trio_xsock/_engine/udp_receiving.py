@@ -54,15 +54,15 @@ class UDPReceiving(UDPBinding):
         if not packets:
             return None
         data, address = packets.popleft()
-        if not packets and self._hub.has_channels:
-            self._hub.withdraw_data()
+        if not packets and self._delivery.hub.has_channels:
+            self._delivery.hub.withdraw_data()
         host = address[0] if len(address) == 2 else address_text(address)
         return Datagram(host, address[1], data)
 
     def purge(self) -> None:
         """Empty the receive queue; what is queued to be sent is untouched. Xojo: ``Purge``."""
         self._arrivals.packets.clear()
-        self._hub.withdraw_data()
+        self._delivery.hub.withdraw_data()
 
     async def receive(self) -> Datagram:
         """Wait for a datagram; of several tasks that do, the first one gets the next datagram.
@@ -128,18 +128,18 @@ class UDPReceiving(UDPBinding):
 
         For subclasses to change, which make something else of datagrams.
         """
-        packets, receivers, hub = self._arrivals.packets, self._receivers, self._hub
+        packets, receivers, hub = self._arrivals.packets, self._receivers, self._delivery.hub
         while receivers and packets:
             receivers.popleft().unpark(self.read())
         if not packets:
             return
-        if hub.data_method is not None and self._pumping and not hub.calls:
+        if hub.data_method is not None and self._delivery.held and not hub.calls:
             # Where a handler alone listens, as in most servers, it is called without detours.
             hub.posted += 1
             hub.called += 1
-            self._call_handler(hub.data_method, self)
+            self._delivery.call(hub.data_method, self)
         elif DataAvailable in hub.wanted:
-            self._post_if_active(DataAvailable)
+            self._delivery.post(DataAvailable)
 
     def _stop_receiving(self) -> None:
         """We are closing: whoever waits is told, and no new datagram can be sent."""

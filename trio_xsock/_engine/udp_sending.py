@@ -16,7 +16,7 @@ from trio_xsock._values.errors import (
     OutOfMemoryError,
     SocketError,
 )
-from trio_xsock._values.events import ErrorOccurred, SendComplete
+from trio_xsock._values.events import SendComplete
 from trio_xsock._values.typing import Buffer
 
 from .udp_routing import UDPRouting
@@ -62,7 +62,7 @@ class UDPSending(UDPRouting):
         """
         # The usual case, without detours; all others are below.
         route = self._routes.get((datagram.address, datagram.port))
-        if route is None or self._blocked or self._hub.watches_sends:
+        if route is None or self._blocked or self._delivery.hub.watches_sends:
             self._write(datagram.address, datagram.data, datagram.port)
             return
         send, address = route
@@ -112,8 +112,8 @@ class UDPSending(UDPRouting):
             route = self._route(address, port)
         if self._departures.departures or not self._send_now(route, data):
             self._queue(Departure(bytes(data), route))
-        elif SendComplete in self._hub.wanted:
-            self._post_if_active(SendComplete, False, memoryview(data).nbytes, 0)
+        elif SendComplete in self._delivery.hub.wanted:
+            self._delivery.post(SendComplete, False, memoryview(data).nbytes, 0)
 
     async def send(self, value: Datagram) -> None:
         """Send a datagram to its ``address`` and ``port``; returns when the OS has taken it.
@@ -137,9 +137,9 @@ class UDPSending(UDPRouting):
         if self._departures.departures or not self._send_some_way(routes, data):
             await self._wait_to_send(Departure(bytes(data), routes[0]))
             return
-        if SendComplete in self._hub.wanted:
-            self._post_if_active(SendComplete, False, len(data), 0)
-        await self._delivered()
+        if SendComplete in self._delivery.hub.wanted:
+            self._delivery.post(SendComplete, False, len(data), 0)
+        await self._settle()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _wait_to_send(self, departure: Departure[Route, Parking[None]]) -> None:
@@ -153,7 +153,7 @@ class UDPSending(UDPRouting):
 
         self._queue(departure)
         await parking.park(withdraw)
-        await self._delivered()  # noqa: ASYNC120 - cancelled only if a handler failed
+        await self._settle()  # noqa: ASYNC120 - cancelled only if a handler failed
 
     def _send_some_way(self, routes: list[Route], data: bytes) -> bool:
         """Send by the first way that is one; False if the OS has no room now."""
@@ -201,7 +201,7 @@ class UDPSending(UDPRouting):
         self._departures.put(departure)
         self._note_queue()
 
-    def _send_some(self) -> bool:
+    def send_some(self) -> bool:
         return not self._blocked and self._write_step()
 
     def _on_writable(self) -> None:
@@ -233,8 +233,7 @@ class UDPSending(UDPRouting):
         if departure.waiter is not None:
             departure.waiter.fail(error)
         else:
-            self._last_error = error
-            self._post_if_active(ErrorOccurred, error)
+            self._delivery.post_error(error)
 
     def _note_queue(self) -> None:
         """The queue has changed: watch for room, or tell that it has run empty."""
@@ -246,7 +245,7 @@ class UDPSending(UDPRouting):
         self._watches[self._port_bound].writing(blocked)
         if not blocked:
             sent = self._departures.end_batch()
-            self._post_if_active(SendComplete, False, sent, 0)
+            self._delivery.post(SendComplete, False, sent, 0)
             self._release_waiters()
 
     def _release_waiters(self) -> None:
@@ -283,8 +282,8 @@ class UDPSending(UDPRouting):
                     await self._wait_until_sent()
             finally:
                 self.close()
-                self._pump()
-        await self._delivered()
+                self._run_handlers()
+        await self._settle()
 
     async def _wait_until_sent(self) -> None:
         parking: Parking[None] = Parking()

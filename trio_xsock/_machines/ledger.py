@@ -270,6 +270,16 @@ class SendLedger:
         self.left = self.counted = self._begun = 0
         return tickets
 
+    def abort_unbegun(self) -> None:
+        """Take out what may be dropped without harm to what is sent next: of bytes, all."""
+        self.abort()
+
+    def give_up_file(self) -> None:
+        """The kernel does not send the file at the front: it will be fed instead."""
+        first = self._queue_up()[0]
+        if isinstance(first, Ticket):
+            first.give_up_file()
+
     def _discard(self, ticket: Ticket) -> int:
         ticket.removed = True
         self.left -= ticket.left

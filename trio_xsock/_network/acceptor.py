@@ -19,6 +19,8 @@ from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Watch, watch_socket
 from trio_xsock._values.errors import SocketError, translate_os_error
 
+from .transport import PlainTransport
+
 _AT_ONCE = 64
 """Connections accepted per wake-up, before the connections there are get their turn."""
 
@@ -81,7 +83,7 @@ class Acceptor:
         listeners: Sequence[stdlib_socket.socket],
         *,
         may_accept: Callable[[], bool],
-        welcome: Callable[[stdlib_socket.socket, tuple[Any, ...]], None],
+        welcome: Callable[[PlainTransport, tuple[Any, ...]], None],
         failed: Callable[[SocketError, bool], None],
     ) -> None:
         self.listeners = list(listeners)
@@ -163,10 +165,10 @@ class Acceptor:
         self.retry_at = math.inf
 
 
-def _prepared(sock: stdlib_socket.socket) -> stdlib_socket.socket:
-    sock.setblocking(False)
+def _prepared(sock: stdlib_socket.socket) -> PlainTransport:
+    transport = PlainTransport.of(sock)
     try:
-        sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
+        transport.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
     except OSError:  # some systems refuse it once the peer has reset the connection
         pass
-    return sock
+    return transport

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket as stdlib_socket
 import ssl
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trio
 
@@ -19,9 +19,9 @@ from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._values.errors import TLSError, translate_tls
 
-from .kernel import unacknowledged_bytes
 from .rejection import is_rejected
 from .tls_transport import TLSTransport
+from .transport import Transport
 
 _READ = 4096
 """Bytes to take in at once: few, for what follows the handshake is to be taken in by and by."""
@@ -44,7 +44,7 @@ class TLSSetup(NamedTuple):
     https_compatible: bool = False
 
 
-def wrap(inner: Any, setup: TLSSetup, endpoint: str) -> TLSTransport:
+def wrap(inner: Transport, setup: TLSSetup, endpoint: str) -> TLSTransport:
     """A transport that is to encrypt what goes through another, and has not begun to.
 
     Args:
@@ -245,7 +245,7 @@ class Handshake:
                 while not self.transport.flush():
                     await self._ready(self._watch.writing)
                 inner.shutdown(stdlib_socket.SHUT_WR)
-                while unacknowledged_bytes(inner) != 0:
+                while inner.unacknowledged_bytes() != 0:
                     with trio.move_on_after(look):
                         await self._discard()
                         return

@@ -5,15 +5,6 @@ from __future__ import annotations
 import socket as stdlib_socket
 import struct
 import sys
-from typing import Protocol
-
-
-class SelfAccounting(Protocol):
-    """A transport that no kernel knows and that counts by itself."""
-
-    def unacknowledged_bytes(self) -> int | None:
-        """See the function of that name."""
-        ...
 
 
 def has_unread_input(sock: stdlib_socket.socket) -> bool:
@@ -24,14 +15,12 @@ def has_unread_input(sock: stdlib_socket.socket) -> bool:
         return False
 
 
-def unacknowledged_bytes(sock: stdlib_socket.socket | SelfAccounting) -> int | None:
+def unacknowledged_bytes(sock: stdlib_socket.socket) -> int | None:
     """Bytes, counting a FIN as one, that the peer's OS has not acknowledged yet.
 
     Returns:
         The number (SIOCOUTQ in tcp(7)), or ``None`` where the OS does not tell.
     """
-    if not isinstance(sock, stdlib_socket.socket):
-        return sock.unacknowledged_bytes()
     if sys.platform != "linux":
         return None
     import fcntl  # noqa: PLC0415 - not everywhere

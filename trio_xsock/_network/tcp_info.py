@@ -25,23 +25,20 @@ _KEEPALIVE_OPTIONS = (
 )
 
 
-class SelfSampling(Protocol):
-    """A transport that no kernel knows and that can tell about its peer by itself."""
+class HasOptions(Protocol):
+    """A socket, or a transport over one."""
 
-    def take_sample(self) -> Sample | None:
-        """See the function of that name."""
-        ...
+    def setsockopt(self, level: int, option: int, value: int, /) -> None:
+        """Set an option of the descriptor."""
 
 
-def take_sample(sock: stdlib_socket.socket | SelfSampling) -> Sample | None:
+def take_sample(sock: stdlib_socket.socket) -> Sample | None:
     """What the kernel says of the sending side.
 
     Returns:
         The sample, or ``None`` where the kernel does not tell (other systems than Linux, and
         sockets that are not TCP).
     """
-    if not isinstance(sock, stdlib_socket.socket):
-        return sock.take_sample()
     waiting = unacknowledged_bytes(sock)
     if sys.platform != "linux" or waiting is None:
         return None
@@ -61,7 +58,7 @@ def take_sample(sock: stdlib_socket.socket | SelfSampling) -> Sample | None:
     )
 
 
-def set_keepalive(sock: stdlib_socket.socket, keepalive: tuple[int, int, int] | None) -> None:
+def set_keepalive(sock: HasOptions, keepalive: tuple[int, int, int] | None) -> None:
     """Have the kernel probe an idle peer, or not; see SO_KEEPALIVE in tcp(7).
 
     Does nothing where there is nothing to probe: a Unix socket, or a peer that is gone.

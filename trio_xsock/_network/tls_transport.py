@@ -1,16 +1,13 @@
-"""A transport that encrypts: what a socket takes for its descriptor when it speaks TLS.
+"""``TLSTransport``: encrypts what goes through another transport.
 
-It has the manners of a non-blocking ``socket.socket``, so that all the steps of a connection
-work on it as they are. What they cannot know of, it does by itself: ciphertext that the OS did
-not take is sent on when it does, whatever has become of who sent it; else a record would stay
-cut off, and the stream be corrupt. Until then it takes no more.
+Ciphertext that the OS did not take is kept and sent when it does, whatever became of the caller;
+else a record would stay incomplete, and the stream be corrupt. Until then it takes no more.
 """
 
 from __future__ import annotations
 
 import errno as errnos
 import os
-import socket as stdlib_socket
 import ssl
 from collections.abc import Callable
 from typing import Any, Final
@@ -19,15 +16,12 @@ from trio_xsock._machines.dead_peers import Sample
 from trio_xsock._machines.tls import RECORD, SLICE, TLSEngine
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch, watch_socket
+from trio_xsock._runtime.readiness import Step, Watch
 
-from .kernel import unacknowledged_bytes
-from .tcp_info import take_sample
+from .transport import NO_SIGNAL, Transport
 
 _MOST_ANSWERS: Final = SLICE
 """Bytes of ciphertext that the peer may have us keep for it, by asking and not reading."""
-
-_NO_SIGNAL: Final[int] = getattr(stdlib_socket, "MSG_NOSIGNAL", 0)
 
 
 @protect_from_ki
@@ -42,8 +36,6 @@ class TLSTransport:
     Attributes:
         inner: as above.
         engine: as above.
-        wake: called when ``recv`` should be called again, although the OS has nothing.
-        drained: called when the OS has taken all that it had refused before.
         heard: anything came from the peer since its handshake.
     """
 
@@ -54,18 +46,21 @@ class TLSTransport:
         "_lenient",
         "_unsent",
         "_watch",
-        "drained",
+        "_wake",
         "engine",
         "heard",
         "inner",
-        "wake",
     )
 
-    def __init__(self, inner: Any, engine: TLSEngine, *, https_compatible: bool = False) -> None:
-        self.inner: Any = inner
+    most: Final = SLICE
+    takes_files: Final = False
+
+    def __init__(
+        self, inner: Transport, engine: TLSEngine, *, https_compatible: bool = False
+    ) -> None:
+        self.inner: Transport = inner
         self.engine = engine
-        self.wake: Callable[[], None] | None = None
-        self.drained: Callable[[], None] | None = None
+        self._wake: Callable[[], None] | None = None
         self.heard = False
         self._lenient = https_compatible
         self._unsent: bytes | memoryview = b""
@@ -74,9 +69,23 @@ class TLSTransport:
         self._failure: OSError | None = None  # of sending what the engine had to say
         self._watch: TLSWatch | None = None
 
+    def on_wake(self, wake: Callable[[], None] | None, /) -> None:
+        """See ``Transport``."""
+        self._wake = wake
+
     # Input
 
-    def recv(self, count: int, flags: int = 0) -> bytes:
+    @property
+    def encryption(self) -> TLSEngine:
+        """See ``Transport``."""
+        return self.engine
+
+    @property
+    def ready(self) -> bool:
+        """See ``Transport``: the engine may have plaintext."""
+        return self.engine.ready
+
+    def recv(self, count: int, flags: int = 0, /) -> bytes:
         """Up to ``count`` bytes, or a record more; ``b""`` at the end.
 
         Raises:
@@ -85,8 +94,7 @@ class TLSTransport:
             OSError: the connection is dead.
         """
         if flags:  # MSG_PEEK: does the OS hold anything?
-            data: bytes = self.inner.recv(count, flags)
-            return data
+            return self.inner.recv(count, flags)
         engine = self.engine
         if not engine.ready:
             data = self.inner.recv(max(RECORD, count))
@@ -99,8 +107,8 @@ class TLSTransport:
         finally:
             if engine.has_output:
                 self._answer()
-        if engine.ready and self.wake is not None:
-            self.wake()
+        if engine.ready and self._wake is not None:
+            self._wake()
         if plain or engine.ended:
             return plain
         raise BlockingIOError(errnos.EAGAIN, os.strerror(errnos.EAGAIN))
@@ -133,7 +141,7 @@ class TLSTransport:
         """Whether there is ciphertext that the OS has refused so far."""
         return bool(self._unsent)
 
-    def send(self, data: bytes | memoryview, _flags: int = 0) -> int:
+    def send(self, data: bytes | memoryview, _flags: int = 0, /) -> int:
         """Encrypt and send a slice; returns how many bytes of ``data`` it had.
 
         Raises:
@@ -149,7 +157,7 @@ class TLSTransport:
         if self._deferred:
             ciphertext, self._deferred = self._deferred + ciphertext, b""
         try:
-            sent = self.inner.send(ciphertext, _NO_SIGNAL)
+            sent = self.inner.send(ciphertext, NO_SIGNAL)
         except (BlockingIOError, InterruptedError):
             sent = 0
         if sent < len(ciphertext):
@@ -169,7 +177,7 @@ class TLSTransport:
         waited = bool(self._unsent)
         while data := self._unsent or self._output():
             try:
-                sent: int = self.inner.send(data, _NO_SIGNAL)
+                sent = self.inner.send(data, NO_SIGNAL)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError:
@@ -180,8 +188,8 @@ class TLSTransport:
             if self._unsent:
                 break
         self._update_watch()
-        if waited and not self._unsent and self.drained is not None:
-            self.drained()
+        if waited and not self._unsent and self._wake is not None:
+            self._wake()
         return not self._unsent
 
     def _update_watch(self) -> None:
@@ -209,14 +217,14 @@ class TLSTransport:
             self.engine.end()
         return self.flush()
 
-    def shutdown(self, how: int) -> None:
+    def shutdown(self, how: int, /) -> None:
         """End our direction of the connection that carries us."""
         self.inner.shutdown(how)
 
     def close(self) -> None:
         """Close, with what there is unsent. Idempotent."""
         watch, self._watch = self._watch, None
-        self.wake = self.drained = None
+        self._wake = None
         if watch is not None:
             watch.close()
         self.inner.close()
@@ -224,8 +232,8 @@ class TLSTransport:
     # Readiness
 
     def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
-        """See ``SelfWatching``."""
-        self._watch = TLSWatch(self, watch_socket(keeper, self.inner, read_step, write_step))
+        """See ``Transport``."""
+        self._watch = TLSWatch(self, self.inner.make_watch(keeper, read_step, write_step))
         self._watch.update()
         return self._watch
 
@@ -233,7 +241,7 @@ class TLSTransport:
 
     def fileno(self) -> int:
         """The descriptor below."""
-        return int(self.inner.fileno())
+        return self.inner.fileno()
 
     def getsockname(self) -> Any:
         """Our address."""
@@ -243,17 +251,27 @@ class TLSTransport:
         """The peer's address."""
         return self.inner.getpeername()
 
-    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+    def getsockopt(self, level: int, option: int, size: int = 0, /) -> Any:
+        """Of the descriptor below."""
+        return self.inner.getsockopt(level, option, size)
+
+    def setsockopt(self, level: int, option: int, value: int | bytes, /) -> None:
         """Of the descriptor below."""
         self.inner.setsockopt(level, option, value)
 
     def unacknowledged_bytes(self) -> int | None:
         """What we hold, and what the OS holds."""
         held = len(self._unsent) + self.engine.has_output
-        return held or unacknowledged_bytes(self.inner)
+        return held or self.inner.unacknowledged_bytes()
+
+    def has_unread_input(self) -> bool:
+        """See ``Transport``; a ticket that comes after we closed makes the OS reset, too."""
+        if self.inner.has_unread_input():
+            return True
+        return self._may_be_greeted and bool(self.unacknowledged_bytes())
 
     @property
-    def may_be_greeted(self) -> bool:
+    def _may_be_greeted(self) -> bool:
         """The peer may have something to say by itself that has not come yet.
 
         A server of TLS 1.3 sends tickets after the handshake; it does so at once.
@@ -262,7 +280,7 @@ class TLSTransport:
 
     def take_sample(self) -> Sample | None:
         """What the kernel says."""
-        return take_sample(self.inner)
+        return self.inner.take_sample()
 
 
 @protect_from_ki

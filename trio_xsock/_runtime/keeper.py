@@ -76,6 +76,7 @@ class Keeper:
     """
 
     __slots__ = (
+        "_closed",
         "_ended",
         "_finished",
         "_nursery",
@@ -116,6 +117,7 @@ class Keeper:
         self._retired = False
         self._ended = False
         self._finished: trio.Event | None = None
+        self._closed: trio.Event | None = None
 
     @property
     def ended(self) -> bool:
@@ -160,6 +162,25 @@ class Keeper:
         elif not self._running and not self._ended:
             self._running = True
             self.serve(self._run_keeper, "trio_xsock keeper")
+
+    @property
+    def closed(self) -> bool:
+        """``wait_closed`` was waiting, and the socket was closed."""
+        return self._closed is not None and self._closed.is_set()
+
+    def note_closed(self) -> None:
+        """The socket is closed: that is when ``run`` leaves its block."""
+        if self._closed is not None:
+            self.leaving = True
+            self._closed.set()
+
+    async def wait_closed(self) -> None:
+        """Wait until ``note_closed`` is called.
+
+        Cancellation: changes nothing.
+        """
+        self._closed = trio.Event()
+        await self._closed.wait()
 
     def retire(self) -> None:
         """The connection of an accepted socket is over: keep no task parked for it."""

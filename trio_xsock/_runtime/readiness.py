@@ -37,17 +37,9 @@ class Watch(Protocol):
         """Forget the descriptor; to be called before it is closed."""
 
 
-class SelfWatching(Protocol):
-    """A transport that no kernel knows and that tells of its readiness itself."""
-
-    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
-        """Do what ``watch_socket`` does."""
-        ...
-
-
 def watch_socket(
     keeper: Keeper,
-    sock: stdlib_socket.socket | SelfWatching,
+    sock: stdlib_socket.socket,
     read_step: Step,
     write_step: Step,
 ) -> Watch:
@@ -66,8 +58,6 @@ def watch_socket(
     Returns:
         The watch, to be closed before ``sock`` is.
     """
-    if not isinstance(sock, stdlib_socket.socket):
-        return sock.make_watch(keeper, read_step, write_step)
     root = keeper.root
     if root.hub is None and _hub_is_usable():
         root.hub = _join_hub()

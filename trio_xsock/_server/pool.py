@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from trio_xsock._engine.connection import Connection
 from trio_xsock._machines.state import CLOSED
 from trio_xsock._runtime.guard import call_unprotected, protect_from_ki
+from trio_xsock._sockets.listening import ListeningCalls
 from trio_xsock._values.errors import InvalidStateError
 
-S = TypeVar("S", bound=Connection)
+S = TypeVar("S", bound=ListeningCalls)
 
 
 @protect_from_ki
@@ -78,7 +78,7 @@ class SocketPool(Generic[S]):
             socket = context.copy().run(call_unprotected, self._add_socket)
         except Exception as exc:
             raise InvalidStateError(f"add_socket raised {exc!r}") from exc
-        if not isinstance(socket, Connection):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(socket, ListeningCalls):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidStateError(
                 "add_socket must return a new TCPSocket or a socket derived from it, "
                 f"not {socket!r}"
@@ -86,14 +86,13 @@ class SocketPool(Generic[S]):
         return _fresh(socket)
 
 
-def is_live(socket: Connection) -> bool:
+def is_live(socket: ListeningCalls) -> bool:
     """Whether the socket has consumers of its own, and is never accepted."""
-    return socket.handler is not None or socket._hub.active
+    return socket.handler is not None or socket._delivery.hub.active
 
 
 def _fresh(socket: S) -> S:
     # Made by from_socket() it would hold a descriptor that nobody closes.
-    given = getattr(socket, "_given", None)
-    if given is not None or socket._state is not CLOSED or socket._keeper is not None:
+    if socket._given is not None or socket.state is not CLOSED or socket._keeper is not None:
         raise InvalidStateError(f"add_socket must return a new socket, not the used {socket!r}")
     return socket

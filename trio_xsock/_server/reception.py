@@ -7,7 +7,7 @@ once has a task, which waits for it. Who is done waits, unannounced, until there
 the ceiling. None of them counts as connected before that, so silent or failing ones keep nobody
 out.
 
-How a class of sockets has a handshake of its own: see ``Connection._begin_handshake``.
+How a class of sockets has a handshake of its own: see ``_sockets.listening``.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ from typing import Any, TypeVar
 
 import trio
 
-from trio_xsock._engine.connection import Connection
-from trio_xsock._engine.watchdogs import WatchedConnection
 from trio_xsock._machines.proxy_protocol import ProxyProtocolError
 from trio_xsock._network.options import check_optional_seconds, check_positive, check_seconds
 from trio_xsock._network.proxies import HeaderReader, Network, check_trusted_proxies, is_trusted
 from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._sockets.listening import ListeningCalls
 from trio_xsock._values.errors import SocketError
 
 from .pool import is_live
 from .roster import Roster
 
-S = TypeVar("S", bound=Connection)
+S = TypeVar("S", bound=ListeningCalls)
 
 _logger = logging.getLogger("trio_xsock")
 
@@ -183,7 +182,7 @@ class Reception(Roster[S]):
         socket = self._open_connection(sock, peer)
         if socket is None:
             return
-        if socket._has_handshake:
+        if socket._connection.securing:
             if deadline is None:
                 deadline = trio.current_time() + self._handshake_timeout
             self._begin_handshake(socket, deadline)
@@ -229,12 +228,12 @@ class Reception(Roster[S]):
         live = is_live(socket)
         if self._idle_timeout is not None:
             self._limit_idleness(socket, self._idle_timeout)
-        socket._announce_connected()
+        socket._connection.announce()
         if not live:
             self._offer(socket)
 
-    def _limit_idleness(self, socket: Connection, seconds: float) -> None:
-        if isinstance(socket, WatchedConnection) and socket.idle_timeout is None:
+    def _limit_idleness(self, socket: ListeningCalls, seconds: float) -> None:
+        if socket.idle_timeout is None:
             socket.idle_timeout = seconds
 
     def _refuse(self, sock: stdlib_socket.socket, why: object) -> None:

@@ -13,19 +13,19 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
-from trio_xsock._engine.connection import Connection
-from trio_xsock._engine.scoped import Scoped
 from trio_xsock._network.acceptor import Acceptor
 from trio_xsock._network.options import check_count, check_positive
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import Parking, let_others_run, protect_from_ki
+from trio_xsock._runtime.scoped import Scoped
+from trio_xsock._sockets.listening import ListeningCalls
 from trio_xsock._values.errors import InvalidStateError, SocketClosedError, SocketError
 from trio_xsock._values.events import ConnectionsChanged, ErrorOccurred, Event
 from trio_xsock._values.server_statistics import ServerStatistics
 
 from .pool import SocketPool
 
-S = TypeVar("S", bound=Connection)
+S = TypeVar("S", bound=ListeningCalls)
 
 
 @protect_from_ki
@@ -58,7 +58,7 @@ class Roster(Scoped, Generic[S]):
         self._maximum = _check_maximum(maximum)
         self._pool = SocketPool(add_socket)
         self._acceptor: Acceptor | None = None
-        self._open: set[Connection] = set()  # every connection that has a descriptor
+        self._open: set[ListeningCalls] = set()  # every connection that has a descriptor
         self._connections: dict[S, None] = {}  # those that count, in order of arrival
         self._ready: deque[S] = deque()
         self._waiting: deque[Parking[S]] = deque()
@@ -116,8 +116,8 @@ class Roster(Scoped, Generic[S]):
             live=len(self._connections),
             ready=len(self._ready),
             handshaking=self._count_unannounced(),
-            events_posted=self._hub.posted,
-            events_merged=self._hub.merged,
+            events_posted=self._delivery.hub.posted,
+            events_merged=self._delivery.hub.merged,
         )
 
     @abc.abstractmethod
@@ -188,17 +188,17 @@ class Roster(Scoped, Generic[S]):
             self._stop()
 
     def _post_error(self, error: SocketError) -> None:
-        if ErrorOccurred in self._hub.wanted:
-            self._hub.post(ErrorOccurred, (self, error))
-            self._schedule_pump()
+        if ErrorOccurred in self._delivery.hub.wanted:
+            self._delivery.hub.post(ErrorOccurred, (self, error))
+            self._delivery.schedule()
 
     def _post_change(self, opened: int, closed: int) -> None:
         if self._followers:
             self._followers = [each for each in self._followers if not each.closed]
-        if self._followers or ConnectionsChanged in self._hub.wanted:
+        if self._followers or ConnectionsChanged in self._delivery.hub.wanted:
             fields = (self, opened, closed, len(self._connections))
-            self._hub.post_to(self._followers, ConnectionsChanged, fields)
-            self._schedule_pump()
+            self._delivery.hub.post_to(self._followers, ConnectionsChanged, fields)
+            self._delivery.schedule()
 
     # Taking connections
 

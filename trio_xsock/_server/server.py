@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, overload
 
 import trio
 
-from trio_xsock._engine.connection import Connection
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_seconds
 from trio_xsock._network.proxies import THIS_MACHINE
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.handlers import SERVER_METHODS
+from trio_xsock._sockets.listening import ListeningCalls
 from trio_xsock._sockets.tcp import TCPSocket
 
 from .server_listening import ServerListening
@@ -23,11 +23,11 @@ from .server_listening import ServerListening
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    S = TypeVar("S", bound=Connection, default=TCPSocket)
+    S = TypeVar("S", bound=ListeningCalls, default=TCPSocket)
 else:  # `typing` knows defaults only from Python 3.13 on
     from typing import TypeVar
 
-    S = TypeVar("S", bound=Connection)
+    S = TypeVar("S", bound=ListeningCalls)
 
 _IPAddress: TypeAlias = IPv4Address | IPv6Address
 _IPNetwork: TypeAlias = IPv4Network | IPv6Network
@@ -242,8 +242,9 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         for socket in list(self._open):
             socket.close()
         self._cancel_handlers()
-        self._hub.end()
-        self._note_closed()
+        self._delivery.hub.end()
+        if self._keeper is not None:
+            self._keeper.note_closed()
 
     async def aclose(self, grace: float = _GRACE) -> None:
         """Stop listening, let the handlers finish, then close. Always legal, idempotent.
@@ -276,10 +277,10 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         self._block.cancel_tasks()
         await super()._end_scope()
 
-    def _send_some(self) -> bool:
+    def send_some(self) -> bool:
         return False
 
-    def _abort_from_handler(self) -> None:
+    def abort_from_handler(self) -> None:
         """A server sends nothing."""
 
 

@@ -9,19 +9,19 @@ from typing import Any, Self, TypeVar
 
 import trio
 
-from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.core import check_interface
 from trio_xsock._machines.endpoint import address_text, check_address, check_port, format_endpoint
 from trio_xsock._network.acceptor import Acceptor
 from trio_xsock._network.interface import NetworkInterface, local_address_of
 from trio_xsock._network.listen import check_backlog, is_listening, listen_addresses, open_listeners
 from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._sockets.listening import ListeningCalls
 from trio_xsock._values.errors import InvalidStateError, SocketClosedError
 from trio_xsock._values.typing import Address
 
 from .supervision import Supervision
 
-S = TypeVar("S", bound=Connection)
+S = TypeVar("S", bound=ListeningCalls)
 
 
 @protect_from_ki
@@ -155,7 +155,7 @@ class ServerListening(Supervision[S]):
             addresses, backlog=self._backlog, reuse_port=self._reuse_port
         )
         self._failure = None
-        self._hub.begin()
+        self._delivery.hub.begin()
         self._acceptor = Acceptor(
             keeper,
             listeners,

@@ -10,14 +10,14 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
-from trio_xsock._engine.connection import Connection
 from trio_xsock._runtime.groups import without_cancelled
 from trio_xsock._runtime.guard import Parking, await_unprotected, protect_from_ki
+from trio_xsock._sockets.listening import ListeningCalls
 from trio_xsock._values.errors import SocketError
 
 from .reception import Reception
 
-S = TypeVar("S", bound=Connection)
+S = TypeVar("S", bound=ListeningCalls)
 
 _logger = logging.getLogger("trio_xsock")
 
@@ -85,7 +85,7 @@ class Supervision(Reception[S]):
         super().__init__(handler, add_socket, minimum, maximum)
         self._raise_handler_errors = raise_handler_errors
         self._services: deque[Service[S]] = deque()
-        self._serving: dict[Connection, tuple[Service[S], trio.CancelScope]] = {}
+        self._serving: dict[ListeningCalls, tuple[Service[S], trio.CancelScope]] = {}
 
     async def _serve(
         self, handler: Callable[[S], Awaitable[object]], started: Callable[[], None]
@@ -181,12 +181,12 @@ class Supervision(Reception[S]):
             self._handler_failed(self._services[0] if self._services else None, socket, error)
 
     def _handler_failed(
-        self, service: Service[S] | None, socket: Connection, error: BaseException
+        self, service: Service[S] | None, socket: ListeningCalls, error: BaseException
     ) -> None:
         """Log what a handler raised and post it as the server's error, or let it out."""
         self._failed += 1
         if isinstance(error, Exception) and not self._raise_handler_errors:
-            where = socket._endpoint()
+            where = socket._connection.endpoint
             _logger.error("handler of the connection from %s failed", where, exc_info=error)
             posted = SocketError(f"the handler of the connection from {where} raised {error!r}")
             posted.__cause__ = error

@@ -254,10 +254,10 @@ class GroupMember(EasyUDPSocket):
                     self._send_packet(data, to)
                 case Joined(member):
                     self._members[member.instance_id] = member
-                    self._post_if_active(MemberJoined, member)
+                    self._delivery.post(MemberJoined, member)
                 case Left(member):
                     del self._members[member.instance_id]
-                    self._post_if_active(MemberLeft, member)
+                    self._delivery.post(MemberLeft, member)
                 case Received(command, data, source):
                     self._deliver(Arrival(*source, command, data))
         if machine.deadline < self._announced_until:

@@ -7,23 +7,24 @@ from typing import NoReturn, Self
 
 import trio
 
-from trio_xsock._engine.securing import Securing
-from trio_xsock._network.handshake import TLSSetup
+from trio_xsock._engine.message_inbox import MessageInbox
+from trio_xsock._engine.options import checked_options
+from trio_xsock._engine.security import Security
+from trio_xsock._machines.message_ledger import MessageLedger
 from trio_xsock._network.interface import NetworkInterface
-from trio_xsock._network.options import check_bool, check_optional_bool
-from trio_xsock._network.tls_context import context_for
+from trio_xsock._network.options import check_bool, check_count
 from trio_xsock._network.tls_options import TLSOptions, check_context
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
-from trio_xsock._runtime.message_hub import MESSAGE_METHODS
+from trio_xsock._runtime.message_hub import MESSAGE_METHODS, MessageHub
 from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.message import Message
 
-from .easy_sending import MessageOutlet
+from .messages import MessageCalls
 
 
 @protect_from_ki
-class EasyTCPSocket(Securing, MessageOutlet, trio.abc.Channel[Message]):
+class EasyTCPSocket(MessageCalls, trio.abc.Channel[Message]):
     """One TCP connection that moves messages: a command and some bytes. Xojo: ``EasyTCPSocket``.
 
     A ``trio.abc.Channel[Message]`` that lives in ``async with``::
@@ -72,7 +73,7 @@ class EasyTCPSocket(Securing, MessageOutlet, trio.abc.Channel[Message]):
         TypeError, ValueError: another option is of a wrong type, or out of its range.
     """
 
-    __slots__ = ("_context", "_tls")
+    __slots__ = ("_context", "_max_message_size")
 
     _HANDLER_METHODS = MESSAGE_METHODS
 
@@ -95,22 +96,30 @@ class EasyTCPSocket(Securing, MessageOutlet, trio.abc.Channel[Message]):
         tls: bool = False,
         max_message_size: int = 2**24,
     ) -> None:
-        super().__init__(
-            address,
-            port,
-            handler,
-            events,
-            network_interface,
-            receive_buffer_limit,
-            send_buffer_limit,
-            progress_interval,
-            check_optional_bool("allow_half_close", allow_half_close),
-        )
-        self._init_watchdogs(keepalive, unacknowledged_timeout, idle_timeout)
-        self._init_waiting()
-        self._init_messages(max_message_size)
+        self._max_message_size = check_count("max_message_size", max_message_size)
+        self._handed_out = 0  # messages, since the last checkpoint of an iteration
         self._context = check_context(ssl_context, TLSOptions())
-        self._tls = check_bool("tls", tls) or ssl_context is not None
+        if check_bool("tls", tls) or ssl_context is not None:
+            self._security = Security(ssl_context)
+        options = checked_options(
+            receive_buffer_limit=receive_buffer_limit,
+            send_buffer_limit=send_buffer_limit,
+            progress_interval=progress_interval,
+            allow_half_close=allow_half_close,
+            keepalive=keepalive,
+            unacknowledged_timeout=unacknowledged_timeout,
+            idle_timeout=idle_timeout,
+        )
+        super().__init__(address, port, handler, events, network_interface, options)
+
+    def _new_hub(self) -> MessageHub:
+        return MessageHub()
+
+    def _new_inbox(self) -> MessageInbox:
+        return MessageInbox(self._delivery, self._max_message_size)
+
+    def _new_ledger(self) -> MessageLedger:
+        return MessageLedger()
 
     async def __aenter__(self) -> Self:
         return await super().__aenter__()
@@ -118,22 +127,12 @@ class EasyTCPSocket(Securing, MessageOutlet, trio.abc.Channel[Message]):
     @property
     def tls(self) -> bool:
         """Whether connections are encrypted from their beginning on."""
-        return self._tls
+        return self._wants_tls()
 
     @property
     def ssl_context(self) -> ssl.SSLContext | None:
         """What they are encrypted with; ``None`` for the defaults of a client."""
         return self._context
-
-    def _wants_tls(self) -> bool:
-        return self._tls
-
-    def _make_setup(self, *, server_side: bool) -> TLSSetup:
-        context = self._context or context_for(TLSOptions(), server_side=server_side)
-        return TLSSetup(context, server_side, None if server_side else self._address or None)
-
-    def _given_server_side(self) -> bool:
-        return self._context is not None and not self._address
 
     # What would break the framing
 

@@ -80,7 +80,7 @@ class GroupReceiving(UDPSocket):
     def purge(self) -> None:
         """Drop the messages that nobody has taken. Xojo: ``Purge``."""
         self._inbox.clear()
-        self._hub.withdraw_data()
+        self._delivery.hub.withdraw_data()
 
     def _events_now(self) -> list[Event]:
         events: list[Event] = []
@@ -128,7 +128,7 @@ class GroupReceiving(UDPSocket):
         if arrival is not None:
             self._inbox.remove(arrival)
             if not self._inbox:
-                self._hub.withdraw_data()
+                self._delivery.hub.withdraw_data()
             await let_others_run()
             return arrival.data
         self._check_thread()
@@ -164,14 +164,14 @@ class GroupReceiving(UDPSocket):
                 return
         if self._message_hub.on_message is not None:
             self._message_hub.call_on_message(self, *arrival)
-            if not self._pumping:
-                self._schedule_pump()
+            if not self._delivery.held:
+                self._delivery.schedule()
         elif len(self._inbox) >= self._arrivals.limit:
             self._arrivals.dropped += 1
         else:
             self._inbox.append(arrival)
-            if len(self._inbox) == 1 and DataAvailable in self._hub.wanted:
-                self._post_if_active(DataAvailable)
+            if len(self._inbox) == 1 and DataAvailable in self._delivery.hub.wanted:
+                self._delivery.post(DataAvailable)
 
     def _has_messages(self) -> bool:
         return bool(self._inbox)
@@ -190,7 +190,7 @@ class GroupReceiving(UDPSocket):
         for arrival in waiting:
             hub.call_on_message(self, *arrival)
         hub.withdraw_data()
-        self._schedule_pump()
+        self._delivery.schedule()
 
     # What would not be messages
 

@@ -9,7 +9,12 @@ or when anybody else is about to look at it; until then the iterator *borrows* t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+
+from trio_xsock._engine.byte_inbox import Reader
+from trio_xsock._engine.intake import CLEAN_END
+from trio_xsock._machines.buffer import ReceiveBuffer
+from trio_xsock._values.errors import DelimiterNotFoundError, SocketError
 
 if TYPE_CHECKING:
     from .receiving import ReceiveCalls
@@ -53,14 +58,39 @@ class Lines(Generic[Text]):
         if self._lines:
             return self._lines.pop()  # noqa: ASYNC910 - see the class
         self.settle()
-        line = await self._socket._receive_line(self._convert, self._max_bytes)
+        line = cast("Text", await self._socket._receive(self._reader()))
         self._borrow()
         return line
 
+    def _reader(self) -> Reader[Text]:
+        """What is wanted of the buffer: one line."""
+        socket, convert, max_bytes = self._socket, self._convert, self._max_bytes
+        buffer = socket._inbox.buffer
+
+        def attempt(ended: SocketError | None) -> Text | None:
+            end = buffer.find(b"\n")
+            if end < 0 and ended is None and _may_fit(buffer, max_bytes):
+                return None
+            if end < 0 and not buffer.size:
+                raise_end(cast("SocketError", ended))
+                raise StopAsyncIteration
+            size = end if end >= 0 else buffer.size
+            line = buffer.peek(min(size, max_bytes + 2))
+            if end >= 0:
+                line = line.removesuffix(b"\r")
+            if len(line) > max_bytes:
+                raise not_found(socket, b"\n", max_bytes)
+            text = convert(line)
+            buffer.skip(size + (end >= 0))
+            return text
+
+        return Reader(attempt, max_bytes + 2)
+
     def _borrow(self) -> None:
         """Split what else has arrived, up to its last line end, if that is a matter of course."""
-        buffer = self._socket._buffer
-        if not buffer.size or self._socket._borrower is not None:
+        inbox = self._socket._inbox
+        buffer = inbox.buffer
+        if not buffer.size or inbox.borrower is not None:
             return
         piece = first_lines(buffer.peek(_PIECE), _LINES)
         if not piece:
@@ -73,7 +103,7 @@ class Lines(Generic[Text]):
             return
         lines.reverse()
         self._piece, self._lines, self._taken = piece, lines, len(lines)
-        self._socket._borrower = self
+        inbox.borrower = self
 
     def _too_long(self, piece: bytes) -> bool:
         if len(piece) <= self._max_bytes:
@@ -85,14 +115,39 @@ class Lines(Generic[Text]):
         if not self._piece:
             return
         used = self._taken - len(self._lines)
-        self._socket._borrower = None
+        inbox = self._socket._inbox
+        inbox.borrower = None
         if used == self._taken:
             count = len(self._piece)
         else:
             count = sum(len(line) + 1 for line in self._piece.split(b"\n", used)[:used])
         self._piece, self._lines = b"", []
-        self._socket._buffer.skip(count)
-        self._socket._resume_reading()
+        inbox.buffer.skip(count)
+        self._socket._connection.resume_reading()
+
+
+def _may_fit(buffer: ReceiveBuffer, max_bytes: int) -> bool:
+    """Whether an unfinished line may still turn out to have at most ``max_bytes``."""
+    if buffer.size != max_bytes + 1:
+        return buffer.size <= max_bytes
+    return buffer.peek(buffer.size).endswith(b"\r")  # then LF may follow
+
+
+def raise_end(ended: SocketError) -> None:
+    """The end of the stream was seen with an empty buffer: raise, unless it is a clean one."""
+    if ended is not CLEAN_END:
+        raise ended.with_traceback(None)
+
+
+def cause_of(ended: SocketError) -> SocketError | None:
+    """The ``__cause__`` of an error for a read that the end of the stream cut off."""
+    return None if ended is CLEAN_END else ended
+
+
+def not_found(socket: object, separator: bytes, max_bytes: int) -> DelimiterNotFoundError:
+    """The error for a separator that is not there."""
+    text = f"{socket!r}: no {separator!r} within max_bytes={max_bytes}; the bytes stay buffered"
+    return DelimiterNotFoundError(text, max_bytes=max_bytes)
 
 
 def first_lines(piece: bytes, most: int) -> bytes:

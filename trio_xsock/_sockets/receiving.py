@@ -1,6 +1,6 @@
-"""The receive calls of a stream: reads that wait.
+"""The receive calls of a stream: plain reads of what is buffered, and reads that wait.
 
-Each is an ``attempt`` on the buffer: it is tried at once, and again whenever
+A read that waits is an ``attempt`` on the buffer: it is tried at once, and again whenever
 something arrived, by whoever brought it in. So bytes leave the buffer in the very moment in
 which they are handed over, and a cancelled reader has taken nothing.
 """
@@ -8,93 +8,144 @@ which they are handed over, and a cancelled reader has taken nothing.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
-from typing import Any, Generic, Self, TypeVar, cast, overload
+from typing import Any, Self, cast, overload
 
 import trio
 
-from trio_xsock._engine.intake import CLEAN_END
-from trio_xsock._engine.link import Receiver
-from trio_xsock._machines.buffer import ReceiveBuffer
+from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Reader, Receiver
+from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING
 from trio_xsock._network.options import check_count
 from trio_xsock._runtime.epoll import look_before_waiting
 from trio_xsock._runtime.guard import protect_from_ki
-from trio_xsock._values.errors import DelimiterNotFoundError, IncompleteReadError, SocketError
+from trio_xsock._values.errors import IncompleteReadError, SocketError
 from trio_xsock._values.typing import Buffer
 
-from .lines import Lines, split_bytes, split_text
-from .reading import ReadCalls
-
-T = TypeVar("T")
-Text = TypeVar("Text", bytes, str)
-
-Attempt = Callable[[SocketError | None], T | None]
-"""Take what is wanted from the buffer, or ``None``; is told why nothing more will come."""
+from .lines import Lines, cause_of, not_found, raise_end, split_bytes, split_text
+from .listening import ListeningCalls
 
 _BUSY = "another task is receiving from this socket"
 
 
 @protect_from_ki
-class AnyReader(Receiver):
-    """Wants whatever there is, up to a number of bytes."""
-
-    __slots__ = ("_buffer", "_max_bytes")
-
-    def __init__(self, buffer: ReceiveBuffer, max_bytes: int | None) -> None:
-        # One is made for each wait: what the classes above would do, without their calls.
-        self._task = self._value = self._error = None
-        self._done = False
-        self.limit = 1
-        self._buffer = buffer
-        self._max_bytes = max_bytes
-
-    def serve(self, ended: SocketError | None) -> bool:
-        """See ``Receiver.serve``."""
-        buffer = self._buffer
-        if buffer.size:
-            most = self._max_bytes
-            self.unpark(buffer.take_all() if most is None else buffer.take(most))
-        elif ended is None:
-            return False
-        elif ended is CLEAN_END:
-            self.unpark(b"")
-        else:
-            self.fail(ended)
-        return True
-
-
-@protect_from_ki
-class Reader(Receiver, Generic[T]):
-    """Wants what an attempt on the buffer is content with."""
-
-    __slots__ = ("_attempt",)
-
-    def __init__(self, attempt: Attempt[T], limit: int) -> None:
-        super().__init__(limit)
-        self._attempt = attempt
-
-    def serve(self, ended: SocketError | None) -> bool:
-        """See ``Receiver.serve``."""
-        try:
-            value = self._attempt(ended)
-        except Exception as error:
-            self.fail(error)
-            return True
-        if value is None:
-            return False
-        self.unpark(value)
-        return True
-
-
-@protect_from_ki
-class ReceiveCalls(ReadCalls):
-    """What a ``TCPSocket`` can do to wait for bytes."""
+class ReceiveCalls(ListeningCalls):
+    """What a ``TCPSocket`` can do with the bytes that have arrived, and to wait for more."""
 
     __slots__ = ("_receiving",)
 
-    def _reset(self) -> None:
-        super()._reset()
-        self._receiving = False
+    _inbox: ByteInbox
+    _receiving: bool
+
+    # What never waits
+
+    @property
+    def bytes_available(self) -> int:
+        """Bytes in the receive buffer. Xojo: ``BytesAvailable``."""
+        self._inbox.settle()
+        return self._inbox.buffer.size
+
+    @property
+    def end_of_file(self) -> bool:
+        """The receive buffer is empty now; more may come. Xojo: ``EndOfFile``."""
+        self._inbox.settle()
+        return not self._inbox.buffer.size
+
+    @property
+    def at_eof(self) -> bool:
+        """The receive buffer is empty and nothing more can come."""
+        self._inbox.settle()
+        return not self._inbox.buffer.size and not self._more_can_come()
+
+    def _more_can_come(self) -> bool:
+        connection = self._connection
+        if connection.state is CONNECTED:
+            return connection.ends.may_receive
+        return connection.state in (CONNECTING, LISTENING)
+
+    @overload
+    def read(self, n: int, encoding: None = None) -> bytes: ...
+    @overload
+    def read(self, n: int, encoding: str) -> str: ...
+    def read(self, n: int, encoding: str | None = None) -> bytes | str:
+        """Take up to ``n`` bytes from the buffer; never waits. Xojo: ``Read``.
+
+        Args:
+            n: how many bytes at the most, whatever the encoding.
+            encoding: give text; a character is never split, an incomplete one at the end
+                stays in the buffer.
+
+        Returns:
+            Less than ``n`` bytes, or nothing, when there is less.
+
+        Raises:
+            ValueError, TypeError: ``n`` is negative, or not an int.
+            UnicodeDecodeError: undecodable bytes, or the stream ended inside a character;
+                nothing was taken, so ``read`` without an encoding still gets at them.
+            LookupError: no such encoding.
+        """
+        check_count("n", n)
+        self._inbox.settle()
+        if encoding is None:
+            data: bytes | str = self._inbox.buffer.take(n)
+        else:
+            data, used = self._decode(n, encoding)
+            self._inbox.buffer.skip(used)
+        self._connection.resume_reading()
+        return data
+
+    @overload
+    def read_all(self, encoding: None = None) -> bytes: ...
+    @overload
+    def read_all(self, encoding: str) -> str: ...
+    def read_all(self, encoding: str | None = None) -> bytes | str:
+        """Take everything from the buffer; never waits. Xojo: ``ReadAll``.
+
+        Takes back a ``DataAvailable`` that still waits in a channel.
+
+        Args:
+            encoding: as for ``read``.
+
+        Raises:
+            UnicodeDecodeError, LookupError: as for ``read``.
+        """
+        inbox = self._inbox
+        inbox.settle()
+        if encoding is None:
+            data: bytes | str = inbox.buffer.take_all()
+            self._connection.resume_reading()
+        else:
+            data = self.read(inbox.buffer.size, encoding)
+        inbox.unannounced = False
+        if self._delivery.hub.has_channels:
+            self._delivery.hub.withdraw_data()
+        return data
+
+    @overload
+    def lookahead(self, encoding: None = None) -> bytes: ...
+    @overload
+    def lookahead(self, encoding: str) -> str: ...
+    def lookahead(self, encoding: str | None = None) -> bytes | str:
+        """Everything in the buffer, which stays there. Xojo: ``Lookahead``.
+
+        Args:
+            encoding: as for ``read``.
+
+        Raises:
+            UnicodeDecodeError, LookupError: as for ``read``.
+        """
+        self._inbox.settle()
+        if encoding is None:
+            return self._inbox.buffer.peek_all()
+        return self._decode(self._inbox.buffer.size, encoding)[0]
+
+    def _decode(self, count: int, encoding: str) -> tuple[str, int]:
+        return self._inbox.buffer.decode(count, encoding, final=not self._more_can_come())
+
+    def purge(self) -> None:
+        """Empty the receive buffer; the send queue is untouched. Xojo: ``Purge``."""
+        self._inbox.clear()
+        self._connection.resume_reading()
+
+    # What waits
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait for bytes; the contract of ``trio.abc.ReceiveStream``.
@@ -116,7 +167,7 @@ class ReceiveCalls(ReadCalls):
         """
         if max_bytes is not None and check_count("max_bytes", max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
-        data: bytes = await self._receive(AnyReader(self._buffer, max_bytes))
+        data: bytes = await self._receive(AnyReader(self._inbox.buffer, max_bytes))
         return data
 
     async def receive_exactly(self, n: int) -> bytes:
@@ -136,7 +187,7 @@ class ReceiveCalls(ReadCalls):
         Cancellation: nothing was taken.
         """
         check_count("n", n)
-        buffer = self._buffer
+        buffer = self._inbox.buffer
 
         def attempt(ended: SocketError | None) -> bytes | None:
             if buffer.size >= n:
@@ -144,9 +195,9 @@ class ReceiveCalls(ReadCalls):
             if ended is None:
                 return None
             if not buffer.size:
-                _end(ended)
+                raise_end(ended)
             text = f"{self!r}: the stream ended after {buffer.size} of {n} bytes"
-            raise IncompleteReadError(text, partial=buffer.peek_all(), expected=n) from _cause(
+            raise IncompleteReadError(text, partial=buffer.peek_all(), expected=n) from cause_of(
                 ended
             )
 
@@ -175,7 +226,7 @@ class ReceiveCalls(ReadCalls):
         if not wanted:
             raise ValueError("separator must not be empty")
         check_count("max_bytes", max_bytes)
-        buffer = self._buffer
+        buffer = self._inbox.buffer
 
         def attempt(ended: SocketError | None) -> bytes | None:
             found = buffer.find(wanted)
@@ -184,47 +235,41 @@ class ReceiveCalls(ReadCalls):
                 buffer.skip(len(wanted))
                 return data
             if found >= 0 or buffer.size >= max_bytes + len(wanted):
-                raise _not_found(self, wanted, max_bytes)
+                raise not_found(self, wanted, max_bytes)
             if ended is None:
                 return None
             if not buffer.size:
-                _end(ended)
+                raise_end(ended)
             text = f"{self!r}: the stream ended before {wanted!r} came"
-            raise IncompleteReadError(text, partial=buffer.peek_all()) from _cause(ended)
+            raise IncompleteReadError(text, partial=buffer.peek_all()) from cause_of(ended)
 
         return cast("bytes", await self._receive(Reader(attempt, max_bytes + len(wanted))))
 
     async def _receive(self, reader: Receiver) -> Any:
         """Serve ``reader`` at once, or let it wait until somebody brings in enough."""
+        inbox, connection = self._inbox, self._connection
         if self._receiving:
             raise trio.BusyResourceError(_BUSY)
         self._receiving = True
         try:
-            if self._borrower is not None:
-                self._borrower.settle()
+            inbox.settle()
             await trio.lowlevel.checkpoint_if_cancelled()
-            ended = self._input_verdict()
-            if self._buffer.size or ended is not None or not reader.limit:
-                if ended is not None and (self._closed_by_us or not self._buffer.size):
-                    _end(ended)
+            ended = connection.verdict(self)
+            if inbox.buffer.size or ended is not None or not reader.limit:
+                if ended is not None and (connection.ends.closed_by_us or not inbox.buffer.size):
+                    raise_end(ended)
                 if reader.serve(ended):
-                    self._resume_reading()
+                    connection.resume_reading()
                     return await reader.park()
             self._check_thread()
-            self._receiver = reader
-            if not self._reading:
-                self._resume_reading()
+            inbox.receiver = reader
+            connection.resume_reading()
             look_before_waiting()
-            data = await reader.park(self._withdraw_receiver)
-            if not self._reading:
-                self._resume_reading()
+            data = await reader.park(inbox.withdraw_receiver)
+            connection.resume_reading()
             return data
         finally:
             self._receiving = False
-
-    def _withdraw_receiver(self) -> None:
-        self._receiver = None
-        self._announce_unread()
 
     @overload
     def lines(self, encoding: str = "utf-8", max_bytes: int = 65536) -> Lines[str]: ...
@@ -266,57 +311,12 @@ class ReceiveCalls(ReadCalls):
             max_bytes,
         )
 
-    async def _receive_line(self, convert: Callable[[bytes], Text], max_bytes: int) -> Text:
-        buffer = self._buffer
-
-        def attempt(ended: SocketError | None) -> Text | None:
-            end = buffer.find(b"\n")
-            if end < 0 and ended is None and self._may_fit(max_bytes):
-                return None
-            if end < 0 and not buffer.size:
-                _end(cast("SocketError", ended))
-                raise StopAsyncIteration
-            size = end if end >= 0 else buffer.size
-            line = buffer.peek(min(size, max_bytes + 2))
-            if end >= 0:
-                line = line.removesuffix(b"\r")
-            if len(line) > max_bytes:
-                raise _not_found(self, b"\n", max_bytes)
-            text = convert(line)
-            buffer.skip(size + (end >= 0))
-            return text
-
-        return cast("Text", await self._receive(Reader(attempt, max_bytes + 2)))
-
-    def _may_fit(self, max_bytes: int) -> bool:
-        """Whether an unfinished line may still turn out to have at most ``max_bytes``."""
-        size = self._buffer.size
-        if size != max_bytes + 1:
-            return size <= max_bytes
-        return self._buffer.peek(size).endswith(b"\r")  # then LF may follow
-
     def __aiter__(self) -> Self:
         """Iterate over chunks of bytes until the stream ends."""
         return self
 
     async def __anext__(self) -> bytes:
-        data: bytes = await self._receive(AnyReader(self._buffer, None))
+        data: bytes = await self._receive(AnyReader(self._inbox.buffer, None))
         if not data:
             raise StopAsyncIteration
         return data
-
-
-def _end(ended: SocketError) -> bytes:
-    """The end of the stream, seen with an empty buffer."""
-    if ended is CLEAN_END:
-        return b""
-    raise ended.with_traceback(None)
-
-
-def _cause(ended: SocketError) -> SocketError | None:
-    return None if ended is CLEAN_END else ended
-
-
-def _not_found(socket: object, separator: bytes, max_bytes: int) -> DelimiterNotFoundError:
-    text = f"{socket!r}: no {separator!r} within max_bytes={max_bytes}; the bytes stay buffered"
-    return DelimiterNotFoundError(text, max_bytes=max_bytes)

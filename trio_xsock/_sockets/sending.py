@@ -5,29 +5,30 @@
 
 from __future__ import annotations
 
+import os
+from typing import Final
+
 import trio
 
+from trio_xsock._engine.connection import Connection
 from trio_xsock._machines.ledger import Ticket
+from trio_xsock._network.file_source import FileArgument, open_source, source_of
 from trio_xsock._runtime.guard import ConflictDetector, Parking, protect_from_ki
 from trio_xsock._values.typing import Buffer
 
+from .file_sending import FileSend
 from .receiving import ReceiveCalls
 
-_BUSY = "another task is sending through this socket"
+SENDING: Final = "another task is sending through this socket"
 
 
 @protect_from_ki
 class SendCalls(ReceiveCalls):
     """What a ``TCPSocket`` can do to send bytes."""
 
-    __slots__ = ("_send_conflict", "_sender", "_ticket", "_writable")
+    __slots__ = ("_send_conflict",)
 
-    def _reset(self) -> None:
-        super()._reset()
-        self._send_conflict = ConflictDetector(_BUSY)
-        self._ticket: Ticket | None = None  # of the running send_all or send_file
-        self._sender: Parking[None] | None = None  # the task that waits for it
-        self._writable: Parking[None] | None = None
+    _send_conflict: ConflictDetector
 
     # Plain calls
 
@@ -52,7 +53,7 @@ class SendCalls(ReceiveCalls):
         Events: ``SendProgress`` as it goes out, ``SendComplete`` when the queue is empty.
         """
         payload = data if type(data) is bytes else _snapshot(data, encoding)
-        self._queue_bytes(payload, "send_all()")
+        self._connection.write(payload, self, "send_all()")
 
     # Awaited calls
 
@@ -82,58 +83,89 @@ class SendCalls(ReceiveCalls):
             await self._send_bytes(view)
 
     async def _send_bytes(self, data: bytes | memoryview) -> None:
+        connection = self._connection
+        outlet = connection.outlet
         with self._send_conflict:
-            self._check_sending()
+            connection.check_sending(self)
             if not data:
                 await trio.lowlevel.checkpoint()
                 return
             try:
                 await trio.lowlevel.checkpoint_if_cancelled()
             except trio.Cancelled:
-                self._remove(self._ledger.reserve(data))
+                connection.remove(outlet.ledger.reserve(data))
                 raise
-            sent = None
-            try:
-                sent = self._send_at_once(data)
-            except OSError as exc:
-                self._ledger.reserve(data)  # was to be sent: is dropped like all that is queued
-                self._output_failed(exc)
-            if sent is None:
-                await self._delivered()
-                raise self._why_not_sending()
+            sent = connection.send_at_once(data)
+            if sent is None:  # the connection turned out to be lost
+                await self._settle()
+                raise connection.why_not_sending(self)
             if sent == len(data):
                 await trio.lowlevel.cancel_shielded_checkpoint()
-                if self._hub.calls:
-                    await self._delivered()
+                if self._delivery.hub.calls:
+                    await self._settle()
                 return
-            ticket = self._ledger.reserve(data)
+            ticket = outlet.ledger.reserve(data)
             if sent > 0:
-                self._account(sent)
-            await self._see_through(ticket, cancelled=False)
+                outlet.account(sent)
+            await self._see_through(connection, ticket)
 
-    async def _see_through(self, ticket: Ticket, cancelled: bool) -> None:
+    async def _see_through(self, connection: Connection, ticket: Ticket) -> None:
         """Send until a ticket has nothing to send at present; raises if it was removed."""
+        connection.send_now()
+        parking = Parking[None]()
+        connection.wait_for(ticket, parking, self)
+        await self._parked(parking, lambda: connection.remove(ticket))
 
-        def leave() -> None:
-            self._ticket = self._sender = None
-            self._remove(ticket)
+    async def send_file(
+        self, file: FileArgument, *, offset: int = 0, count: int | None = None
+    ) -> int:
+        """Send a file, or a part of it, in constant memory.
 
-        self._ticket = ticket
-        if not cancelled:
-            self._send_now()
-        self._sender = parking = Parking[None]()
-        self._sent_some()
-        await self._parked(parking, leave)
+        Args:
+            file: a path, or a file opened for binary reading, which stays open; its position
+                afterwards is not specified.
+            offset: where to begin, in bytes from the beginning of the file.
+            count: how many bytes to send; ``None`` for all there is from ``offset`` when the
+                call begins, or until the end where that cannot be known (a pipe).
 
-    def _sent_some(self) -> None:
-        ticket, sender = self._ticket, self._sender
-        if ticket is None or sender is None or not (ticket.idle or ticket.removed):
-            return
-        self._ticket = self._sender = None
-        if ticket.removed:
-            sender.fail(self._why_removed(ticket))
-        else:
-            sender.unpark()
+        Returns:
+            How many bytes were sent; 0 if ``offset`` is past the end.
+
+        Raises:
+            SocketError: the file turned out shorter than ``count``, or than it was; the text
+                says how many bytes went out. Also: ``abort_send()`` dropped some of it.
+            OSError: what opening or reading the file said.
+            TypeError, ValueError: not a binary file, or not such numbers.
+            LostConnectionError, SocketClosedError, InvalidStateError, trio.BusyResourceError:
+                as for ``send_all``.
+
+        Cancellation: as for ``send_all``; the bytes that went out are in ``SendComplete``. Until
+        a path is open, and until an endless file gives its first byte, nothing is queued. What a
+        pipe of yours gave in that moment is lost, but not of one passed as a path.
+        Events: as for ``write``, one batch for the whole file.
+        Source: sendfile(2).
+        """
+        source = source_of(file, offset, count)
+        connection = self._connection
+        with self._send_conflict:
+            try:
+                connection.check_sending(self)
+                if source is None:
+                    assert isinstance(file, str | os.PathLike)
+                    source = await open_source(file, offset, count)
+                    connection.check_sending(self)
+                sender = FileSend(connection, source, self, self._see_through)
+                try:
+                    sent = await sender.run()
+                except BaseException:
+                    sender.give_up()
+                    self._run_handlers()
+                    raise
+                await self._settle()
+                return sent
+            finally:
+                if source is not None:
+                    source.close()
 
     async def send_eof(self) -> None:
         """End our direction after what is queued; reading goes on.
@@ -151,16 +183,11 @@ class SendCalls(ReceiveCalls):
         with self._send_conflict:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check_thread()
-            if not self._output_ended:
-                self._check_sending()
-                self._output_ended = True
-                if not self._ledger.open:
-                    self._send_fin()
-            elif self._closed_by_us or self._loss is not None:
-                raise self._why_not_sending()
+            connection = self._connection
+            connection.end_output(self)
             await self._wait_until_flushed()
-            if self._loss is not None:  # ending our direction found the connection dead
-                raise self._why_not_sending()
+            if connection.ends.loss is not None:  # ending our direction found it lost
+                raise connection.why_not_sending(self)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until a ``send_all`` might not block; the contract of ``trio.abc.SendStream``.
@@ -171,39 +198,15 @@ class SendCalls(ReceiveCalls):
 
         Cancellation: changes nothing.
         """
+        connection = self._connection
         with self._send_conflict:
-            self._check_sending()
+            connection.check_sending(self)
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check_thread()
-            self._writable = parking = Parking[None]()
-            self._set_blocked(True)
-            await parking.park(self._forget_writable)
-            self._check_sending()
-
-    def _forget_writable(self) -> None:
-        self._writable = None
-
-    def _set_blocked(self, blocked: bool) -> None:
-        super()._set_blocked(blocked or self._writable is not None)
-
-    def _on_writable(self) -> None:
-        super()._on_writable()
-        if not self._ledger.left:
-            self._wake_writable()
-            self._set_blocked(False)
-
-    def _wake_writable(self) -> None:
-        parking, self._writable = self._writable, None
-        if parking is not None:
-            parking.unpark()
-
-    def _begin_closing(self, grace: float) -> None:
-        super()._begin_closing(grace)
-        self._wake_writable()
-
-    def _release(self) -> None:
-        super()._release()
-        self._wake_writable()
+            parking = Parking[None]()
+            connection.outlet.wait_for_room(parking)
+            await parking.park(connection.outlet.forget_room)
+            connection.check_sending(self)
 
 
 def _snapshot(data: Buffer | str, encoding: str) -> bytes:

@@ -6,24 +6,26 @@ import ssl
 from collections.abc import Sequence
 from typing import Any, Self
 
+import trio
+
+from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.security import Security
+from trio_xsock._machines.state import CLOSING, CONNECTED
+from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._network.interface import NetworkInterface
-from trio_xsock._network.options import check_bool, check_seconds
-from trio_xsock._network.tls_options import (
-    Path,
-    check_context,
-    check_hostname,
-    check_path,
-    checked_options,
-)
+from trio_xsock._network.tls_options import Path
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.connection_types import SSLConnectionTypes
+from trio_xsock._values.errors import InvalidStateError, SocketError
+from trio_xsock._values.typing import Buffer
 
-from .ssl_options import SSLOptions
+from .tcp import TCPSocket
+from .tls_option import TLSOption
 
 
 @protect_from_ki
-class SSLSocket(SSLOptions):
+class SSLSocket(TCPSocket):
     """A ``TCPSocket`` whose connection is encrypted, and whose peer is verified.
 
     Xojo: ``SSLSocket``. All that ``TCPSocket`` promises holds here too::
@@ -74,6 +76,57 @@ class SSLSocket(SSLOptions):
 
     __slots__ = ()
 
+    _tls: Security
+
+    ssl_connection_type = TLSOption[SSLConnectionTypes, SSLConnectionTypes | int](
+        "connection_type", "Which versions of TLS may be used. Xojo: ``SSLConnectionType``."
+    )
+    ca_file = TLSOption[str | None, Path | None](
+        "ca_file", "The PEM file of the authorities to trust; ``None`` for the system's."
+    )
+    certificate_file = TLSOption[str | None, Path | None](
+        "certificate_file", "The PEM file of our certificate and key. Xojo: ``CertificateFile``."
+    )
+    certificate_password = TLSOption[str, str](
+        "certificate_password",
+        "Of the key in ``certificate_file``. Xojo: ``CertificatePassword``.",
+    )
+    require_client_certificate = TLSOption[bool, bool](
+        "require_client_certificate",
+        "Of a server: whether clients have to show a certificate.",
+    )
+    alpn_protocols = TLSOption[tuple[str, ...], Sequence[str]](
+        "alpn_protocols", "The application protocols to offer, the preferred one first."
+    )
+    verify = TLSOption[bool, bool]("verify", "Of a client: whether the server is verified.")
+    ssl_context = TLSOption[ssl.SSLContext | None, ssl.SSLContext | None](
+        "context",
+        """A context of your own, in place of the seven options above.
+
+        Raises (assignment):
+            ValueError: one of them is set.
+            TypeError: not an ``ssl.SSLContext``.
+        """,
+    )
+    certificate_rejection_file = TLSOption[str | None, Path | None](
+        "rejection_file",
+        """The PEM file of certificates to refuse. Xojo: ``CertificateRejectionFile``.
+
+        They are compared as they are: the peer's own, from Python 3.13 on also those that lead
+        to its authority.
+        """,
+    )
+    server_hostname = TLSOption[str | None, str | None](
+        "server_hostname", "Whom to ask for and to expect; ``None`` for ``address``."
+    )
+    handshake_timeout = TLSOption[float, float](
+        "handshake_timeout", "Seconds that the handshake may take."
+    )
+    https_compatible = TLSOption[bool, bool](
+        "https_compatible",
+        "Whether the end of the connection is taken for the end of the stream.",
+    )
+
     def __init__(
         self,
         address: str = "",
@@ -103,6 +156,21 @@ class SSLSocket(SSLOptions):
         unacknowledged_timeout: float | None = None,
         idle_timeout: float | None = None,
     ) -> None:
+        self._security = self._tls = Security(
+            ssl_context,
+            enabled=ssl_enabled,
+            connection_type=ssl_connection_type,
+            ca_file=ca_file,
+            certificate_file=certificate_file,
+            certificate_password=certificate_password,
+            rejection_file=certificate_rejection_file,
+            require_client_certificate=require_client_certificate,
+            server_hostname=server_hostname,
+            alpn_protocols=alpn_protocols,
+            verify=verify,
+            handshake_timeout=handshake_timeout,
+            https_compatible=https_compatible,
+        )
         super().__init__(
             address,
             port,
@@ -117,41 +185,123 @@ class SSLSocket(SSLOptions):
             unacknowledged_timeout=unacknowledged_timeout,
             idle_timeout=idle_timeout,
         )
-        self._ssl_enabled = check_bool("ssl_enabled", ssl_enabled)
-        self._options = checked_options(
-            connection_type=ssl_connection_type,
-            ca_file=ca_file,
-            certificate_file=certificate_file,
-            certificate_password=certificate_password,
-            require_client_certificate=require_client_certificate,
-            alpn_protocols=alpn_protocols,
-            verify=verify,
-        )
-        self._rejection_file = check_path("certificate_rejection_file", certificate_rejection_file)
-        self._server_hostname = check_hostname(server_hostname)
-        self._context = check_context(ssl_context, self._options)
-        self._handshake_timeout = check_seconds("handshake_timeout", handshake_timeout)
-        self._https_compatible = check_bool("https_compatible", https_compatible)
 
     async def __aenter__(self) -> Self:
         return await super().__aenter__()
 
+    @property
+    def ssl_enabled(self) -> bool:
+        """Whether TLS is there from the beginning; settable while closed. Xojo: ``SSLEnabled``.
+
+        Raises (assignment):
+            InvalidStateError: the socket is not closed; there is ``start_tls()``.
+            TypeError: not a bool.
+        """
+        return self._tls.enabled
+
+    @ssl_enabled.setter
+    def ssl_enabled(self, enabled: bool) -> None:
+        self._check_closed("ssl_enabled")
+        self._tls.set("enabled", enabled)
+
+    async def start_tls(self, *, announce: Buffer = b"", server_side: bool | None = None) -> None:
+        """Encrypt this connection from here on. Xojo: ``SSLEnabled`` set while connected.
+
+        With no checkpoint between, input is looked for, reading of plaintext stops, and
+        ``announce`` is queued; every later byte of the peer's is taken for TLS. So nothing that
+        somebody slipped in before the handshake is ever taken for what came after it.
+
+        Args:
+            announce: what to send as the last thing in plaintext, such as the reply to STARTTLS.
+            server_side: which side of the handshake is ours; ``None`` for the server's if the
+                connection was accepted.
+
+        Raises:
+            InvalidStateError: input is buffered, which would have come before TLS but be read
+                after it; not connected; TLS is up already.
+            TLSError: the handshake failed, or the options do not do; the connection has ended.
+            LostConnectionError: the connection was lost meanwhile.
+            SocketClosedError: we closed it, before or meanwhile.
+            trio.BusyResourceError: another task is sending.
+
+        Cancellation: seen at the start it changes nothing; later the connection is closed.
+        Events: ``ErrorOccurred`` if it fails; no second ``Connected``.
+        Source: RFC 3207 (STARTTLS), 6.
+        """
+        data = bytes(memoryview(announce))
+        connection = self._connection
+        with self._send_conflict:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            connection.check_sending(self)
+            self._check_upgrade(connection)
+            connection.hold()
+            try:
+                await self._upgrade(
+                    connection, data, self._accepted if server_side is None else server_side
+                )
+            except SocketError as error:
+                if connection.transport is not None:
+                    connection.lose(error)
+                await self._settle()  # noqa: ASYNC120 - cancelled only if a handler failed
+                raise
+            except BaseException:  # cancelled: half of a handshake is good for nothing
+                self.close()
+                raise
+        await self._settle()
+
+    def _check_upgrade(self, connection: Connection) -> None:
+        if self._encryption() is not None:
+            raise InvalidStateError(f"{self!r}: TLS is up already")
+        if self._inbox.size:
+            raise InvalidStateError(
+                f"{self!r}: {self._inbox.size} bytes came before TLS and would be read after it; "
+                "read them first, and end the connection if they should not be there"
+            )
+
+    async def _upgrade(self, connection: Connection, announce: bytes, server_side: bool) -> None:
+        setup = self._tls.setup(self._address, server_side=server_side)
+        ledger = connection.outlet.ledger
+        if announce:
+            ledger.queue(announce)
+        if ledger.open:
+            connection.send_now()
+            await self._wait_until_flushed()
+        await self._secure(connection, setup)
+        connection.resume_reading()
+
     # What came of it
+
+    @property
+    def ssl_connecting(self) -> bool:
+        """The handshake is going on. Xojo: ``SSLConnecting``."""
+        return self._connection.securing
+
+    @property
+    def ssl_connected(self) -> bool:
+        """The connection is up and encrypted. Xojo: ``SSLConnected``."""
+        return self._encryption() is not None and self.state in (CONNECTED, CLOSING)
+
+    def _encryption(self) -> TLSEngine | None:
+        transport = self._connection.transport
+        return None if transport is None or self._connection.securing else transport.encryption
 
     @property
     def tls_version(self) -> str | None:
         """The version of TLS in use, such as ``"TLSv1.3"``; ``None`` while there is none."""
-        return self._secured.engine.version if self._secured is not None else None
+        engine = self._encryption()
+        return engine.version if engine is not None else None
 
     @property
     def cipher(self) -> str | None:
         """The name of the cipher suite in use; ``None`` while there is none."""
-        return self._secured.engine.cipher if self._secured is not None else None
+        engine = self._encryption()
+        return engine.cipher if engine is not None else None
 
     @property
     def selected_alpn_protocol(self) -> str | None:
         """The application protocol that both sides have agreed on, if any."""
-        return self._secured.engine.alpn_protocol if self._secured is not None else None
+        engine = self._encryption()
+        return engine.alpn_protocol if engine is not None else None
 
     @property
     def peer_certificate(self) -> dict[str, Any] | None:
@@ -159,4 +309,5 @@ class SSLSocket(SSLOptions):
 
         ``None`` if there is none, or no TLS; empty if there is one that was not verified.
         """
-        return self._secured.engine.peer_certificate if self._secured is not None else None
+        engine = self._encryption()
+        return engine.peer_certificate if engine is not None else None

@@ -6,16 +6,17 @@ from typing import Self
 
 import trio
 
+from trio_xsock._engine.byte_inbox import ByteInbox
+from trio_xsock._engine.options import checked_options
 from trio_xsock._network.interface import NetworkInterface
-from trio_xsock._network.options import check_optional_bool
 from trio_xsock._runtime.channel import EventChannel
-from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.guard import ConflictDetector, protect_from_ki
 
-from .file_sending import FileCalls
+from .sending import SENDING, SendCalls
 
 
 @protect_from_ki
-class TCPSocket(FileCalls, trio.abc.HalfCloseableStream):
+class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
     """One TCP connection: buffered reads, accounted sends, events. Xojo: ``TCPSocket``.
 
     A ``trio.abc.HalfCloseableStream`` that lives in ``async with``::
@@ -71,18 +72,21 @@ class TCPSocket(FileCalls, trio.abc.HalfCloseableStream):
         unacknowledged_timeout: float | None = None,
         idle_timeout: float | None = None,
     ) -> None:
-        super().__init__(
-            address,
-            port,
-            handler,
-            events,
-            network_interface,
-            receive_buffer_limit,
-            send_buffer_limit,
-            progress_interval,
-            check_optional_bool("allow_half_close", allow_half_close),
+        options = checked_options(
+            receive_buffer_limit=receive_buffer_limit,
+            send_buffer_limit=send_buffer_limit,
+            progress_interval=progress_interval,
+            allow_half_close=allow_half_close,
+            keepalive=keepalive,
+            unacknowledged_timeout=unacknowledged_timeout,
+            idle_timeout=idle_timeout,
         )
-        self._init_watchdogs(keepalive, unacknowledged_timeout, idle_timeout)
+        super().__init__(address, port, handler, events, network_interface, options)
+        self._receiving = False
+        self._send_conflict = ConflictDetector(SENDING)
+
+    def _new_inbox(self) -> ByteInbox:
+        return ByteInbox(self._delivery)
 
     async def __aenter__(self) -> Self:
         return await super().__aenter__()

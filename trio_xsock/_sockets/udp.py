@@ -209,10 +209,10 @@ class UDPSocket(UDPSending, trio.abc.Channel[Datagram]):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_thread()
-        happened = bool(self._hub.calls)
+        happened = bool(self._delivery.hub.calls)
         for port in list(self._watches):
             happened = self._read_step(port) or happened
         happened = self._write_step() or happened
-        await self._delivered()
+        await self._settle()
         await trio.lowlevel.cancel_shielded_checkpoint()
         return happened

@@ -11,9 +11,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from trio_xsock._network.options import check_count, check_seconds
+from trio_xsock._network.transport import Transport
 from trio_xsock._sockets.tcp import TCPSocket
 
-from ._faulty import FaultyTransport, Inner
+from ._faulty import FaultyTransport
 from ._seam import replace_transport, transport_of
 from ._weather import Cut, Delay, Drop, Fault, Stall
 
@@ -111,7 +112,7 @@ def _faulty_transport(sock: TCPSocket) -> FaultyTransport:
     if isinstance(present, FaultyTransport):
         return present
 
-    def remove(inner: Inner) -> None:
+    def remove(inner: Transport) -> None:
         replace_transport(sock, inner)
 
     transport = FaultyTransport(present, remove)

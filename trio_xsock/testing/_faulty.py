@@ -11,25 +11,22 @@ import errno as errnos
 import socket as stdlib_socket
 import struct
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final
 
 import trio
 
 from trio_xsock._machines.dead_peers import Sample
-from trio_xsock._network.kernel import unacknowledged_bytes
-from trio_xsock._network.tcp_info import take_sample
+from trio_xsock._machines.tls import TLSEngine
+from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch, watch_socket
+from trio_xsock._runtime.readiness import Step, Watch
 from trio_xsock._values.typing import Address
 
 from ._line import Line
 from ._memory import MemoryTransport, os_error
 from ._watch import NEVER, NOW, SelfWatch
 from ._weather import MOST, Cut, Fault, Weather
-
-Inner: TypeAlias = stdlib_socket.socket | MemoryTransport
-"""What moves the bytes in truth."""
 
 _LINE_CAPACITY = 2**18
 _SEND_BUFFER = 2**16
@@ -47,19 +44,48 @@ class FaultyTransport:
         faults: what is wrong at present; call ``update`` after a change.
     """
 
-    def __init__(self, inner: Inner, remove: Callable[[Inner], None]) -> None:
+    def __init__(self, inner: Transport, remove: Callable[[Transport], None]) -> None:
         self.faults: list[Fault] = []
         self._weather = Weather()
         self._inner = inner
-        self._remove: Callable[[Inner], None] | None = remove
+        self._remove: Callable[[Transport], None] | None = remove
         self._name: Address = inner.getsockname()
         self._peer_name: Address = inner.getpeername()
         self._line = Line()
         self._reset = self._closed = False
-        self._fin_is_due = False
+        self._end_is_due = self._fin_is_due = False
         self._dropped = 0
         self._dropping_since = 0.0
         self._watch: FaultWatch | None = None
+
+    most: Final = MOST
+    takes_files: Final = False
+    ready: Final = False
+
+    @property
+    def encryption(self) -> TLSEngine | None:
+        """See ``Transport``: that of the inner transport."""
+        return self._inner.encryption
+
+    @property
+    def unsent(self) -> bool:
+        """See ``Transport``: what the inner transport holds."""
+        return self._inner.unsent
+
+    def on_wake(self, wake: Callable[[], None] | None, /) -> None:
+        """See ``Transport``; of the inner transport."""
+        self._inner.on_wake(wake)
+
+    def flush(self) -> bool:
+        """See ``Transport``; of the inner transport."""
+        return self._reset or self._inner.flush()
+
+    def end(self) -> bool:
+        """See ``Transport``; of the inner transport."""
+        if self._reset or self._weather.lets_out:
+            return self._reset or self._inner.end()
+        self._end_is_due = True
+        return True
 
     # Faults
 
@@ -78,6 +104,12 @@ class FaultyTransport:
             self._remove_if_idle()
 
     def _let_ends_out(self) -> None:
+        if self._end_is_due and not self._reset:
+            self._end_is_due = False
+            try:
+                self._inner.end()
+            except OSError as exc:
+                self._note_end(exc)
         if self._closed:
             self._close_inner(reset=self._line.has_unread(trio.current_time()))
         elif self._fin_is_due:
@@ -124,8 +156,7 @@ class FaultyTransport:
 
     def _take_kept(self) -> None:
         """Take what the inner transport keeps; nobody calls for that."""
-        engine = getattr(self._inner, "engine", None)
-        while engine is not None and engine.ready and not self._reset and self.wants_input():
+        while self._inner.ready and not self._reset and self.wants_input():
             self._take_piece()
 
     def _take_piece(self) -> bool:
@@ -150,7 +181,7 @@ class FaultyTransport:
         number = 0 if error is None else error.errno or errnos.EIO
         self._line.end(number, self._due())
 
-    def recv(self, count: int, flags: int = 0) -> bytes:
+    def recv(self, count: int, flags: int = 0, /) -> bytes:
         """Up to ``count`` bytes that have arrived; ``b""`` at the end."""
         if self.readable_at() > trio.current_time():
             raise os_error(errnos.EAGAIN)
@@ -163,7 +194,7 @@ class FaultyTransport:
 
     # Sending
 
-    def send(self, data: bytes | memoryview, flags: int = 0) -> int:
+    def send(self, data: bytes | memoryview, flags: int = 0, /) -> int:
         """Take some of ``data``; returns how many bytes that was."""
         if self._weather.stalled:
             raise os_error(errnos.EAGAIN)
@@ -201,7 +232,7 @@ class FaultyTransport:
             self._line.report_end()
             raise
 
-    def shutdown(self, how: int) -> None:
+    def shutdown(self, how: int, /) -> None:
         """End our direction, when the faults allow it."""
         if self._reset:
             raise os_error(errnos.ENOTCONN)
@@ -241,14 +272,23 @@ class FaultyTransport:
         """What the other end is called."""
         return self._peer_name
 
-    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+    def getsockopt(self, level: int, option: int, size: int = 0, /) -> object:
+        """As the inner transport does."""
+        return self._inner.getsockopt(level, option, size)
+
+    def setsockopt(self, level: int, option: int, value: int | bytes, /) -> None:
         """As the inner transport does."""
         if not self._reset:
             self._inner.setsockopt(level, option, value)
 
+    def has_unread_input(self) -> bool:
+        """What has arrived here, or at the inner transport."""
+        unread = self._line.has_unread(trio.current_time())
+        return unread or (not self._reset and self._inner.has_unread_input())
+
     def unacknowledged_bytes(self) -> int:
         """What was dropped, and what the inner transport knows of."""
-        known = 0 if self._reset else unacknowledged_bytes(self._inner)
+        known = 0 if self._reset else self._inner.unacknowledged_bytes()
         return self._dropped + (known or 0)
 
     def take_sample(self) -> Sample | None:
@@ -256,12 +296,12 @@ class FaultyTransport:
         if self._dropped:
             silence = trio.current_time() - self._dropping_since
             return Sample(in_flight=True, unanswered=True, last_ack=silence)
-        return None if self._reset else take_sample(self._inner)
+        return None if self._reset else self._inner.take_sample()
 
     # Readiness
 
     def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
-        """See ``SelfWatching``."""
+        """See ``Transport``."""
         self._watch = FaultWatch(keeper, self, self._inner, read_step, write_step)
         return self._watch
 
@@ -293,14 +333,14 @@ class FaultWatch:
         self,
         keeper: Keeper,
         transport: FaultyTransport,
-        inner: Inner,
+        inner: Transport,
         read_step: Step,
         write_step: Step,
     ) -> None:
         self._transport = transport
         self._writes = False
         self._own = SelfWatch(keeper, transport, read_step, write_step)
-        self._inner: Watch | None = watch_socket(keeper, inner, transport.take_in, write_step)
+        self._inner: Watch | None = inner.make_watch(keeper, transport.take_in, write_step)
         self._inner.reading(transport.wants_input())
 
     def reading(self, wanted: bool, /) -> None:

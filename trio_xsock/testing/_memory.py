@@ -12,9 +12,12 @@ from __future__ import annotations
 import errno as errnos
 import os
 import socket as stdlib_socket
+from collections.abc import Callable
+from typing import Final
 
 from trio_xsock._machines.dead_peers import Sample
 from trio_xsock._network.options import check_positive
+from trio_xsock._network.transport import UNLIMITED
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch
@@ -95,6 +98,12 @@ class MemoryTransport:
 
     __slots__ = ("_closed", "_incoming", "_name", "_outgoing", "_peer_name")
 
+    encryption: Final = None
+    most: Final = UNLIMITED
+    takes_files: Final = False
+    ready: Final = False
+    unsent: Final = False
+
     def __init__(self, incoming: Wire, outgoing: Wire, name: Address, peer_name: Address) -> None:
         self._incoming = incoming
         self._outgoing = outgoing
@@ -102,9 +111,12 @@ class MemoryTransport:
         self._peer_name = peer_name
         self._closed = False
 
+    def on_wake(self, wake: Callable[[], None] | None, /) -> None:
+        """See ``Transport``: readiness says it all."""
+
     # What sockets call
 
-    def recv(self, count: int, flags: int = 0) -> bytes:
+    def recv(self, count: int, flags: int = 0, /) -> bytes:
         """Up to ``count`` bytes; ``b""`` at the end."""
         wire = self._incoming
         if wire.data:
@@ -115,7 +127,7 @@ class MemoryTransport:
             return b""
         raise os_error(errnos.EAGAIN)
 
-    def send(self, data: bytes | memoryview, _flags: int = 0) -> int:
+    def send(self, data: bytes | memoryview, _flags: int = 0, /) -> int:
         """Take what there is room for; returns how many bytes that was."""
         wire = self._outgoing
         self._raise_error()
@@ -134,7 +146,15 @@ class MemoryTransport:
         if error:
             raise os_error(error)
 
-    def shutdown(self, _how: int) -> None:
+    def flush(self) -> bool:
+        """See ``Transport``: nothing is held."""
+        return True
+
+    def end(self) -> bool:
+        """See ``Transport``: ``shutdown`` says it all."""
+        return True
+
+    def shutdown(self, _how: int, /) -> None:
         """End our direction."""
         if self._is_over():
             raise os_error(errnos.ENOTCONN)
@@ -178,17 +198,18 @@ class MemoryTransport:
         """What the other end is called."""
         return self._peer_name
 
-    def setblocking(self, _flag: bool) -> None:
-        """It never blocks."""
-
-    def setsockopt(self, _level: int, _option: int, _value: int | bytes) -> None:
+    def setsockopt(self, _level: int, _option: int, _value: int | bytes, /) -> None:
         """Nothing here depends on a kernel's options."""
 
-    def getsockopt(self, _level: int, _option: int, _length: int = 0) -> int:
-        """All options are off; above all, it does not listen."""
+    def getsockopt(self, _level: int, _option: int, _length: int = 0, /) -> int:
+        """All options are off."""
         return 0
 
     # What a kernel would know
+
+    def has_unread_input(self) -> bool:
+        """See ``Transport``."""
+        return bool(self._incoming.data)
 
     def unacknowledged_bytes(self) -> int:
         """None: what was sent has arrived."""
@@ -201,7 +222,7 @@ class MemoryTransport:
     # Readiness
 
     def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
-        """See ``SelfWatching``."""
+        """See ``Transport``."""
         watch = SelfWatch(keeper, self, read_step, write_step)
         self._incoming.reader = self._outgoing.writer = watch
         return watch

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import socket as stdlib_socket
-from typing import cast
-
+from trio_xsock._network.transport import Transport
 from trio_xsock._network.udp_port import Opener
 from trio_xsock._sockets.tcp import TCPSocket
 from trio_xsock._sockets.udp import UDPSocket
 from trio_xsock._values.errors import InvalidStateError
 
-from ._faulty import FaultyTransport, Inner
 
-
-def take_over(sock: TCPSocket, transport: Inner) -> None:
+def take_over(sock: TCPSocket, transport: Transport) -> None:
     """Let a socket, closed and in its block, be connected by way of ``transport``."""
-    sock._take_over(_as_socket(transport))  # pyright: ignore[reportPrivateUsage]
+    sock._take_over(transport, transport.getpeername())  # pyright: ignore[reportPrivateUsage]
 
 
-def transport_of(sock: TCPSocket) -> Inner | FaultyTransport:
+def transport_of(sock: TCPSocket) -> Transport:
     """What moves the socket's bytes now.
 
     Raises:
@@ -27,20 +23,15 @@ def transport_of(sock: TCPSocket) -> Inner | FaultyTransport:
     """
     if not isinstance(sock, TCPSocket):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"sock must be a TCPSocket, not {type(sock).__name__}")
-    transport = sock._transport  # pyright: ignore[reportPrivateUsage]
+    transport = sock._connection.transport  # pyright: ignore[reportPrivateUsage]
     if transport is None:
         raise InvalidStateError(f"{sock!r}: not connected; a fault is one of a connection")
-    return cast("Inner | FaultyTransport", transport)
+    return transport
 
 
-def replace_transport(sock: TCPSocket, transport: Inner | FaultyTransport) -> None:
+def replace_transport(sock: TCPSocket, transport: Transport) -> None:
     """Let a connected socket go on by way of ``transport``."""
-    sock._replace_transport(_as_socket(transport))  # pyright: ignore[reportPrivateUsage]
-
-
-def _as_socket(transport: object) -> stdlib_socket.socket:
-    """Sockets are written for the standard library's; ours have what of it they use."""
-    return cast("stdlib_socket.socket", transport)
+    sock._connection.swap(transport)  # pyright: ignore[reportPrivateUsage]
 
 
 def use_ports_of(sock: UDPSocket, opener: Opener) -> None:

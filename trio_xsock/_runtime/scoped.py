@@ -9,22 +9,19 @@ from typing import Any, Self, TypeVarTuple, Unpack
 
 import trio
 
-from trio_xsock._runtime.block import Block
-from trio_xsock._runtime.channel import EventChannel
-from trio_xsock._runtime.guard import call_unprotected, protect_from_ki
-from trio_xsock._runtime.handlers import METHODS, handler_methods
-from trio_xsock._runtime.hub import EventHub
-from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import release_readiness
 from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.events import Event
 
-Ts = TypeVarTuple("Ts")
+from .block import Block
+from .channel import EventChannel
+from .delivery import Delivery
+from .guard import protect_from_ki
+from .handlers import METHODS, handler_methods
+from .hub import EventHub
+from .keeper import Keeper
+from .readiness import release_readiness
 
-_CALLS_AT_A_TIME = 64
-"""Handler calls in one go, before other tasks get their turn."""
-_CALLS_PER_SEND = 4
-"""What a send counts for: the system call, and the handler's calls that tell of it."""
+Ts = TypeVarTuple("Ts")
 
 
 @protect_from_ki
@@ -35,11 +32,8 @@ class Scoped(abc.ABC):
         "__dict__",
         "__weakref__",
         "_block",
-        "_closed_event",
-        "_handler",
-        "_hub",
+        "_delivery",
         "_keeper",
-        "_pumping",
     )
 
     _HANDLER_METHODS: tuple[str, ...] = METHODS
@@ -47,16 +41,13 @@ class Scoped(abc.ABC):
     def __init__(self, handler: object, events: EventChannel | None) -> None:
         self._block: Block | None = None
         self._keeper: Keeper | None = None
-        self._pumping = False
-        self._closed_event: trio.Event | None = None
-        self._hub = self._new_hub()
-        self._handler: object = None
+        self._delivery = Delivery(self._new_hub())
         if handler is not None:
             self.handler = handler
         if events is not None:
             if not isinstance(events, EventChannel):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"events must be an EventChannel, not {type(events).__name__}")
-            self._hub.adopt_channel(events)
+            self._delivery.hub.adopt_channel(events)
 
     # Events
 
@@ -67,12 +58,12 @@ class Scoped(abc.ABC):
         Raises (assignment):
             TypeError: one of the methods is an ``async def``.
         """
-        return self._handler
+        return self._delivery.handler
 
     @handler.setter
     def handler(self, handler: object) -> None:
-        self._hub.set_handler(handler_methods(handler, self._HANDLER_METHODS))
-        self._handler = handler
+        methods = handler_methods(handler, self._HANDLER_METHODS)
+        self._delivery.set_handler(handler, methods)
         self._handler_changed()
 
     def _handler_changed(self) -> None:  # noqa: B027 - mostly there is nothing to do
@@ -90,11 +81,11 @@ class Scoped(abc.ABC):
         as they apply now. Iteration ends when the connection has ended, nothing is queued to
         be sent and all events were taken.
         """
-        return self._hub.own_channel(self._events_now)
+        return self._delivery.hub.own_channel(self._events_now)
 
     def subscribe(self) -> EventChannel:
         """A further channel of its own; each channel sees every event."""
-        return self._hub.subscribe(self._events_now)
+        return self._delivery.hub.subscribe(self._events_now)
 
     @abc.abstractmethod
     def _events_now(self) -> list[Event]:
@@ -117,6 +108,7 @@ class Scoped(abc.ABC):
         if self._keeper is None:
             nursery = await block.open_nursery()
             self._keeper = Keeper(nursery, self)
+            self._delivery.open(self, self._keeper)
         block.open_body()
         if self._keeper.failures:
             block.cancel_body()
@@ -141,7 +133,7 @@ class Scoped(abc.ABC):
         keeper.leaving = keeper.exiting = True
         if error is not None or keeper.failures:
             self.close()
-        elif not self._over:
+        elif not keeper.closed:
             try:
                 await self.aclose()
             except BaseException as cancelled:  # noqa: ASYNC103 - raised below, when all has ended
@@ -155,21 +147,16 @@ class Scoped(abc.ABC):
         finally:
             del exc, error, failures, leftover  # their tracebacks refer to this frame
 
-    @property
-    def _over(self) -> bool:
-        """It is ``run`` that leaves the block, because the socket is closed."""
-        return self._closed_event is not None and self._closed_event.is_set()
-
     async def _end_scope(self) -> None:
         """Close, run the handlers that are due, and end all tasks of the socket."""
         assert self._keeper is not None
         self._close_at_once()
-        while self._hub.calls:
-            self._pump()
+        while self._delivery.hub.calls:
+            self._run_handlers()
             await trio.lowlevel.cancel_shielded_checkpoint()
         await self._keeper.finish()
         await release_readiness(self._keeper)
-        self._hub.release()
+        self._delivery.release()
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         """The socket's block in a task of its own: ``await nursery.start(sock.run)``.
@@ -181,9 +168,9 @@ class Scoped(abc.ABC):
         Cancellation: closes the socket at once.
         """
         async with self:
-            self._closed_event = trio.Event()
+            assert self._keeper is not None
             task_status.started(self)
-            await self._closed_event.wait()
+            await self._keeper.wait_closed()
 
     def start_soon(self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: *Ts) -> None:
         """Start a task in the socket's nursery; how a handler does async work.
@@ -195,13 +182,6 @@ class Scoped(abc.ABC):
             InvalidStateError: outside the block.
         """
         self._require_block("start_soon()").start_soon(async_fn, *args)
-
-    def _note_closed(self) -> None:
-        """The socket is closed: that is when ``run`` leaves the block."""
-        if self._closed_event is not None:
-            assert self._keeper is not None
-            self._keeper.leaving = True
-            self._closed_event.set()
 
     def _require_block(self, call: str) -> Keeper:
         keeper = self._keeper
@@ -225,85 +205,36 @@ class Scoped(abc.ABC):
 
     def _handle_failure(self) -> None:
         """A handler or a task of the user's failed: no handler is called any more."""
-        self._hub.set_handler({})
-        self._hub.calls.clear()
+        self._delivery.silence()
         if self._block is not None:  # first, so that what it waits for is cancelled, not closed
             self._block.cancel_body()
         self.close()
 
     # Handlers
 
-    def _pump(self) -> None:
-        """Run the handlers that are due and send what they wrote, for a bounded while.
+    def _run_handlers(self) -> None:
+        """Make the handler calls that are due, unless they are held; see ``Delivery.run``."""
+        self._delivery.run(self)
 
-        Never re-entered: what a handler causes is run after it has returned.
-        """
-        if self._pumping:
-            return
-        self._pumping = True
-        try:
-            hub, budget = self._hub, _CALLS_AT_A_TIME
-            while budget > 0:
-                if hub.calls:
-                    budget -= 1
-                    method, arguments, may_abort = hub.next_call()
-                    if self._call_handler(method, *arguments) is True and may_abort:
-                        self._abort_from_handler()
-                elif self._send_some():
-                    budget -= _CALLS_PER_SEND
-                else:
-                    return
-        finally:
-            self._pumping = False
-        assert self._keeper is not None
-        self._keeper.wake()
+    async def _settle(self) -> None:  # noqa: ASYNC910 - comes after a call's own checkpoint
+        """At the end of an awaited call: the handlers of what it caused have run."""
+        await self._delivery.settle(self)
 
     def _run_step(self, step: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
         """Take a step because the descriptor is ready, and let the handlers have what it did."""
-        self._pumping = True  # what happens in the step is delivered after it, not by a task
-        try:
-            step(*args)
-        finally:
-            self._pumping = False
-        if self._hub.calls:
-            self._pump()
-
-    def _call_handler(self, method: Callable[..., object], *arguments: object) -> object:
-        keeper = self._keeper
-        assert keeper is not None
-        try:
-            return keeper.context.run(call_unprotected, method, *arguments)
-        except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits
-            keeper.fail(exc)
-            return None  # noqa: ASYNC104 - see above
+        self._delivery.run_step(self, step, *args)
 
     @abc.abstractmethod
-    def _send_some(self) -> bool:
-        """Send some of what is queued, if the OS would take it; whether to call it again."""
+    def send_some(self) -> bool:
+        """See ``Sender``."""
 
     @abc.abstractmethod
-    def _abort_from_handler(self) -> None:
-        """``on_send_progress`` answered True."""
-
-    def _schedule_pump(self) -> None:
-        """After a plain call: have handlers run soon, not now."""
-        if self._hub.calls and not self._pumping and self._keeper is not None:
-            self._keeper.wake()
-
-    async def _delivered(self) -> None:  # noqa: ASYNC910 - comes after a call's own checkpoint
-        """At the end of an awaited call: the handlers of what it caused have run."""
-        hub = self._hub
-        due = hub.called + len(hub.calls)
-        self._pump()
-        while hub.calls and hub.called < due:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            self._pump()
-        if self._keeper is not None and self._keeper.failures:
-            await trio.lowlevel.checkpoint_if_cancelled()
+    def abort_from_handler(self) -> None:
+        """See ``Sender``."""
 
     def _work(self) -> float:
         """What the keeper task does when woken; returns when it wants to be woken next."""
-        self._pump()
+        self._run_handlers()
         return self._next_deadline()
 
     @abc.abstractmethod

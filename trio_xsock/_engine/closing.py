@@ -1,0 +1,69 @@
+"""``Closing``: what a graceful close keeps track of: its grace, its lingering, who waits for it.
+
+If unread input could turn our FIN into a reset, the descriptor stays open until the peer's FIN, or
+until its OS has acknowledged all that we sent, or until the grace is over.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from trio_xsock._network.transport import Transport
+from trio_xsock._runtime.guard import Parking
+
+_FIRST_LOOK: Final = 0.001
+_LAST_LOOK: Final = 0.05
+"""Seconds between two questions for what is acknowledged; each time twice as long."""
+
+
+class Closing:
+    """One graceful close.
+
+    Args:
+        discarding: input was unread when it began.
+
+    Attributes:
+        deadline: when the grace is over, on Trio's clock.
+        discarding: input was, or is being, thrown away.
+    """
+
+    __slots__ = ("_look", "_waiters", "deadline", "discarding")
+
+    def __init__(self, *, discarding: bool) -> None:
+        self.deadline = math.inf
+        self.discarding = discarding
+        self._look = 0.0
+        self._waiters: list[Parking[None]] = []
+
+    def must_linger(self, transport: Transport) -> bool:
+        """Whether closing the descriptor now could destroy what was sent."""
+        return self.discarding or transport.has_unread_input()
+
+    def linger(self) -> bool:
+        """Look for acknowledgements from now on; whether that is new."""
+        if self._look:
+            return False
+        self._look = _FIRST_LOOK
+        return True
+
+    def is_acknowledged(self, transport: Transport) -> bool:
+        """Whether it lingers and the peer's OS has all."""
+        return bool(self._look) and transport.unacknowledged_bytes() == 0
+
+    def next_look(self, now: float) -> float:
+        """When to look again."""
+        if not self._look:
+            return self.deadline
+        self._look = min(self._look * 2, _LAST_LOOK)
+        return min(self.deadline, now + self._look)
+
+    def wait(self, parking: Parking[None]) -> None:
+        """Wake ``parking`` when the connection is closed."""
+        self._waiters.append(parking)
+
+    def done(self) -> None:
+        """The connection is closed."""
+        waiters, self._waiters = self._waiters, []
+        for parking in waiters:
+            parking.unpark()

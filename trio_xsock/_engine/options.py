@@ -1,0 +1,69 @@
+"""``ConnectionOptions``: limits and time-outs of a connection, checked, as one value."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+from trio_xsock._network.options import (
+    check_keepalive,
+    check_optional_bool,
+    check_optional_seconds,
+    check_positive,
+)
+
+
+class ConnectionOptions(NamedTuple):
+    """What ``TCPSocket`` and ``EasyTCPSocket`` have in common; see there."""
+
+    receive_buffer_limit: int = 2**20
+    send_buffer_limit: int = 2**26
+    progress_interval: int = 65536
+    allow_half_close: bool | None = None
+    keepalive: tuple[int, int, int] | None = None
+    unacknowledged_timeout: float | None = None
+    idle_timeout: float | None = None
+
+    @property
+    def timeouts(self) -> tuple[float | None, float | None]:
+        """Those that watchdogs look after: idle, unacknowledged."""
+        return self.idle_timeout, self.unacknowledged_timeout
+
+    def changed(self, **options: object) -> ConnectionOptions:
+        """The same with some options changed.
+
+        Raises:
+            TypeError, ValueError: an option is of a wrong type, or out of its range.
+        """
+        return checked_options(**{**self._asdict(), **options})
+
+
+def checked_options(
+    receive_buffer_limit: object,
+    send_buffer_limit: object,
+    progress_interval: object,
+    allow_half_close: object,
+    keepalive: object,
+    unacknowledged_timeout: object,
+    idle_timeout: object,
+) -> ConnectionOptions:
+    """Check all options.
+
+    Raises:
+        TypeError, ValueError: an option is of a wrong type, or out of its range.
+    """
+    return _shared(
+        check_positive("receive_buffer_limit", receive_buffer_limit),
+        check_positive("send_buffer_limit", send_buffer_limit),
+        check_positive("progress_interval", progress_interval),
+        check_optional_bool("allow_half_close", allow_half_close),
+        check_keepalive(keepalive),
+        check_optional_seconds("unacknowledged_timeout", unacknowledged_timeout),
+        check_optional_seconds("idle_timeout", idle_timeout),
+    )
+
+
+@functools.lru_cache(maxsize=64, typed=True)
+def _shared(*options: object) -> ConnectionOptions:
+    """One value for all sockets with the same options; a server has thousands."""
+    return ConnectionOptions(*options)  # type: ignore[arg-type]

@@ -1,0 +1,159 @@
+"""``Security``: the TLS options of one socket, and what they come to at a handshake.
+
+They are kept when a connection ends: a security option that is silently forgotten is the worst
+kind. All take effect at the next handshake.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from trio_xsock._machines.endpoint import literal_address
+from trio_xsock._network.handshake import TLSSetup
+from trio_xsock._network.options import check_bool, check_seconds
+from trio_xsock._network.rejection import load_rejected
+from trio_xsock._network.resolve import encode_hostname
+from trio_xsock._network.tls_context import context_for
+from trio_xsock._network.tls_options import (
+    TLSOptions,
+    check_connection_type,
+    check_context,
+    check_hostname,
+    check_password,
+    check_path,
+    check_protocols,
+)
+
+_OF_CONTEXT: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
+    {
+        "connection_type": check_connection_type,
+        "ca_file": lambda path: check_path("ca_file", path),
+        "certificate_file": lambda path: check_path("certificate_file", path),
+        "certificate_password": check_password,
+        "require_client_certificate": lambda on: check_bool("require_client_certificate", on),
+        "alpn_protocols": check_protocols,
+        "verify": lambda on: check_bool("verify", on),
+    }
+)
+"""The options that a context is made of, each with its check."""
+
+_OF_HANDSHAKE: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
+    {
+        "enabled": lambda on: check_bool("ssl_enabled", on),
+        "rejection_file": lambda path: check_path("certificate_rejection_file", path),
+        "server_hostname": check_hostname,
+        "handshake_timeout": lambda seconds: check_seconds("handshake_timeout", seconds),
+        "https_compatible": lambda on: check_bool("https_compatible", on),
+    }
+)
+"""The others."""
+
+
+class Security:
+    """How a socket does TLS.
+
+    Args:
+        context: a context of the user's, in place of the options that one is made of.
+        options: any of the names in the two tables above.
+
+    Attributes:
+        enabled: connections are encrypted from their beginning on.
+        options: what a context is made of.
+
+    Raises:
+        TypeError, ValueError: an option is of a wrong type, or out of its range.
+    """
+
+    __slots__ = (
+        "_context",
+        "enabled",
+        "handshake_timeout",
+        "https_compatible",
+        "options",
+        "rejection_file",
+        "server_hostname",
+    )
+
+    def __init__(self, context: ssl.SSLContext | None = None, **options: object) -> None:
+        self.options = TLSOptions()
+        self.enabled = True
+        self.handshake_timeout = 30.0
+        self.https_compatible = False
+        self.rejection_file: str | None = None
+        self.server_hostname: str | None = None
+        self._context: ssl.SSLContext | None = None
+        for name, value in options.items():
+            self.set(name, value)
+        self._context = check_context(context, self.options)
+
+    def get(self, name: str) -> Any:
+        """The value of an option."""
+        if name == "context":
+            return self._context
+        return getattr(self.options if name in _OF_CONTEXT else self, name)
+
+    def set(self, name: str, value: object) -> None:
+        """Check an option and set it.
+
+        Raises:
+            TypeError, ValueError: it is of a wrong type, or out of its range; or there is a
+                context that stands for it.
+        """
+        if name == "context":
+            self._context = check_context(value, self.options)
+        elif name in _OF_CONTEXT:
+            options = self.options._replace(**{name: _OF_CONTEXT[name](value)})
+            check_context(self._context, options)
+            self.options = options
+        else:
+            setattr(self, name, _OF_HANDSHAKE[name](value))
+
+    # At a handshake
+
+    def setup(self, address: str, *, server_side: bool) -> TLSSetup:
+        """How to begin TLS.
+
+        Args:
+            address: the host that a client has connected to.
+            server_side: whether the handshake is the server's.
+
+        Raises:
+            TLSError: the options do not make sense, or a file does not.
+            NameResolutionError: the server's name is malformed.
+        """
+        context = self._context
+        if context is None:
+            context = context_for(self.options, server_side=server_side)
+        name = None if server_side else _name_to_verify(self.server_hostname or address)
+        return TLSSetup(
+            context,
+            server_side,
+            name,
+            load_rejected(self.rejection_file),
+            self.handshake_timeout,
+            self.https_compatible,
+        )
+
+    def is_server(self, address: str) -> bool:
+        """Whether a connection that somebody else has opened is that of a server.
+
+        It is a client's if the socket says whom to verify, or has no certificate.
+        """
+        if self.server_hostname or address:
+            return False
+        if self._context is not None:
+            return self._context.protocol is not ssl.PROTOCOL_TLS_CLIENT
+        return self.options.certificate_file is not None
+
+
+def _name_to_verify(name: str) -> str | None:
+    """As certificates have it: in ASCII, without a dot at the end or a zone."""
+    if not name:
+        return None
+    literal = literal_address(name, 0)
+    if literal is not None:
+        return literal.address[0]
+    return encode_hostname(name).decode("ascii").removesuffix(".")

@@ -1,0 +1,82 @@
+"""``Upgrade``: TLS is put over a connection, by steps, without a task.
+
+``start_tls`` and single connections await their handshake instead, see ``_sockets.securing``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trio_xsock._network.handshake import Handshake, TLSSetup, wrap
+from trio_xsock._runtime.guard import protect_from_ki
+
+from .connection import Connection
+
+Over = Callable[[BaseException | None], None]
+"""Called once, in the last step: with ``None``, or with what went wrong."""
+
+
+@protect_from_ki
+class Upgrade:
+    """The handshake of a connection that a server has accepted, and that is held.
+
+    Args:
+        connection: the connection.
+        setup: how.
+        over: see ``Over``. After a failure the caller closes the connection.
+
+    Raises:
+        TLSError: it cannot begin.
+    """
+
+    __slots__ = ("_connection", "_handshake", "_over")
+
+    def __init__(self, connection: Connection, setup: TLSSetup, over: Over) -> None:
+        keeper, transport = connection.keeper, connection.transport
+        assert keeper is not None
+        assert transport is not None
+        encrypted = wrap(transport, setup, connection.endpoint)
+        self._connection = connection
+        self._over = over
+        self._handshake = Handshake(keeper, encrypted, setup, connection.endpoint, self._ended)
+        connection.put_over(encrypted, self._handshake)
+
+    def begin(self) -> None:
+        """Take the first step; the rest follows by itself."""
+        self._handshake.begin()
+
+    def _ended(self, error: BaseException | None) -> None:
+        """The last step of the handshake."""
+        connection, over = self._connection, self._over
+        if error is not None:
+            keeper = connection.keeper
+            assert keeper is not None
+            keeper.serve(_Refusal(self._handshake, over, error).run, "trio_xsock refusal")
+            return
+        self._handshake.close()
+        connection.go_on(self._handshake.transport)
+        connection.delivery.held = True  # what comes of it is delivered below, not by a task
+        try:
+            over(None)
+        finally:
+            connection.delivery.held = False
+        if connection.transport is not None:
+            connection.catch_up(connection.transport)  # as a rule the peer goes on at once
+
+
+@protect_from_ki
+class _Refusal:
+    """Lets a peer whose handshake failed have the alert that says why."""
+
+    __slots__ = ("_error", "_handshake", "_over")
+
+    def __init__(self, handshake: Handshake, over: Over, error: BaseException) -> None:
+        self._handshake = handshake
+        self._over = over
+        self._error = error
+
+    async def run(self) -> None:  # noqa: ASYNC910 - a task of its own
+        try:
+            await self._handshake.refuse()
+        finally:
+            self._over(self._error)

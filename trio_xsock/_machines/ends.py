@@ -1,0 +1,213 @@
+"""How a connection ends, as a table.
+
+Two directions end on their own: *ours* and the peer's, *theirs*. ``Ends`` knows how far each is,
+which cause of a loss was the first, and what has been announced. It is told what happened
+(``Happening``) and answers with what has to be done (``Effect``). It reads no byte, keeps no time
+and holds no socket.
+
+Where each happening leads; a dash stands for "nothing changes":
+
+============ ============ ========== ============ ================ ============ ===========
+phase        SEND_EOF     FIN_SENT   THEIR_END    THEIR_END_CLOSES ACLOSE       SEND_FAILED
+============ ============ ========== ============ ================ ============ ===========
+OPEN         OURS_ENDING  -          THEIRS_ENDED CLOSING_LAST     CLOSING      DYING
+HELD         -            -          GONE         GONE             GONE         GONE
+OURS_ENDING  -            OURS_ENDED BOTH_ENDING  BOTH_ENDING      CLOSING      DYING
+OURS_ENDED   -            -          GONE         GONE             LINGERING    DYING
+THEIRS_ENDED BOTH_ENDING  -          -            -                CLOSING_LAST GONE
+BOTH_ENDING  -            GONE       -            -                CLOSING_LAST GONE
+CLOSING      -            LINGERING  CLOSING_LAST CLOSING_LAST     -            GONE
+CLOSING_LAST -            GONE       -            -                -            GONE
+LINGERING    -            -          GONE         GONE             -            GONE
+DYING        -            -          GONE         GONE             GONE         GONE
+GONE         -            -          -            -                -            -
+============ ============ ========== ============ ================ ============ ===========
+
+DISCONNECT leads where ACLOSE does. CLOSE and LOSS lead to GONE, from everywhere. DELIVERED leads
+there from BOTH_ENDING and the three phases of a graceful close (CLOSING, CLOSING_LAST,
+LINGERING), GRACE_OVER from these three. HOLD leads from OPEN and THEIRS_ENDED to HELD, GO_ON
+back. QUEUE_EMPTY changes no phase.
+
+The effects of each step are in ``TABLE`` of ``end_steps.py``. Those that have nothing to do are
+left out:
+
+=============  =================================================================================
+effect         is left out
+=============  =================================================================================
+DROP_QUEUE     if nothing is queued
+SERVE_READER   if it was known before that nothing more comes: no reader has waited since
+ANNOUNCE       if an end has been announced, and where we close, unless disconnect() began that
+SEND_FIN       while something is queued; QUEUE_EMPTY brings it
+END_CHANNELS   while something is queued (QUEUE_EMPTY brings it), or no end was announced; it is
+               never left out beside RELEASE
+=============  =================================================================================
+
+The first cause of a loss wins, whoever finds it. Our own close comes before any cause: every
+call tells of it from then on, whatever ended the connection before.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trio_xsock._values.errors import SocketError
+
+from .end_steps import TABLE as TABLE
+from .end_steps import Effect as Effect
+from .end_steps import Happening as Happening
+from .end_steps import Phase as Phase
+from .end_steps import Side as Side
+from .end_steps import Why as Why
+
+_P = Phase
+_H = Happening
+_E = Effect
+_CLOSES = (_H.ACLOSE, _H.DISCONNECT)
+_THEIR_ENDS = (_H.THEIR_END, _H.THEIR_END_CLOSES)
+_CLOSING_PHASES = frozenset({_P.CLOSING, _P.CLOSING_LAST, _P.LINGERING})
+_OURS_OPEN = frozenset({_P.OPEN, _P.THEIRS_ENDED})
+_OUR_CLOSES = frozenset({_H.CLOSE, *_CLOSES})
+
+
+def _applicable(effects: tuple[Effect, ...], facts: int) -> tuple[Effect, ...]:
+    """Those effects that have something to do; see the table above.
+
+    Args:
+        effects: of a step.
+        facts: bits: something is queued; a reader may have waited until now; there is news to be
+            announced; iteration over events may end.
+    """
+    useless = {
+        _E.DROP_QUEUE: not facts & 1,
+        _E.SEND_FIN: facts & 1,
+        _E.SERVE_READER: not facts & 2,
+        _E.ANNOUNCE: not facts & 4,
+        _E.END_CHANNELS: not facts & 8,
+    }
+    return tuple(effect for effect in effects if not useless.get(effect))
+
+
+_APPLICABLE: Final = {
+    effects: tuple(_applicable(effects, facts) for facts in range(16))
+    for effects in {effects for _, effects in TABLE.values()}
+}
+"""Worked out beforehand: ends are half of the life of a short connection."""
+
+
+class Ends:
+    """The ends of one connection; each connection has its own.
+
+    Attributes:
+        phase: how far the two ends are.
+        may_send: our direction is open, and nobody holds it.
+        may_receive: something more may come.
+        loss: the first cause for which nothing can be sent any more, less our own doing.
+        announced: the error that was announced, or ``None``.
+        closed_by_us: we closed, before or after whatever else happened.
+        their_end: the peer has ended its direction in good order.
+    """
+
+    __slots__ = (
+        "_farewell",
+        "announced",
+        "closed_by_us",
+        "loss",
+        "may_receive",
+        "may_send",
+        "phase",
+        "their_end",
+    )
+
+    def __init__(self) -> None:
+        self.phase = _P.OPEN
+        self.may_send = True
+        self.may_receive = True
+        self.loss: SocketError | None = None
+        self.announced: SocketError | None = None
+        self.closed_by_us = False
+        self.their_end = False
+        self._farewell: SocketError | None = None  # what disconnect() has to announce at the end
+
+    @property
+    def closing(self) -> bool:
+        """A graceful close is going on: what comes is discarded."""
+        return self.phase in _CLOSING_PHASES
+
+    @property
+    def by(self) -> Side | None:
+        """Who ended the connection, or has begun to; ``None`` while nobody has."""
+        if self.closed_by_us:
+            return Side.US
+        if self.their_end:
+            return Side.PEER
+        return Side.NETWORK if self.loss is not None else None
+
+    def happens(
+        self, what: Happening, cause: SocketError | None = None, *, queued: bool = False
+    ) -> tuple[Effect, ...]:
+        """Take note of what happened.
+
+        Args:
+            what: it.
+            cause: the error that tells of it; for the peer's end, losses and DISCONNECT.
+            queued: whether something is in the send queue.
+
+        Returns:
+            What has to be done, in this order. The attributes tell the new state already.
+        """
+        if what in _OUR_CLOSES:
+            self.closed_by_us = True
+        step = TABLE.get((self.phase, what))
+        if step is None:
+            return ()
+        before, (self.phase, effects) = self.phase, step
+        if what is _H.GO_ON and self.their_end:
+            self.phase = _P.THEIRS_ENDED  # as it was before TLS
+        elif what is _H.DISCONNECT:
+            self._farewell = cause
+        elif cause is not None:
+            self._note_cause(before, what, cause)
+        waited = self.may_receive
+        self.may_send = self.phase in _OURS_OPEN
+        over = self.closed_by_us or self.their_end or self.phase is _P.GONE
+        self.may_receive = not over
+        news = None
+        if self.announced is None and _E.ANNOUNCE in effects:
+            news = self.announced = self._farewell if self.closed_by_us else self.loss or cause
+        may_end = self.phase is _P.GONE or (self.announced is not None and not queued)
+        facts = (
+            int(queued)
+            + 2 * (waited is not self.may_receive)
+            + 4 * (news is not None)
+            + 8 * may_end
+        )
+        return _APPLICABLE[effects][facts]
+
+    def _note_cause(self, before: Phase, what: Happening, cause: SocketError) -> None:
+        if what in _THEIR_ENDS and before not in (_P.HELD, _P.DYING):
+            self.their_end = True
+            if what is _H.THEIR_END or before is not _P.OPEN:
+                return  # we may go on sending, or have ended our direction ourselves
+        if self.loss is None:
+            self.loss = cause
+
+    def why_not_sending(self) -> SocketError | Why | None:
+        """Why nothing can be sent; ``None`` while it can."""
+        if self.closed_by_us:
+            return Why.CLOSED_BY_US
+        if self.loss is not None:
+            return self.loss
+        if self.phase is _P.HELD:
+            return Why.TLS_BEGINS
+        return None if self.may_send else Why.OUTPUT_ENDED
+
+    def verdict(self) -> SocketError | Why | None:
+        """Why nothing more will come; ``None`` while something may.
+
+        What is buffered may be read all the same, unless we have closed.
+        """
+        if self.closed_by_us:
+            return Why.CLOSED_BY_US
+        if self.their_end:
+            return Why.CLEAN_END
+        return self.loss if self.phase is _P.GONE else None

@@ -1,0 +1,56 @@
+"""Files that the kernel itself sends: ``sendfile``, where it is possible."""
+
+from __future__ import annotations
+
+import errno as errnos
+import os
+import signal
+import sys
+
+from trio_xsock._machines.ledger import FileRange
+
+from .transport import Transport
+
+# What sendfile(2) says of the connection. All else may be the file's, and reading it will tell.
+_CONNECTION_ERRORS = frozenset(
+    {
+        errnos.ECONNABORTED,
+        errnos.ECONNRESET,
+        errnos.EHOSTUNREACH,
+        errnos.ENETDOWN,
+        errnos.ENETUNREACH,
+        errnos.ENOTCONN,
+        errnos.EPIPE,
+        errnos.ETIMEDOUT,
+    }
+)
+
+
+def kernel_sends_files(transport: Transport | None) -> bool:
+    """Whether ``send_range`` is worth trying on this transport."""
+    if sys.platform != "linux" or transport is None or not transport.takes_files:
+        return False
+    # sendfile has no MSG_NOSIGNAL; where SIGPIPE would kill the program, we do without.
+    return signal.getsignal(signal.SIGPIPE) is not signal.SIG_DFL
+
+
+def send_range(transport: Transport, piece: FileRange) -> int:
+    """Have the kernel send a piece of a file.
+
+    Returns:
+        How many bytes were sent; 0 if it does not send this file and it has to be read.
+
+    Raises:
+        BlockingIOError: the OS takes nothing now.
+        OSError: the connection is lost.
+    """
+    if not transport.takes_files:  # any more, since the file was queued
+        return 0
+    try:
+        return os.sendfile(transport.fileno(), piece.fileno, piece.offset, piece.size)
+    except (BlockingIOError, InterruptedError):
+        raise
+    except OSError as exc:
+        if exc.errno in _CONNECTION_ERRORS:
+            raise
+        return 0

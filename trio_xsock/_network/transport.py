@@ -1,0 +1,192 @@
+"""``Transport``: what moves the bytes of a connection, and ``PlainTransport``, a TCP socket.
+
+A connection knows its transport by this protocol only. Four kinds come with the library: plain
+(here), TLS, and for tests one in memory and one that fails on demand. A transport of another
+kind, such as one through a proxy, has these methods and nothing to register.
+"""
+
+from __future__ import annotations
+
+import socket as stdlib_socket
+from collections.abc import Callable
+from typing import Any, Final, Protocol, Self
+
+from trio_xsock._machines.dead_peers import Sample
+from trio_xsock._machines.tls import TLSEngine
+from trio_xsock._runtime.keeper import Keeper
+from trio_xsock._runtime.readiness import Step, Watch, watch_socket
+
+from . import kernel, tcp_info
+
+NO_SIGNAL: Final[int] = getattr(stdlib_socket, "MSG_NOSIGNAL", 0)
+"""A program may have restored the default action of SIGPIPE; this flag keeps it from dying."""
+
+UNLIMITED: Final = 2**62
+"""Bytes: more than any send has."""
+
+
+class Transport(Protocol):
+    """A non-blocking duplex byte stream, with the manners of ``socket.socket``.
+
+    Attributes:
+        encryption: the TLS engine, if there is one.
+        most: bytes that one ``send`` takes at the most.
+        takes_files: the descriptor takes bytes as they are, so the kernel may send files.
+    """
+
+    @property
+    def encryption(self) -> TLSEngine | None: ...
+    @property
+    def most(self) -> int: ...
+    @property
+    def takes_files(self) -> bool: ...
+
+    @property
+    def ready(self) -> bool:
+        """There is input that the OS does not report, because the transport holds it."""
+        ...
+
+    @property
+    def unsent(self) -> bool:
+        """The transport holds output that counts as sent and that the OS has not taken yet."""
+        ...
+
+    def on_wake(self, wake: Callable[[], None] | None, /) -> None:
+        """Set what to call when ``ready`` became true, or ``unsent`` false, without a step."""
+
+    def recv(self, count: int, flags: int = 0, /) -> bytes:
+        """Up to ``count`` bytes; ``b""`` at the end.
+
+        Raises:
+            BlockingIOError: there is nothing now.
+            OSError: the connection is lost, or what came is not in order.
+        """
+        ...
+
+    def send(self, data: bytes | memoryview, flags: int = 0, /) -> int:
+        """Send some of ``data``; returns how many bytes were taken.
+
+        Raises:
+            BlockingIOError: nothing can be taken now.
+            OSError: the connection is lost.
+        """
+        ...
+
+    def flush(self) -> bool:
+        """Give the OS what the transport holds; returns whether it took all.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        ...
+
+    def end(self) -> bool:
+        """Tell the peer that nothing more will come, apart from ``shutdown``.
+
+        Returns:
+            Whether the OS took that, and all that was before it; if not, call it again when
+            ``unsent`` is false.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        ...
+
+    def shutdown(self, how: int, /) -> None:
+        """End our direction; see ``socket.shutdown``."""
+
+    def close(self) -> None:
+        """Close; what the transport holds is dropped. Idempotent."""
+
+    def fileno(self) -> int:
+        """The descriptor, -1 if there is none."""
+        ...
+
+    def getsockname(self) -> Any:
+        """Our address."""
+        ...
+
+    def getpeername(self) -> Any:
+        """The peer's address."""
+        ...
+
+    @property
+    def getsockopt(self) -> Callable[..., Any]:
+        """``socket.getsockopt`` of the descriptor."""
+        ...
+
+    def setsockopt(self, level: int, option: int, value: int | bytes, /) -> None:
+        """Set an option of the descriptor."""
+
+    # Questions to the OS
+
+    def has_unread_input(self) -> bool:
+        """Whether closing now could reset the connection, because of input that nobody read."""
+        ...
+
+    def unacknowledged_bytes(self) -> int | None:
+        """Bytes that the peer has not acknowledged, a FIN being one; ``None`` if unknown."""
+        ...
+
+    def take_sample(self) -> Sample | None:
+        """What tells a dead peer from one that does not read; ``None`` if unknown."""
+        ...
+
+    # Readiness
+
+    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
+        """Watch for readiness; see ``_runtime.readiness.watch_socket``."""
+        ...
+
+
+class PlainTransport(stdlib_socket.socket):
+    """A connected TCP (or Unix) socket as a ``Transport``.
+
+    It is a ``socket.socket`` so that ``recv`` and ``send`` are the C functions themselves: a
+    wrapper's call would cost a tenth of a small message.
+    """
+
+    __slots__ = ()
+
+    encryption: Final = None
+    most: Final = UNLIMITED
+    takes_files: Final = True
+    ready: Final = False
+    unsent: Final = False
+
+    @classmethod
+    def of(cls, sock: stdlib_socket.socket) -> Self:
+        """Take a socket's descriptor over; ``sock`` has none afterwards."""
+        if isinstance(sock, cls):
+            return sock
+        family, kind, protocol = sock.family, sock.type, sock.proto
+        transport = cls(family, kind, protocol, fileno=sock.detach())
+        transport.setblocking(False)
+        return transport
+
+    def on_wake(self, wake: Callable[[], None] | None, /) -> None:
+        """See ``Transport``: the OS reports everything."""
+
+    def flush(self) -> bool:
+        """See ``Transport``: nothing is held."""
+        return True
+
+    def end(self) -> bool:
+        """See ``Transport``: ``shutdown`` says it all."""
+        return True
+
+    def has_unread_input(self) -> bool:
+        """See ``Transport``."""
+        return kernel.has_unread_input(self)
+
+    def unacknowledged_bytes(self) -> int | None:
+        """See ``Transport``."""
+        return kernel.unacknowledged_bytes(self)
+
+    def take_sample(self) -> Sample | None:
+        """See ``Transport``."""
+        return tcp_info.take_sample(self)
+
+    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
+        """See ``Transport``."""
+        return watch_socket(keeper, self, read_step, write_step)

@@ -1,0 +1,320 @@
+"""``ConnectedSocket``: how a socket's connections begin and end; the base of the TCP sockets."""
+
+from __future__ import annotations
+
+import math
+import socket as stdlib_socket
+
+import trio
+
+from trio_xsock._engine.connection import GRACE, Connection
+from trio_xsock._engine.intake import Inbox
+from trio_xsock._engine.options import ConnectionOptions
+from trio_xsock._engine.security import Security
+from trio_xsock._machines.endpoint import address_text, check_address, check_port, format_endpoint
+from trio_xsock._machines.ledger import SendLedger
+from trio_xsock._machines.state import CLOSED, CLOSING, CONNECTING, Move
+from trio_xsock._network.acceptor import Acceptor
+from trio_xsock._network.dial import dial
+from trio_xsock._network.handshake import shake_hands, wrap
+from trio_xsock._network.interface import NetworkInterface
+from trio_xsock._network.options import check_seconds
+from trio_xsock._network.transport import PlainTransport, Transport
+from trio_xsock._runtime.channel import EventChannel
+from trio_xsock._runtime.guard import Parking, protect_from_ki
+from trio_xsock._runtime.tracebacks import forget_traceback
+from trio_xsock._values.errors import (
+    ConnectError,
+    InvalidStateError,
+    LossReason,
+    LostConnectionError,
+    SocketError,
+)
+
+from .facts import ConnectionFacts
+
+
+@protect_from_ki
+class ConnectedSocket(ConnectionFacts):
+    """One connection at a time; the base of ``TCPSocket`` and ``EasyTCPSocket``."""
+
+    __slots__ = ("_accepted", "_given")
+
+    _security: Security | None = None
+    """How to do TLS; ``None`` for sockets that do none."""
+
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        handler: object,
+        events: EventChannel | None,
+        network_interface: NetworkInterface | None,
+        options: ConnectionOptions,
+    ) -> None:
+        self._address = check_address(address)
+        super().__init__(port, handler, events, network_interface)
+        self._options = options
+        self._acceptor: Acceptor | None = None
+        self._accepted = False  # the connection came from the other side
+        self._given: stdlib_socket.socket | None = None
+        self._before = (0, 0, 0)  # bytes in and out, and pauses, of earlier connections
+        self._inbox = self._new_inbox()
+        self._connection = self._new_connection(("", 0))
+
+    def _new_inbox(self) -> Inbox:
+        """Where received bytes go."""
+        raise NotImplementedError
+
+    def _new_ledger(self) -> SendLedger:
+        """A send queue for one connection."""
+        return SendLedger()
+
+    def _new_connection(self, peer: tuple[str, int]) -> Connection:
+        ledger = self._delivery.hub.ledger = self._new_ledger()
+        return Connection(self._delivery, self._inbox, ledger, self._options, peer)
+
+    def _begin(self, move: Move) -> Connection:
+        """Start a new connection; raises if that is illegal now."""
+        self._check_attempt(move)
+        connection = self._connection
+        keeper = self._require_block(move.value)
+        if connection.keeper is not None:  # it was used
+            received, sent, pauses = self._before
+            received += connection.intake.bytes_received
+            sent += connection.outlet.bytes_sent
+            self._before = received, sent, pauses + connection.intake.pauses
+            self._connection = connection = self._new_connection(connection.peer)
+        self._delivery.open(self, keeper)
+        connection.begin(move, keeper)
+        return connection
+
+    def _check_attempt(self, move: Move) -> None:
+        """Raise if ``move`` is illegal now."""
+        if self._connection.owner is not None:
+            # Its tasks live in the server's block, which waits for those it knows of.
+            raise InvalidStateError(
+                f"{self!r}: {move.value} is not possible: the socket was made by a server for "
+                "one connection; make a new one"
+            )
+        self._after(move)
+
+    def _wants_tls(self) -> bool:
+        """Whether TLS is to be there from the beginning."""
+        return self._security is not None and self._security.enabled
+
+    # A client
+
+    async def connect(self) -> None:
+        """Connect to ``address`` and ``port``; returns when connected. Xojo: ``Connect``.
+
+        All addresses of the host are tried, IPv6 and IPv4 in turns, a quarter of a second
+        apart (RFC 8305).
+
+        Raises:
+            InvalidPortError: the port is 0.
+            InvalidStateError: not closed, outside the block, or made by a server.
+            NameResolutionError: the host has no address, or its name is empty or malformed.
+            ConnectError: no address could be reached; ``errors`` has each attempt.
+            SocketClosedError: ``close()`` was called meanwhile.
+            OpenDriverError, OutOfMemoryError: the OS gave no socket.
+
+        Cancellation: nothing is left over; the socket is closed and may connect again.
+        Events: ``Connected``, or ``ErrorOccurred`` for what is raised after the first two.
+        """
+        self._check_attempt(Move.CONNECT)
+        check_port(self._port, allow_zero=False, host=self._address)
+        connection = self._begin(Move.CONNECT)
+        scope = connection.attempt = trio.CancelScope()
+        try:
+            with scope:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                self._establish(connection, *await self._dial(connection))
+        except SocketError as error:
+            if connection.state is CONNECTING:
+                connection.fail(error)
+                await self._settle()  # noqa: ASYNC120 - cancelled only if a handler failed
+                raise
+        finally:
+            if connection.state is CONNECTING:  # cancelled
+                connection.fail(None)
+        if connection.state is CLOSED:
+            await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
+            raise connection.closed_error(self, "closed while it was connecting")
+        await self._settle()
+
+    async def _dial(self, connection: Connection) -> tuple[Transport, tuple[str, int]]:
+        """A transport to ``address`` and ``port``, ready for use, and the peer."""
+        self._accepted = False
+        security = self._security
+        setup = None
+        if security is not None and security.enabled:
+            setup = security.setup(self._address, server_side=False)
+        sock = await dial(self._address, self._port, interface=self._network_interface)
+        peer = self._peer_of(sock)
+        transport = PlainTransport.of(sock)
+        if setup is None:
+            return transport, peer
+        assert connection.keeper is not None
+        endpoint = format_endpoint(self._address, self._port)
+        encrypted = wrap(transport, setup, endpoint)
+        connection.securing = True
+        try:
+            await shake_hands(connection.keeper, encrypted, setup, endpoint)
+        finally:
+            connection.securing = False
+        return encrypted, peer
+
+    def _peer_of(self, sock: stdlib_socket.socket) -> tuple[str, int]:
+        try:
+            peer = sock.getpeername()
+        except OSError as exc:  # the peer has reset the connection already
+            sock.close()
+            where = format_endpoint(self._address, self._port)
+            text = f"cannot connect to {where}: the peer reset the connection at once"
+            raise ConnectError(text, errors=(exc.with_traceback(None),)) from exc
+        return address_text(peer), peer[1]
+
+    def _establish(
+        self, connection: Connection, transport: Transport, peer: tuple[str, int]
+    ) -> None:
+        """Go on with a connected transport, unless ``close()`` was called meanwhile."""
+        if connection.state is not CONNECTING:
+            transport.close()
+            return
+        self._delivery.held = True  # the handler is told when connect() returns, not by a task
+        try:
+            connection.open(transport, peer)
+            connection.announce()
+        finally:
+            self._delivery.held = False
+
+    # The end
+
+    def close(self) -> None:
+        """End the connection, or the attempt at one, at once. Always legal, idempotent.
+
+        What was queued is dropped. Xojo: ``Close``.
+
+        Events: ``SendComplete(user_aborted=True)`` if something was queued; nothing more.
+        """
+        self._check_thread()
+        self._stop_listening()
+        self._connection.close()
+
+    def _stop_listening(self) -> None:
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            acceptor.close()
+
+    def _close_at_once(self) -> None:
+        """Leaving the block: what was true of the end stays true."""
+        if self._connection.transport is not None or self._connection.state is not CLOSED:
+            self.close()
+
+    async def aclose(self, grace: float = GRACE) -> None:
+        """End the connection in good order. Always legal, idempotent.
+
+        What is queued is sent first; what the peer sends meanwhile is discarded. What was
+        received before stays readable by plain calls. A connection that is still being made, or
+        awaited, is given up.
+
+        Args:
+            grace: how many seconds this may take; then as ``close()``.
+
+        Cancellation: the socket is closed at once.
+        Events: those of the sends; nothing more.
+        """
+        await self._aclose(grace, None)
+
+    async def disconnect(self, grace: float = GRACE) -> None:
+        """``aclose``, and tell our own consumers. Xojo: ``Disconnect``.
+
+        Args:
+            grace: how many seconds this may take; then as ``close()``.
+
+        Cancellation: the socket is closed at once.
+        Events: those of the sends, then one ``ErrorOccurred`` with a ``LostConnectionError``
+        whose ``reason`` is ``LOCAL``; none if the socket was not connected.
+        """
+        text = f"{self._connection.endpoint}: we disconnected"
+        await self._aclose(grace, LostConnectionError(text, reason=LossReason.LOCAL))
+
+    async def _aclose(self, grace: float, farewell: SocketError | None) -> None:
+        check_seconds("grace", grace)
+        self._check_thread()
+        self._stop_listening()
+        connection = self._connection
+        connection.close(math.inf, farewell=farewell)
+        if connection.closing is None or connection.state is not CLOSING:
+            keeper = self._keeper
+            if keeper is not None and keeper.exiting and not keeper.ended:
+                await trio.lowlevel.checkpoint_if_cancelled()  # others have their turn right after
+            else:
+                await trio.lowlevel.checkpoint()
+        else:
+            try:
+                with trio.move_on_after(grace):
+                    parking: Parking[None] = Parking()
+                    connection.closing.wait(parking)
+                    await parking.park()
+            finally:
+                connection.close()
+                self._run_handlers()
+        await self._settle()
+
+    def _start_closing(self, grace: float) -> None:
+        """``aclose`` without waiting for it."""
+        self._connection.close(grace)
+
+    async def poll(self) -> bool:
+        """One step by hand: take in, send, deliver. Xojo: ``Poll``.
+
+        Returns:
+            Whether anything happened.
+
+        Cancellation: seen before anything is done.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_thread()
+        connection, hub = self._connection, self._delivery.hub
+        due = bool(hub.calls)
+        read = connection.read_step()
+        before = connection.outlet.bytes_sent
+        if connection.outlet.ledger.left:
+            connection.write_step()
+        due = due or bool(hub.calls)
+        await self._settle()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return read or due or connection.outlet.bytes_sent != before
+
+    async def _end_scope(self) -> None:
+        await super()._end_scope()
+        for error in (self._connection.ends.loss, self._delivery.last_error):
+            if error is not None:
+                forget_traceback(error)
+
+    # Called by the keeper and by ``Delivery``
+
+    def send_some(self) -> bool:
+        """See ``Sender``; not for users."""
+        return self._connection.send_some()
+
+    def abort_from_handler(self) -> None:
+        """See ``Sender``; not for users."""
+        self._connection.abort_from_handler()
+
+    def _next_deadline(self) -> float:
+        deadline = self._connection.tick()
+        acceptor = self._acceptor
+        if acceptor is None:
+            return deadline
+        if trio.current_time() >= acceptor.retry_at:
+            acceptor.retry()
+        return min(deadline, acceptor.retry_at)
+
+    def _handle_failure(self) -> None:
+        super()._handle_failure()
+        owner = self._connection.owner
+        if owner is not None and self._block is None:
+            owner._connection_failed(self)

@@ -1,0 +1,300 @@
+"""The options and facts that all sockets with a connection have: limits, time-outs, endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.core import SocketCore
+from trio_xsock._engine.intake import Inbox
+from trio_xsock._engine.options import ConnectionOptions
+from trio_xsock._machines.endpoint import check_address, check_port, format_endpoint
+from trio_xsock._machines.state import CONNECTED, SocketState
+from trio_xsock._network.acceptor import Acceptor
+from trio_xsock._runtime.guard import Parking, protect_from_ki
+from trio_xsock._values.errors import SocketError
+from trio_xsock._values.events import Connected, DataAvailable, ErrorOccurred, Event
+from trio_xsock._values.statistics import SocketStatistics
+from trio_xsock._values.typing import Address
+
+
+@protect_from_ki
+class ConnectionFacts(SocketCore):
+    """What can be asked of, and set on, a socket with a connection."""
+
+    __slots__ = ("_acceptor", "_address", "_before", "_connection", "_inbox", "_options")
+
+    _acceptor: Acceptor | None
+    _before: tuple[int, int, int]
+    _connection: Connection
+    _inbox: Inbox
+    _options: ConnectionOptions
+
+    # Where it is and where to
+
+    @property
+    def state(self) -> SocketState:
+        """Where in its life the socket is."""
+        return self._connection.state
+
+    @property
+    def address(self) -> str:
+        """The host name or IP address to reach; settable while closed. Xojo: ``Address``.
+
+        Raises (assignment):
+            InvalidStateError: the socket is not closed.
+            TypeError: not a str.
+        """
+        return self._address
+
+    @address.setter
+    def address(self, address: str) -> None:
+        self._check_closed("address")
+        self._address: str = check_address(address)
+
+    def _checked_port(self, port: int) -> int:
+        return check_port(port, allow_zero=True, host=self._address)
+
+    @property
+    def remote_address(self) -> str:
+        """The peer's IP address, kept after the end; ``""`` before. Xojo: ``RemoteAddress``."""
+        return self._connection.peer[0]
+
+    @property
+    def remote_port(self) -> int:
+        """The peer's port, 0 when there is no connection."""
+        return self._connection.peer[1] if self._connection.transport is not None else 0
+
+    @property
+    def is_connected(self) -> bool:
+        """Connected, and our direction is open. Xojo: ``IsConnected``."""
+        return self._connection.is_connected
+
+    @property
+    def handle(self) -> int:
+        """The OS's descriptor, -1 when there is none. Xojo: ``Handle``."""
+        if self._acceptor is not None:
+            return self._acceptor.listeners[0].fileno()
+        transport = self._connection.transport
+        return transport.fileno() if transport is not None else -1
+
+    def _local_endpoint(self) -> Address | None:
+        transport = self._connection.transport
+        if self._acceptor is not None:
+            address: Any = self._acceptor.listeners[0].getsockname()
+        elif transport is not None:
+            address = transport.getsockname()
+        else:
+            return None
+        return None if isinstance(address, str | bytes) else address  # a Unix socket's path
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that the OS took on this connection."""
+        return self._connection.outlet.bytes_sent
+
+    @property
+    def bytes_left_to_send(self) -> int:
+        """Bytes queued and not yet taken by the OS. Xojo: ``BytesLeftToSend``."""
+        return self._connection.outlet.ledger.left
+
+    def __repr__(self) -> str:
+        connection = self._connection
+        where = ""
+        if connection.transport is not None and connection.peer[0]:
+            where = f" to {connection.endpoint}"
+        elif self._address:
+            where = f", {format_endpoint(self._address, self._port)}"
+        return (
+            f"<{type(self).__name__} {connection.state.value}{where}, {self._inbox.size} bytes "
+            f"buffered, {connection.outlet.ledger.left} bytes queued>"
+        )
+
+    def statistics(self) -> SocketStatistics:
+        """Counters since the socket was made, over all its connections."""
+        self._inbox.settle()
+        connection, hub = self._connection, self._delivery.hub
+        received, sent, pauses = self._before
+        return SocketStatistics(
+            bytes_in=received + connection.intake.bytes_received,
+            bytes_out=sent + connection.outlet.bytes_sent,
+            bytes_available=self._inbox.size,
+            bytes_left_to_send=connection.outlet.ledger.left,
+            events_posted=hub.posted,
+            events_merged=hub.merged,
+            read_pauses=pauses + connection.intake.pauses,
+        )
+
+    def _events_now(self) -> list[Event]:
+        connection = self._connection
+        events: list[Event] = []
+        if connection.state is CONNECTED:
+            events.append(Connected(self))
+        if self._inbox.announced:
+            events.append(DataAvailable(self))
+        error = connection.ends.announced or connection.failure
+        if error is not None:
+            events.append(ErrorOccurred(self, error))
+        return events
+
+    # The send queue
+
+    def abort_send(self) -> None:
+        """Drop all that is queued; the connection stays. Always legal.
+
+        A message of which a part went out is finished by the socket, and counts as sent. Xojo:
+        returning True from ``SendProgress``.
+
+        A running ``send_all``, ``send_file`` or ``send`` raises ``SocketError``, since not all
+        went out.
+
+        Events: ``SendComplete(user_aborted=True)`` if something was dropped.
+        """
+        self._check_thread()
+        self._connection.abort_from_handler()
+        self._delivery.schedule()
+
+    async def flush(self) -> None:
+        """Wait until the queue is empty. Xojo: ``Flush``, which does not wait.
+
+        Raises:
+            LostConnectionError: the connection is gone, or is lost meanwhile.
+            SocketClosedError: we closed the socket, before or meanwhile.
+            InvalidStateError: not connected.
+
+        Cancellation: aborts nothing.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        connection = self._connection
+        if connection.transport is None or connection.ends.loss is not None:
+            raise connection.why_not_sending(self)
+        await self._wait_until_flushed()
+
+    async def _wait_until_flushed(self) -> None:
+        """Park until the queue is empty and the OS has what TLS holds."""
+        self._check_thread()
+        connection = self._connection
+        outlet = connection.outlet
+        parking: Parking[None] = Parking()
+        outlet.wait_until_empty(parking)
+        if outlet.ledger.open:
+            connection.send_now()
+        await self._parked(parking, lambda: outlet.forget_flusher(parking))
+        transport = connection.transport
+        if transport is not None and transport.unsent:
+            drained: Parking[None] = Parking()
+            connection.wait_until_drained(drained)
+            await self._parked(drained, lambda: connection.forget_drainer(drained))
+
+    async def _parked(self, parking: Parking[None], leave: Callable[[], None]) -> None:
+        """Wait until woken; the handlers of whatever ended the wait have run afterwards."""
+        try:
+            await parking.park(leave)
+        except SocketError:
+            await self._settle()  # noqa: ASYNC120 - cancelled only if a handler failed
+            raise
+        except BaseException:  # cancelled: no more waiting
+            self._run_handlers()
+            raise
+        await self._settle()
+
+    # Options
+
+    def _set_option(self, **option: object) -> None:
+        self._options = options = self._options.changed(**option)
+        self._connection.set_options(options)
+
+    @property
+    def receive_buffer_limit(self) -> int:
+        """Bytes that may be unread before reading stops; takes effect at once."""
+        return self._options.receive_buffer_limit
+
+    @receive_buffer_limit.setter
+    def receive_buffer_limit(self, limit: int) -> None:
+        self._set_option(receive_buffer_limit=limit)
+
+    @property
+    def send_buffer_limit(self) -> int:
+        """Bytes that may be queued by plain calls; takes effect at the next one."""
+        return self._options.send_buffer_limit
+
+    @send_buffer_limit.setter
+    def send_buffer_limit(self, limit: int) -> None:
+        self._set_option(send_buffer_limit=limit)
+
+    @property
+    def progress_interval(self) -> int:
+        """Bytes that one ``SendProgress`` covers at the most; takes effect at once."""
+        return self._options.progress_interval
+
+    @progress_interval.setter
+    def progress_interval(self, interval: int) -> None:
+        self._set_option(progress_interval=interval)
+
+    @property
+    def allow_half_close(self) -> bool | None:
+        """Whether our direction stays open when the peer ends its own.
+
+        ``None``: not for a socket with a handler, and for all others.
+
+        Raises (assignment):
+            TypeError: neither a bool nor ``None``.
+        """
+        return self._options.allow_half_close
+
+    @allow_half_close.setter
+    def allow_half_close(self, allow: bool | None) -> None:
+        self._set_option(allow_half_close=allow)
+
+    @property
+    def keepalive(self) -> tuple[int, int, int] | None:
+        """Whether the kernel probes an idle peer; ``None`` for off. Takes effect at once.
+
+        Seconds of idleness before the first probe, seconds between probes, and the number of
+        unanswered ones after which the connection ends as ``TIMED_OUT``. Source: tcp(7).
+
+        Raises (assignment):
+            TypeError, ValueError: not three whole numbers of at least 1, or ``None``; the first
+                two go up to 32767, the third to 127.
+        """
+        return self._options.keepalive
+
+    @keepalive.setter
+    def keepalive(self, keepalive: tuple[int, int, int] | None) -> None:
+        self._set_option(keepalive=keepalive)
+
+    @property
+    def unacknowledged_timeout(self) -> float | None:
+        """Seconds; ``None`` for off. Takes effect at once. Linux only.
+
+        Ends a connection, as ``TIMED_OUT``, whose peer has acknowledged nothing for so long
+        while data was in flight. A live peer that merely does not read is not ended: the OS
+        asks it now and then, and it answers. If it vanishes meanwhile, the time runs from the
+        first question that it leaves unanswered, and it takes three of them.
+
+        Raises (assignment):
+            TypeError, ValueError: not a number of seconds above 0, or ``None``.
+        """
+        return self._options.unacknowledged_timeout
+
+    @unacknowledged_timeout.setter
+    def unacknowledged_timeout(self, timeout: float | None) -> None:
+        self._set_option(unacknowledged_timeout=timeout)
+
+    @property
+    def idle_timeout(self) -> float | None:
+        """Seconds; ``None`` for off. Takes effect at once.
+
+        Ends a connection, as ``TIMED_OUT``, on which no byte went either way for so long.
+
+        Raises (assignment):
+            TypeError, ValueError: not a number of seconds above 0, or ``None``.
+        """
+        return self._options.idle_timeout
+
+    @idle_timeout.setter
+    def idle_timeout(self, timeout: float | None) -> None:
+        self._set_option(idle_timeout=timeout)

@@ -1,0 +1,257 @@
+"""Connections that come from the other side: ``listen()``, ``from_socket()``, and a server's.
+
+Where TLS is wanted, its handshake comes before the connection is announced.
+"""
+
+from __future__ import annotations
+
+import socket as stdlib_socket
+from collections.abc import Sequence
+from typing import Any, Self
+
+import trio
+
+from trio_xsock._engine.connection import Connection, Owner
+from trio_xsock._engine.upgrade import Over, Upgrade
+from trio_xsock._machines.endpoint import address_text
+from trio_xsock._machines.state import LISTENING, Move
+from trio_xsock._network.acceptor import Acceptor
+from trio_xsock._network.given import check_given, peer_of
+from trio_xsock._network.handshake import TLSSetup, shake_hands, wrap
+from trio_xsock._network.listen import is_listening, listen_addresses, open_listeners
+from trio_xsock._network.transport import PlainTransport, Transport
+from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.keeper import Keeper
+from trio_xsock._values.errors import InvalidStateError, SocketError, TLSError
+
+from .connected import ConnectedSocket
+
+
+@protect_from_ki
+class ListeningCalls(ConnectedSocket):
+    """What a socket can do to be connected to."""
+
+    __slots__ = ()
+
+    async def listen(self) -> None:
+        """Wait for one peer on ``port``; returns as soon as the socket listens. Xojo: ``Listen``.
+
+        When the peer comes this very socket becomes the connection, and nothing listens on the
+        port any more; for many peers there is ``ServerSocket``. ``port`` is known when this
+        returns, also where it was 0. All addresses of the machine, or of
+        ``network_interface``, are listened on.
+
+        With TLS the handshake comes between the peer and ``Connected``.
+
+        Raises:
+            InvalidStateError: not closed, or outside the block.
+            AddressInUseError: the port is taken.
+            InvalidPortError: the port needs privileges.
+            TLSError: a file that an option names does not do, before anything is opened.
+            OpenDriverError, OutOfMemoryError, SocketError: what else the OS said.
+
+        Cancellation: nothing is left over; the socket is closed.
+        Events: ``Connected`` when the peer is there, and verified; ``ErrorOccurred`` if none can
+        be accepted, or the handshake fails.
+        """
+        self._check_attempt(Move.LISTEN)
+        self._require_block("listen()")
+        self._check_service()
+        connection = self._begin(Move.LISTEN)
+        scope = connection.attempt = trio.CancelScope()
+        try:
+            with scope:
+                interface = self._network_interface
+                addresses = await listen_addresses("", self._port, interface=interface)
+                if connection.state is LISTENING:
+                    self._await_peer(open_listeners(addresses, backlog=1))
+                    connection.attempt = None
+                    return
+        finally:
+            if connection.state is LISTENING and self._acceptor is None:  # failed, or cancelled
+                connection.fail(None)
+        await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
+        raise connection.closed_error(self, "closed while it began to listen")
+
+    def _await_peer(self, listeners: Sequence[stdlib_socket.socket]) -> None:
+        assert self._keeper is not None
+        self._acceptor = Acceptor(
+            self._keeper,
+            listeners,
+            may_accept=lambda: self._connection.state is LISTENING,
+            welcome=self._welcome,
+            failed=self._accepting_failed,
+        )
+        self._acceptor.update()
+
+    def _accepting_failed(self, error: SocketError, final: bool) -> None:
+        if final:
+            self._stop_listening()
+            self._connection.fail(error)
+        else:
+            self._delivery.post_error(error)
+
+    def _welcome(self, transport: Transport, peer: tuple[Any, ...]) -> None:
+        """A peer came, or somebody else has opened the connection."""
+        self._accepted = self._acceptor is not None or self._is_given_server()
+        self._stop_listening()
+        connection = self._connection
+        setup = self._wants_tls()
+        connection.open(transport, (address_text(peer), peer[1]), hold=setup)
+        if setup:
+            assert self._keeper is not None
+            self._keeper.serve(self._introduce, "trio_xsock handshake")
+        else:
+            connection.announce()
+            self._delivery.schedule()
+
+    def _is_given_server(self) -> bool:
+        """Whether a connection that somebody else has opened is that of a server."""
+        return self._security is not None and self._security.is_server(self._address)
+
+    async def _introduce(self) -> None:
+        """Have the handshake, and announce the connection."""
+        connection = self._connection
+        try:
+            assert self._security is not None
+            setup = self._security.setup(self._address, server_side=self._accepted)
+            await self._secure(connection, setup)
+        except SocketError as error:
+            if connection.transport is not None:
+                connection.lose(error)
+        else:
+            connection.announce()
+        self._run_handlers()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _secure(self, connection: Connection, setup: TLSSetup) -> None:
+        """Have the handshake of a connection that is held; it goes on through TLS.
+
+        Raises:
+            TLSError: it failed.
+            SocketError: the connection ended meanwhile; why.
+
+        Cancellation: the descriptor is closed, and the connection has to be.
+        """
+        keeper, transport = connection.keeper, connection.transport
+        assert keeper is not None
+        assert transport is not None
+        encrypted = wrap(transport, setup, connection.endpoint)
+        connection.put_over(encrypted)
+        scope = connection.attempt = trio.CancelScope()
+        try:
+            with scope:
+                await shake_hands(keeper, encrypted, setup, connection.endpoint)
+                if connection.transport is not None:
+                    connection.go_on(encrypted)
+                    return
+        except TLSError:
+            if connection.transport is not None:
+                raise
+            # It was closed, and the handshake has found it so before it was called off.
+        finally:
+            if connection.attempt is scope:
+                connection.attempt = None
+        await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
+        raise connection.why_not_sending(self)
+
+    # Of a server
+
+    def _check_service(self) -> None:
+        """Raise what would keep this socket from taking a connection that was accepted.
+
+        Raises:
+            TLSError: an option names a file that does not do.
+        """
+        self._accepted = True
+        if self._wants_tls():
+            assert self._security is not None
+            self._security.setup(self._address, server_side=True)
+
+    def _open_accepted(
+        self, owner: Owner, keeper: Keeper, transport: Transport, peer: tuple[Any, ...]
+    ) -> Connection:
+        """Take over a connection that a server accepted; its scope is in the server's.
+
+        The server announces it: at once, or when the handshake is done and there is a place.
+        """
+        self._accepted = True
+        self._keeper = own = keeper.child(self)
+        connection = self._connection
+        self._delivery.open(self, own)
+        connection.begin(Move.LISTEN, own, owner)
+        connection.open(transport, (address_text(peer), peer[1]), hold=self._wants_tls())
+        return connection
+
+    def _begin_handshake(self, over: Over) -> float:
+        """Begin TLS's handshake of an accepted connection; by steps, without a task.
+
+        Args:
+            over: called once, from a step: with ``None``, or with what went wrong; of that
+                nobody else is told, and the server closes the socket.
+
+        Returns:
+            How many seconds the socket itself allows.
+
+        Raises:
+            SocketError: it cannot begin.
+        """
+        assert self._security is not None
+        setup = self._security.setup(self._address, server_side=True)
+        Upgrade(self._connection, setup, over).begin()
+        return setup.timeout
+
+    # From outside
+
+    @classmethod
+    def from_socket(cls, sock: stdlib_socket.socket, **options: Any) -> Self:
+        """Make a socket of a standard library socket that is connected or listening.
+
+        For socket activation and tests. The descriptor becomes ours when the block is entered,
+        and with that the socket is connected, or listens for one peer; until then, and if the
+        block is never entered, it stays the caller's.
+
+        Args:
+            sock: a stream socket, connected or listening.
+            options: as for the constructor, without address and port.
+
+        Raises:
+            TypeError: not a ``socket.socket``, one that does TLS, or a wrong option.
+            ValueError: not a stream socket, or neither connected nor listening.
+
+        Raises (entering the block):
+            InvalidStateError: the socket was closed meanwhile.
+        """
+        check_given(sock)
+        socket = cls(**options)
+        socket._given = sock
+        return socket
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        given = self._given
+        if given is not None:
+            try:
+                if given.fileno() < 0:
+                    text = "the socket given to from_socket() was closed"
+                    raise InvalidStateError(f"{self!r}: {text}")
+                self._take_over_given(given)
+            except BaseException as exc:
+                # Its waits are shielded.
+                await self.__aexit__(type(exc), exc, exc.__traceback__)  # noqa: ASYNC102
+                raise
+        return self
+
+    def _take_over_given(self, given: stdlib_socket.socket) -> None:
+        given.setblocking(False)
+        if is_listening(given):
+            self._begin(Move.LISTEN)
+            self._await_peer([given])
+        else:
+            peer = peer_of(given) or ("", 0)
+            self._take_over(PlainTransport.of(given), peer)
+
+    def _take_over(self, transport: Transport, peer: tuple[Any, ...]) -> None:
+        """Be connected by way of a transport that somebody else has opened."""
+        self._begin(Move.LISTEN)
+        self._welcome(transport, peer)
