@@ -28,7 +28,8 @@ there from BOTH_ENDING and the three phases of a graceful close (CLOSING, CLOSIN
 LINGERING), GRACE_OVER from these three. HOLD leads from OPEN and THEIRS_ENDED to HELD, GO_ON
 back. QUEUE_EMPTY changes no phase.
 
-The effects of each step are in ``TABLE`` (``end_steps.py``). Those that have nothing to do are left out:
+The effects of each step are in ``TABLE`` of ``end_steps.py``. Those that have nothing to do are
+left out:
 
 =============  =================================================================================
 effect         is left out
