@@ -99,11 +99,7 @@ class House:
             if isinstance(node, ast.ClassDef):
                 self.classes[node.name].append(_class(module, node))
         for node in ast.walk(tree):
-            if (
-                isinstance(node, ast.Assert)
-                and place.parts[0] in HOT_FOLDERS
-                and _is_not_none(node)
-            ):
+            if place.parts[0] in HOT_FOLDERS and _asserts_something(node):
                 self.assertions.append(f"{module}:{node.lineno}")
         for owner, attribute in _stores(tree):
             if owner not in {"self", "cls"}:
@@ -242,9 +238,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure how the code is built.")
     parser.add_argument("--list", action="store_true", help="show what is counted")
     options = parser.parse_args(arguments)
-    families = [
-        name.removeprefix("classes of ") for name in LIMITS if name.startswith("classes of")
-    ]
+    prefix = "classes of "
+    families = [name.removeprefix(prefix) for name in LIMITS if name.startswith(prefix)]
     figures = measure(ROOT / "trio_xsock", ROOT / "pyproject.toml", families)
     faults = check(figures, LIMITS)
     print(f"{'':34}{'now':>5}{'limit':>7}{'goal':>6}")
