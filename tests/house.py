@@ -98,9 +98,9 @@ class House:
         for node in tree.body:
             if isinstance(node, ast.ClassDef):
                 self.classes[node.name].append(_class(module, node))
-        for node in ast.walk(tree):
-            if place.parts[0] in HOT_FOLDERS and _asserts_something(node):
-                self.assertions.append(f"{module}:{node.lineno}")
+        for part in ast.walk(tree):
+            if place.parts[0] in HOT_FOLDERS and _asserts_something(part):
+                self.assertions.append(f"{module}:{part.lineno}")
         for owner, attribute in _stores(tree):
             if owner not in {"self", "cls"}:
                 self.foreign[attribute].add(module)
