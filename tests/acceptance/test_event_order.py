@@ -194,7 +194,6 @@ async def test_no_handler_is_entered_while_one_runs(kind: str) -> None:
 
     def answer(sock: Any) -> None:
         send(kind, sock, b"answer")
-        assert recorder.names[-1] != "on_send_complete"
 
     def goodbye(sock: Any) -> None:
         if len(recorder.of(SendComplete)) == 2:
@@ -284,8 +283,12 @@ def test_ctrl_c_in_a_handler(kind: str, method: str) -> None:
     """It leaves the block as itself, and the socket is closed."""
     sockets: list[Any] = []
 
+    def note_and_interrupt(sock: Any) -> None:
+        sockets.append(sock)
+        interrupt()
+
     async def main() -> None:
-        recorder = Listener(reactions={method: lambda sock: (sockets.append(sock), interrupt())})
+        recorder = Listener(reactions={method: note_and_interrupt})
         async with connected(kind, handler=recorder) as (sock, peer):
             send(kind, sock, b"x")
             await settle()
