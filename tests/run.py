@@ -37,7 +37,7 @@ def python_files(*folders: str) -> list[str]:
 
 
 def lint() -> Iterator[Check]:
-    """Style, order of imports, Trio's rules, and the layers of DESIGN."""
+    """Style, order of imports, Trio's rules, the layers of the folders, and the structure."""
     yield "ruff check", [PYTHON, "-m", "ruff", "check", "--output-format=concise", "."]
     yield "ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."]
     trio_rules = [str(SCRIPTS / "flake8-async"), "--startable-in-context-manager=run,serve,_serve"]
@@ -48,6 +48,7 @@ def lint() -> Iterator[Check]:
     around = python_files("examples", "benchmarks")
     yield "flake8-async, around", [*trio_rules, "--disable=ASYNC114,ASYNC124,ASYNC9", *around]
     yield "lint-imports", [str(SCRIPTS / "lint-imports")]
+    yield "house", [PYTHON, "tests/house.py"]
 
 
 def types() -> Iterator[Check]:
