@@ -809,9 +809,7 @@ class Connection:
             self._apply(effects)
             while later:
                 next_one, cause = later.popleft()
-                self._apply(
-                    self.ends.happens(next_one, cause, queued=self.outlet.ledger.open)
-                )
+                self._apply(self.ends.happens(next_one, cause, queued=self.outlet.ledger.open))
         finally:
             self._later = None
 

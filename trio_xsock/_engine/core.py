@@ -134,12 +134,6 @@ class SocketCore(Scoped):
                 f"{self!r}: {what} can be set only while the socket is closed; close() it first"
             )
 
-    def _begin(self, move: Move) -> object:
-        """Start a new life: ``connect``, ``listen`` or ``bind``; raises if it is illegal."""
-        state = self._after(move)
-        self._delivery.open(self, self._require_block(move.value))
-        self._state = state
-
     def _after(self, move: Move) -> SocketState:
         """The state after ``move``; raises if that is illegal now."""
         try:

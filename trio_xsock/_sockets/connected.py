@@ -35,7 +35,7 @@ from .facts import ConnectionFacts
 
 
 @protect_from_ki
-class ConnectedSocket(ConnectionFacts):
+class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
     """One connection at a time; the base of ``TCPSocket`` and ``EasyTCPSocket``."""
 
     __slots__ = ("_accepted", "_given")
