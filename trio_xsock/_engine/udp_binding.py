@@ -104,7 +104,8 @@ class UDPBinding(UDPBase):
         Raises:
             SocketError: what the OS says; nothing has changed.
         """
-        self._begin(Move.BIND)
+        self._after(Move.BIND)
+        self._state = next_state(self._state, Move.BIND)
         try:
             port = self._open_port(local)
         except OSError as exc:
