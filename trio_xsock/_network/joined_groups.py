@@ -85,9 +85,11 @@ class JoinedGroups:
             self._drop(joined)
 
     def _drop(self, joined: _Joined) -> None:
-        source, number = joined.place[:2] if joined.place else ("", 0)
+        if joined.place is None:
+            return
+        # By number: without one Linux would look at the interface of today's route.
         with contextlib.suppress(OSError):  # its interface has gone
-            options.leave(self._sock, joined.group, source, number)
+            options.leave(self._sock, joined.group, "", joined.place.owner)
 
     def renew(self) -> OSError | None:
         """Join those groups again whose interface has changed since they were joined.

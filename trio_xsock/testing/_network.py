@@ -246,9 +246,9 @@ class _Port:
 
     def route(self, address: ResolvedAddress, source: str = "") -> Route:
         literal = literal_address(source, 0)
-        if literal is not None and literal.address[0] not in (self.host, _EVERYBODY):
-            if not is_multicast(literal):
-                raise OSError(errnos.EINVAL, os.strerror(errnos.EINVAL))
+        ours = (self.host, _EVERYBODY)
+        if literal is not None and literal.address[0] not in ours and not is_multicast(literal):
+            raise OSError(errnos.EINVAL, os.strerror(errnos.EINVAL))
         send: Any = functools.partial(self._network._send, self, address)
         return Route(send, address.address)
 
