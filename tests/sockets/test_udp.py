@@ -25,6 +25,7 @@ from trio_xsock import (
     SendComplete,
     SocketClosedError,
     SocketCore,
+    SocketError,
     UDPSocket,
     network_interfaces,
 )

@@ -122,7 +122,8 @@ class EasyUDPSocket(GroupReceiving):
         if group not in groups:
             if not self.join_multicast_group(address):
                 raise SocketError(
-                    f"{self!r}: the system refuses to join {address} of {group!r}: {self._last_error}",
+                    f"{self!r}: the system refuses to join {address} of {group!r}: "
+                    f"{self._last_error}",
                     errno=self._last_error.errno if self._last_error else None,
                 )
             groups[group] = address
