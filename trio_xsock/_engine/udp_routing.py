@@ -26,7 +26,8 @@ _NO_MEMORY = frozenset({errnos.ENOMEM, errnos.ENOBUFS})
 _ADVICE = {
     errnos.EMSGSIZE: "too large for a datagram, nothing was sent: 65507 bytes is the most over "
     "IPv4, 65527 over IPv6",
-    errnos.ENETUNREACH: "check the routes; for multicasts and 255.255.255.255, network_interface",
+    errnos.ENETUNREACH: "check the routes, and local_address where it is set; for multicasts and "
+    "255.255.255.255, network_interface",
     errnos.EAFNOSUPPORT: "the socket is bound to an address of the other family",
     errnos.EINVAL: "local_address, where it is set, must be one of this machine that reaches it",
     errnos.EPERM: "a firewall on this machine forbids it",
