@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from trio_xsock._machines.endpoint import (
-    address_text,
-    check_address,
-    check_port,
-    literal_address,
-    shown,
-)
+from trio_xsock._machines.endpoint import check_port
 from trio_xsock._machines.member_packets import Settings
 from trio_xsock._machines.packets import ID_SIZE, NONE
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_positive, check_seconds
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
-from trio_xsock._values.errors import InvalidStateError, NameResolutionError
+from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.member import Member, check_metadata, check_name
 from trio_xsock._values.message import check_command
 from trio_xsock._values.typing import Buffer
 
 from .discovery_group import GroupMember
 from .easy_udp import EasyUDPSocket, group_address, message_data
+from .group_receiving import ip_address
 
 _LONGEST_INTERVAL: Final = 600.0
 
@@ -214,10 +209,7 @@ class AutoDiscovery(GroupMember):
             if port is not None:
                 raise ValueError("a Member has a port of its own; leave out port")
             return [(_instance(to), to.address, to.port)]
-        literal = literal_address(check_address(to), port or 0)
-        if literal is None:
-            raise NameResolutionError(f"a member's address is an IP address, not {shown(to)}")
-        address = address_text(literal.address)
+        address = ip_address(to)
         there = [
             (_instance(member), member.address, member.port)
             for member in self._members.values()
