@@ -179,4 +179,3 @@ def groups_of(interface: str) -> str:
     """What the kernel hears by an interface."""
     command = ["ip", "maddr", "show", "dev", interface]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
-
