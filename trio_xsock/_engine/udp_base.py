@@ -33,6 +33,7 @@ from trio_xsock._values.statistics import SocketStatistics
 from trio_xsock._values.typing import Address
 
 from .core import SocketCore
+from .renewal import Renewal
 
 _SEND_QUEUE_LIMIT: Final = 2**26
 _ROUTER_HOPS: Final = 32
@@ -58,6 +59,7 @@ class UDPBase(SocketCore):
         "_packets_out",
         "_port_bound",
         "_receivers",
+        "_renewal",
         "_router_hops",
         "_routes",
         "_send_to_self",
@@ -84,6 +86,7 @@ class UDPBase(SocketCore):
         self._port_bound: Port | None = None
         self._watches: dict[Port, Watch] = {}
         self._routes: dict[tuple[str, int], Route] = {}
+        self._renewal = Renewal()
         self._receivers: deque[Parking[Datagram]] = deque()
         self._handed_out: int = 0
         self._drained: list[Parking[None]] = []

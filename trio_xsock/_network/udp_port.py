@@ -91,6 +91,19 @@ class Port(Protocol):
         """Look again for the interface, which may have gone and come back; whether it has."""
         ...
 
+    @property
+    def needs_renewal(self) -> bool:
+        """Whether groups are joined here that have to be joined again when the network changes."""
+        ...
+
+    def renew(self) -> OSError | None:
+        """Join the groups again whose interface, or the route to them, has changed.
+
+        Returns:
+            What keeps a group from being joined now, ``None`` if all are joined.
+        """
+        ...
+
     def close(self) -> None:
         """Give everything back."""
         ...

@@ -11,6 +11,7 @@ from typing import Final
 
 from trio_xsock._machines.endpoint import (
     ResolvedAddress,
+    address_text,
     is_link_local,
     is_multicast,
     packed_address,
@@ -30,7 +31,8 @@ from trio_xsock._values.errors import SocketError
 from trio_xsock._values.typing import Address, Buffer
 
 from . import udp_options as options
-from .interface import NetworkInterface, broadcast_addresses, interface_of
+from .interface import NetworkInterface, broadcast_addresses, network_interface
+from .joined_groups import JoinedGroups, Place, address_owner, route_owner
 from .udp_port import Port, Route
 
 _MOST_AT_ONCE: Final = 64
@@ -86,12 +88,13 @@ class _Scope:
         filter: what to hear; ``None`` for everything.
     """
 
-    __slots__ = ("_interface", "_wildcard", "filter", "index", "source")
+    __slots__ = ("_host", "_interface", "_wildcard", "filter", "index", "source")
 
     def __init__(self, sock: stdlib_socket.socket, interface: NetworkInterface | None) -> None:
         host = sock.getsockname()[0]
         self._interface = interface
         self._wildcard = host in _WILDCARDS
+        self._host = ""  # whose interface is meant where none is chosen
         self.source = ""
         self.index = 0
         self.filter: InterfaceFilter | None = None
@@ -99,6 +102,27 @@ class _Scope:
             self.apply(sock)
         elif not self._wildcard:
             self._apply_owner(sock, host)
+
+    def locate(self, group: Group, zone: str) -> Place:
+        """Where to join a group.
+
+        Args:
+            group: the group.
+            zone: the name of the interface that the user gave with the group, or ``""``.
+
+        Raises:
+            OSError: there is no such interface, or no route.
+        """
+        if zone:
+            return Place("", 0, stdlib_socket.if_nametoindex(zone))
+        if self._interface is not None:
+            owner = stdlib_socket.if_nametoindex(self._interface.name)
+        elif self._host:
+            owner = address_owner(self._host)
+        else:
+            owner = route_owner(group)
+        by_index = self.index and not group.zone
+        return Place(self.source, owner if by_index else self.index, owner)
 
     def apply(self, sock: stdlib_socket.socket) -> bool:
         """Use the chosen interface, by the number that it has now; whether that is a new one.
@@ -108,27 +132,38 @@ class _Scope:
         """
         interface, before = self._interface, self.index
         if interface is None:
+            if self._host and not self.source:
+                self._follow_address(sock)
             return False
         self.index = stdlib_socket.if_nametoindex(interface.name)
         if self.index == before:
             return False
         options.send_by(sock, self.index, unicasts=self._wildcard)
         if self._wildcard:
+            with contextlib.suppress(KeyError):  # its addresses may be others by now
+                interface = network_interface(interface.name)
             addresses = map(packed_address, interface.addresses)
             self.filter = InterfaceFilter(self.index, addresses, interface.is_loopback)
         return True
 
     def _apply_owner(self, sock: stdlib_socket.socket, host: str) -> None:
         """Without a chosen interface, multicasts go by the one whose address we have."""
+        self._host = address_text(sock.getsockname())
         if sock.family == stdlib_socket.AF_INET:
             self.source = host
             options.send_multicasts_from(sock, host)
             return
-        self.index = sock.getsockname()[3]  # of link-local addresses
-        owner = interface_of(host) if not self.index else None
-        if owner is not None:
-            self.index = stdlib_socket.if_nametoindex(owner.name)
-        options.send_by(sock, self.index, unicasts=False)
+        self._follow_address(sock)
+
+    def _follow_address(self, sock: stdlib_socket.socket) -> None:
+        """Send multicasts by the interface that has our IPv6 address now, if one has it."""
+        index = sock.getsockname()[3]  # of link-local addresses
+        if not index:
+            with contextlib.suppress(OSError):
+                index = address_owner(self._host)
+        if index != self.index:
+            self.index = index
+            options.send_by(sock, index, unicasts=False)
 
 
 class SystemPort:
@@ -159,6 +194,7 @@ class SystemPort:
         name: Address = sock.getsockname()
         self._hears_groups = name[0] in _WILDCARDS
         self._number = name[1]
+        self._groups = JoinedGroups(sock, scope.locate)
         self._own_address = ""
         self._dropped_before = 0
         self._hops = b""
@@ -318,7 +354,7 @@ class SystemPort:
             raise OSError(errnos.EAFNOSUPPORT, os.strerror(errnos.EAFNOSUPPORT))
         if not self._hears_groups:
             return self._open_group(group)
-        options.join(self._sock, group, self._scope.source, self._scope.index)
+        self._groups.join(group)
         if self._may_share:
             options.share_port(self._sock)
         return None
@@ -332,16 +368,16 @@ class SystemPort:
         )
         sock = options.open_socket(local, self._number, shared=True)
         try:
-            options.join(sock, group, self._scope.source, self._scope.index)
+            port = SystemPort(sock, self._scope, self._memberships, True, self._send_to_self)
+            port._groups.join(group)
         except BaseException:
             sock.close()
             raise
-        return SystemPort(sock, self._scope, self._memberships, True, self._send_to_self)
+        return port
 
     def leave(self, group: Group) -> None:
         """See ``Port``."""
-        with contextlib.suppress(OSError):  # its interface has gone
-            options.leave(self._sock, group, self._scope.source, self._scope.index)
+        self._groups.leave(group)
 
     def refresh(self) -> bool:
         """See ``Port``."""
@@ -350,7 +386,19 @@ class SystemPort:
         except OSError:  # it is not there
             return False
         if is_new:
-            for group in self._memberships.joined():
-                with contextlib.suppress(OSError):
-                    options.join(self._sock, group, self._scope.source, self._scope.index)
+            self._groups.renew()
         return is_new
+
+    @property
+    def needs_renewal(self) -> bool:
+        """See ``Port``."""
+        return len(self._groups) > 0
+
+    def renew(self) -> OSError | None:
+        """See ``Port``."""
+        trouble: OSError | None = None
+        try:
+            self._scope.apply(self._sock)
+        except OSError as exc:
+            trouble = exc
+        return self._groups.renew() or trouble

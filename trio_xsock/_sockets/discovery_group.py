@@ -166,6 +166,7 @@ class GroupMember(EasyUDPSocket):
             self._watch(port)
             self._shared_port = port
             port.join(group)
+            self._keep_memberships()
         except OSError as exc:
             self._close_shared_port()
             raise translate_os_error(exc, f"cannot join {address}:{self._port}") from exc

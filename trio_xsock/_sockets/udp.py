@@ -163,6 +163,7 @@ class UDPSocket(UDPSending, trio.abc.Channel[Datagram]):
         if extra is not None:
             self._group_ports[wanted] = extra
             self._watch(extra)
+        self._keep_memberships()
         self._note_groups()
         return True
 

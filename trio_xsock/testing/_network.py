@@ -266,6 +266,13 @@ class _Port:
     def refresh(self) -> bool:
         return False
 
+    @property
+    def needs_renewal(self) -> bool:
+        return False
+
+    def renew(self) -> OSError | None:
+        return None
+
     def close(self) -> None:
         self._network._close(self)
         self._arriving.clear()
