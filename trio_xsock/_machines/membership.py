@@ -35,7 +35,7 @@ from .replay_protection import Challenges, ReplayWindow, StrangerCounters
 _BEGINNING: Final = (0.0, 0.15, 0.3, 0.6, 1.0, 1.5, 2.0, 2.5)
 """Seconds after registering at which a newcomer asks, unless heartbeats are more frequent."""
 _UPDATE: Final = (0.0, 0.2, 0.5, 1.0)
-"""Seconds after ``update`` or ``search`` at which all are asked."""
+"""Seconds after ``update`` at which all are asked."""
 _TIME_TO_ANSWER: Final = 2.0
 """Seconds that members have for it, and newcomers for a challenge."""
 _GOODBYES: Final = 3
@@ -118,10 +118,6 @@ class Membership:
     def update(self, now: float) -> None:
         """Ask everybody; who does not answer in time is gone."""
         self._table.all_were_asked(now + _TIME_TO_ANSWER)
-        self.search(now)
-
-    def search(self, now: float) -> None:
-        """Ask everybody, as a newcomer does: the network may have changed."""
         self._asks = [now + after for after in _UPDATE]
         self.advance(now)
 

@@ -85,9 +85,16 @@ class JoinedGroups:
             self._drop(joined)
 
     def _drop(self, joined: _Joined) -> None:
-        source, number = joined.place[:2] if joined.place else ("", 0)
-        with contextlib.suppress(OSError):  # its interface has gone
-            options.leave(self._sock, joined.group, source, number)
+        if joined.place is None:
+            return
+        source, number, owner = joined.place
+        # Without a number the OS would look for the membership where the routes lead to now.
+        for each in (owner, number):
+            try:
+                options.leave(self._sock, joined.group, source, each)
+            except OSError:  # its interface has gone
+                continue
+            return
 
     def renew(self) -> OSError | None:
         """Join those groups again whose interface has changed since they were joined.
