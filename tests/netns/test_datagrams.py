@@ -159,7 +159,7 @@ async def test_memberships_follow_an_interface_that_is_made_again(link: Link) ->
                         break
             assert "one0" in str(sock.last_error)
             link.near.ip("link add other0 type veth peer name other1", add, *up)
-            await until(lambda: is_member("one0"), seconds=15)
+            await until(lambda: is_member("one0"))
 
 
 async def test_memberships_follow_the_routes(link: Link) -> None:
@@ -175,7 +175,7 @@ async def test_memberships_follow_the_routes(link: Link) -> None:
         assert sock.join_multicast_group(GROUP)
         assert is_member(DEVICE)
         link.near.ip("route replace 239.0.0.0/8 dev one0")
-        await until(lambda: is_member("one0"), seconds=15)
+        await until(lambda: is_member("one0"))
         assert not is_member(DEVICE)
 
 

@@ -18,4 +18,4 @@ def test_a_datagram_is_a_frozen_value() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         datagram.data = b""  # type: ignore[misc]
     assert dataclasses.replace(datagram, data=b"") == Datagram("192.0.2.1", 7, b"")
-    assert repr(datagram) == "Datagram(address='192.0.2.1', port=7, data=b'data')"
+    assert repr(datagram) == "Datagram(address='192.0.2.1', port=7, data=b'data', local_address='')"

@@ -87,14 +87,9 @@ class JoinedGroups:
     def _drop(self, joined: _Joined) -> None:
         if joined.place is None:
             return
-        source, number, owner = joined.place
-        # Without a number the OS would look for the membership where the routes lead to now.
-        for each in (owner, number):
-            try:
-                options.leave(self._sock, joined.group, source, each)
-            except OSError:  # its interface has gone
-                continue
-            return
+        # By number: without one Linux would look at the interface of today's route.
+        with contextlib.suppress(OSError):  # its interface has gone
+            options.leave(self._sock, joined.group, "", joined.place.owner)
 
     def renew(self) -> OSError | None:
         """Join those groups again whose interface has changed since they were joined.

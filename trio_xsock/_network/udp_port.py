@@ -52,8 +52,13 @@ class Port(Protocol):
         """Take what has arrived, a bounded number of datagrams; never waits or raises."""
         ...
 
-    def route(self, address: ResolvedAddress) -> Route:
+    def route(self, address: ResolvedAddress, source: str = "") -> Route:
         """The way to an address.
+
+        Args:
+            address: the address.
+            source: our IP address to send from; with ``""``, or where it is that of a group or
+                a broadcast, the network chooses.
 
         Raises:
             OSError, SocketError: there is none from here.

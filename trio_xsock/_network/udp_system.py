@@ -7,20 +7,24 @@ import errno as errnos
 import functools
 import os
 import socket as stdlib_socket
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from trio_xsock._machines.endpoint import (
     ResolvedAddress,
     address_text,
     is_link_local,
     is_multicast,
+    literal_address,
     packed_address,
 )
 from trio_xsock._machines.udp_filter import (
     ANCILLARY_SPACE,
+    Ancillary,
     Arrival,
     InterfaceFilter,
     arrival,
+    destination_text,
     is_group,
 )
 from trio_xsock._machines.udp_groups import Group, Memberships
@@ -38,6 +42,8 @@ from .udp_port import Port, Route
 _MOST_AT_ONCE: Final = 64
 """Datagrams to take per wake-up, before other sockets have their turn."""
 _LARGEST: Final = 65536
+_MOST_DESTINATIONS: Final = 256
+_Send: TypeAlias = Callable[[Buffer, Address], int]
 _WILDCARDS: Final = ("0.0.0.0", "::")
 
 
@@ -199,7 +205,10 @@ class SystemPort:
         self._dropped_before = 0
         self._hops = b""
         self._broadcasts: frozenset[str] = frozenset()
+        self._bound_address = "" if self._hears_groups else address_text(name)
+        self._destinations: dict[bytes, str] = {}  # texts of addresses that datagrams came to
         self._filters = False
+        self._tells_destination = self._hears_groups and options.tell_arrivals(sock)
         self.look_at_arrivals()
 
     @property
@@ -239,10 +248,16 @@ class SystemPort:
         try:
             if self._filters:
                 self._receive_filtered(packets)
-            else:
-                receive = self._sock.recvfrom
+            elif self._tells_destination:
+                receive_message, destination = self._sock.recvmsg, self._destination
                 for _ in range(_MOST_AT_ONCE):
-                    add(receive(_LARGEST))
+                    data, ancillary, _, source = receive_message(_LARGEST, ANCILLARY_SPACE)
+                    add((data, source, destination(ancillary)))
+            else:
+                receive, local = self._sock.recvfrom, self._bound_address
+                for _ in range(_MOST_AT_ONCE):
+                    data, source = receive(_LARGEST)
+                    add((data, source, local))
         except OSError:
             # There are no more for now. Or it is the error of a datagram of ours that somebody
             # would not have (ICMP), which is no matter of the others; the kernel forgets it.
@@ -254,7 +269,20 @@ class SystemPort:
         for _ in range(_MOST_AT_ONCE):
             data, ancillary, _, source = receive(_LARGEST, ANCILLARY_SPACE)
             if self._is_wanted(data, arrival(ancillary), source):
-                packets.append((data, source))
+                local = self._destination(ancillary)
+                packets.append((data, source, local or self._bound_address))
+
+    def _destination(self, ancillary: Ancillary) -> str:
+        """The address that a datagram was sent to, as users see it; ``""`` if it is unknown."""
+        if not ancillary:
+            return ""
+        key = ancillary[0][2]
+        known = self._destinations.get(key)
+        if known is None:
+            if len(self._destinations) >= _MOST_DESTINATIONS:
+                self._destinations.clear()
+            known = self._destinations[key] = destination_text(arrival(ancillary))
+        return known
 
     def look_at_arrivals(self) -> None:
         """Have the OS tell where datagrams were sent to, if that matters as things are."""
@@ -300,7 +328,7 @@ class SystemPort:
 
     # Out
 
-    def route(self, address: ResolvedAddress) -> Route:
+    def route(self, address: ResolvedAddress, source: str = "") -> Route:
         """See ``Port``."""
         is_ipv6 = address.family == stdlib_socket.AF_INET6
         if not (self._speaks_ipv6 if is_ipv6 else self._speaks_ipv4):
@@ -316,16 +344,42 @@ class SystemPort:
             target = (host, port, 0, self._scope.index)
         elif not is_ipv6 and self._speaks_ipv6:
             target = (f"::ffff:{host}", port)
+        send: _Send = self._sock.sendto
+        from_source = self._source_info(source, is_ipv6=is_ipv6)
+        if from_source is not None:
+            send = functools.partial(self._send_with, [from_source])
         if is_multicast(address):
             if port == self._number:
-                return Route(functools.partial(self._send_to_own_port, host), target)
+                return Route(functools.partial(self._send_to_own_port, host, send), target)
         elif not is_ipv6 and self._is_broadcast(host):
-            return Route(self._send_broadcast, target)
-        return Route(self._sock.sendto, target)
+            return Route(functools.partial(self._send_broadcast, from_source), target)
+        return Route(send, target)
 
-    def _send_to_own_port(self, group: str, data: Buffer, address: Address) -> int:
+    def _source_info(self, source: str, *, is_ipv6: bool) -> tuple[int, int, bytes] | None:
+        """What makes a datagram leave from an address; ``None`` where the OS is to choose.
+
+        Raises:
+            OSError: the address is of the other family.
+        """
+        if not source or source == self._bound_address or not hasattr(self._sock, "sendmsg"):
+            return None
+        literal = literal_address(source, 0)
+        if literal is None or is_multicast(literal) or literal.address[0] in _WILDCARDS:
+            return None
+        if is_ipv6 is (literal.family == stdlib_socket.AF_INET):
+            raise OSError(errnos.EINVAL, os.strerror(errnos.EINVAL))
+        if not is_ipv6 and self._is_broadcast(literal.address[0]):
+            return None
+        return options.source_info(literal)
+
+    def _send_with(
+        self, ancillary: list[tuple[int, int, bytes]], data: Buffer, address: Address
+    ) -> int:
+        return self._sock.sendmsg([data], ancillary, 0, address)
+
+    def _send_to_own_port(self, group: str, send: _Send, data: Buffer, address: Address) -> int:
         """Send to a group from which we may hear ourselves."""
-        sent = self._sock.sendto(data, address)
+        sent = send(data, address)
         if not self._send_to_self:
             self._memberships.expect_echo(group, bytes(data))
         return sent
@@ -337,8 +391,12 @@ class SystemPort:
             self._broadcasts = broadcast_addresses()
         return host in self._broadcasts
 
-    def _send_broadcast(self, data: Buffer, address: Address) -> int:
+    def _send_broadcast(
+        self, from_source: tuple[int, int, bytes] | None, data: Buffer, address: Address
+    ) -> int:
         ancillary = [(stdlib_socket.IPPROTO_IP, stdlib_socket.IP_TTL, self._hops)]
+        if from_source is not None:
+            ancillary.append(from_source)
         return self._sock.sendmsg([data], ancillary, 0, address)
 
     def set_hops(self, hops: int, unicast: bool) -> None:

@@ -269,7 +269,11 @@ class GroupMember(EasyUDPSocket):
     def _send_packet(self, data: bytes, to: Endpoint | None) -> None:
         """Send what is repeated anyway; if it cannot go now it is as good as lost on the way."""
         try:
-            route = self._way_to_group if to is None else self._routes.get(to) or self._route(*to)
+            route = (
+                self._way_to_group
+                if to is None
+                else self._routes.get((*to, "")) or self._route(*to)
+            )
             self._send_now(route, data)
         except SocketError:
             pass

@@ -132,7 +132,10 @@ class EasyUDPSocket(GroupReceiving):
         groups = self._group_addresses
         if group not in groups:
             if not self.join_multicast_group(address):
-                raise SocketError(f"{self!r}: the system refuses to join {address} of {group!r}")
+                raise SocketError(
+                    f"{self!r}: the group {group!r} cannot be registered: {self._last_error}",
+                    errno=self._last_error.errno if self._last_error else None,
+                )
             groups[group] = address
 
     def unregister(self, group: str) -> None:
