@@ -50,6 +50,10 @@ class AutoDiscovery(GroupMember):
     was recorded cannot be played again, nor to somebody else than it was meant for. Messages
     are then signed; they are not encrypted.
 
+    Where the interface goes and comes back, or the route to the group moves, the group is joined
+    again; who is in reach then has joined on both sides within ``expiry`` and some heartbeats. An
+    interface that stays away is told of once, as ``ErrorOccurred``.
+
     With and without a key, no answer is larger than what asked for it, answers are limited for
     each source address, and nobody is asked repeatedly who has not answered a challenge. Where
     the list is full, members that have answered none make room for those that do.
