@@ -81,7 +81,7 @@ class Unreachable:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._port, name)
 
-    def route(self, address: Any) -> Any:
+    def route(self, address: Any, source: str = "") -> Any:
         route = self._port.route(address)
 
         def send(data: Any, target: Any) -> int:

@@ -51,7 +51,7 @@ def send(port: SystemPort, host: str, data: bytes, number: int = 0) -> None:
 
 
 def received(port: SystemPort) -> list[bytes]:
-    return [data for data, _ in port.receive()]
+    return [data for data, *_ in port.receive()]
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ class EasyUDPSocket(GroupReceiving):
         if group not in groups:
             if not self.join_multicast_group(address):
                 raise SocketError(
-                    f"{self!r}: the group {group!r} cannot be registered: {self._last_error}",
+                    f"{self!r}: the system refuses to join {address} of {group!r}: {self._last_error}",
                     errno=self._last_error.errno if self._last_error else None,
                 )
             groups[group] = address
