@@ -15,7 +15,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trio_xsock import AutoDiscovery, Member, MemberJoined, MemberLeft, NetworkInterface
+from trio_xsock import (
+    AutoDiscovery,
+    ErrorOccurred,
+    Member,
+    MemberJoined,
+    MemberLeft,
+    NetworkInterface,
+)
 
 from . import _arguments
 from ._command import Command, add_json
@@ -68,6 +75,8 @@ class _Show(Protocol):
 
     def left(self, member: Member) -> None: ...
 
+    def trouble(self, error: Exception) -> None: ...
+
 
 class _Lines:
     """A line for each, for logs and programs."""
@@ -80,6 +89,9 @@ class _Lines:
 
     def left(self, member: Member) -> None:
         self._say("left", "-", member, False)
+
+    def trouble(self, error: Exception) -> None:
+        self._report.trouble("error", escape(str(error)))
 
     def _say(self, event: str, sign: str, member: Member, own: bool) -> None:
         where = endpoint(member.address, member.port)
@@ -113,6 +125,10 @@ class _LiveTable:
     def left(self, member: Member) -> None:
         self._rows.pop(member.instance_id, None)
         self._draw()
+
+    def trouble(self, error: Exception) -> None:
+        """A line above the table."""
+        self._live.console.print(Text(f"xsock: {escape(str(error))}"))
 
     def _draw(self) -> None:
         table = Table(title=Text(f"{escape(self._group)}: {len(self._rows)} members"))
@@ -166,6 +182,8 @@ async def _watch(discovery: AutoDiscovery, group: str, show: _Show) -> None:
                     show.joined(member, member.instance_id == own.instance_id)
                 case MemberLeft(member=member):
                     show.left(member)
+                case ErrorOccurred(error=error):  # it goes on, and may be well again later
+                    show.trouble(error)
                 case _:  # of the socket itself
                     pass
 

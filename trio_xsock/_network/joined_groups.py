@@ -41,8 +41,10 @@ class _Joined(NamedTuple):
     """The group with the zone's present number."""
     zone: str
     """The name of the interface in the group's zone, ``""`` without a zone."""
-    place: Place | None
-    """Where it was joined; ``None`` if it could not be joined again."""
+    place: Place
+    """Where it was joined."""
+    is_lost: bool = False
+    """Whether that place could not be found since; then the OS may have forgotten it."""
 
 
 class JoinedGroups:
@@ -85,8 +87,6 @@ class JoinedGroups:
             self._drop(joined)
 
     def _drop(self, joined: _Joined) -> None:
-        if joined.place is None:
-            return
         # By number: without one Linux would look at the interface of today's route.
         with contextlib.suppress(OSError):  # its interface has gone
             options.leave(self._sock, joined.group, "", joined.place.owner)
@@ -102,19 +102,17 @@ class JoinedGroups:
             try:
                 self._joined[key] = self._renewed(joined)
             except OSError as exc:
+                # The membership is kept: the look may have failed for another reason.
                 trouble = exc
-                if joined.place is not None:
-                    self._drop(joined)  # else the OS might refuse the same place later
-                    self._joined[key] = joined._replace(place=None)
+                self._joined[key] = joined._replace(is_lost=True)
         return trouble
 
     def _renewed(self, joined: _Joined) -> _Joined:
         group = joined.group
         place = self._locate(group, joined.zone)
-        if place == joined.place:
+        if place == joined.place and not joined.is_lost:
             return joined
-        if joined.place is not None:
-            self._drop(joined)
+        self._drop(joined)
         if joined.zone:
             group = group._replace(zone=place.owner)
         options.join(self._sock, group, place.source, place.number)

@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from trio_xsock._engine.renewal import INTERVAL
 from trio_xsock._machines.endpoint import ResolvedAddress, address_text, check_port, literal_address
 from trio_xsock._machines.member_packets import Settings
 from trio_xsock._machines.membership import Joined, Left, Membership, Received, Send
@@ -53,6 +54,7 @@ class GroupMember(EasyUDPSocket):
 
     def _init_group(self, settings: Settings) -> None:
         self._settings = settings
+        self._renewal.interval = min(INTERVAL, settings.expiry / 3)
         self._registered_group = ""
         self._machine: Membership | None = None
         self._announced_until = math.inf  # when the keeper looks again
