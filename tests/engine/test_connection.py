@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import socket
-import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -228,33 +227,33 @@ async def test_no_socket_to_be_had(
             await sock.connect()
 
 
-async def test_data_and_a_reset_before_connect_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("looked_at_once", [False, True])
+async def test_data_and_a_reset_before_connect_returns(
+    monkeypatch: pytest.MonkeyPatch, looked_at_once: bool
+) -> None:
     """Connected is connected: what came can be read, then comes the reset, once for all."""
-    recorder = EventRecorder()
+    recorder = EventRecorder(read=False)
     is_up = _dial._is_up
 
     def reset_it(sock: socket.socket) -> bool:
         peer = listener.accept()[0]
         peer.send(bytes(1000))
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        peer.close()
-        return is_up(sock) if looked_at_once else True
+        RawPeer(peer).reset()
+        return is_up(sock) or looked_at_once
 
     monkeypatch.setattr(_dial, "_is_up", reset_it)
-    for looked_at_once in (False, True):
-        with raw_listener() as listener:
-            port = listener.getsockname()[1]
-            async with TCPSocket("127.0.0.1", port) as sock:
-                sock.handler = recorder
-                await sock.connect()
-                assert sock.remote_address == "127.0.0.1"
-                assert await sock.receive_exactly(1000) == bytes(1000)
-                with pytest.raises(LostConnectionError) as caught:
-                    await sock.receive_some()
-                assert caught.value.reason is LossReason.RESET
-                assert sock.last_error is caught.value
-                assert recorder.errors == [caught.value]
-                recorder.errors.clear()
+    with raw_listener() as listener:
+        async with TCPSocket(
+            "127.0.0.1", listener.getsockname()[1], handler=recorder, allow_half_close=True
+        ) as sock:
+            await sock.connect()
+            assert sock.remote_address == "127.0.0.1"
+            assert await sock.receive_exactly(1000) == bytes(1000)
+            with pytest.raises(LostConnectionError) as caught:
+                await sock.receive_some()
+            assert caught.value.reason is LossReason.RESET
+            assert sock.last_error is caught.value
+            assert recorder.errors == [caught.value]
 
 
 async def test_reset_before_anybody_looked() -> None:

@@ -16,7 +16,7 @@ import trio.testing
 
 from tests.support import EventRecorder, RawPeer, accept, check_grammar, raw_listener, settle, until
 from tests.support.pairs import GatedResolver, descriptor_of, linked, shrink_send_buffer
-from tests.support.tls import secured
+from tests.support.tls import tls_linked
 from trio_xsock import (
     Connected,
     DataAvailable,
@@ -1058,7 +1058,6 @@ async def test_a_reset_whose_error_a_send_took_is_no_clean_end() -> None:
     async with linked(handler=recorder) as (sock, peer):
         peer.reset()
         with descriptor_of(sock) as raw:
-            await trio.lowlevel.wait_readable(raw)
             assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
         with pytest.raises(LostConnectionError) as caught:
             await sock.receive_some()
@@ -1071,10 +1070,9 @@ async def test_a_reset_whose_error_a_send_took_is_no_clean_end() -> None:
 
 async def test_the_same_on_tls() -> None:
     """There it is not taken for a stream that was cut off either."""
-    async with secured() as (sock, peer):
+    async with tls_linked() as (sock, peer):
         peer.raw.reset()
         with descriptor_of(sock) as raw:
-            await trio.lowlevel.wait_readable(raw)
             assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
         with pytest.raises(LostConnectionError) as caught:
             await sock.receive_some()
