@@ -9,14 +9,15 @@ from typing import Any
 
 import trio
 
-from trio_xsock._machines.endpoint import address_text, check_port, format_endpoint
+from trio_xsock._machines.endpoint import address_text, check_port
 from trio_xsock._machines.state import Move, SocketState, next_state
 from trio_xsock._network.dial import dial
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import watch_socket
-from trio_xsock._values.errors import ConnectError, InvalidStateError, SocketError
+from trio_xsock._values.errors import InvalidStateError, SocketError
 from trio_xsock._values.events import Connected, ErrorOccurred
+from trio_xsock._values.typing import Address
 
 from .ending import Ending
 from .link import Owner
@@ -26,7 +27,7 @@ from .link import Owner
 class Connection(Ending, trio.abc.AsyncResource):
     """One TCP connection at a time; the base of ``TCPSocket`` and ``EasyTCPSocket``."""
 
-    __slots__ = ()
+    __slots__ = ("_reached",)
 
     async def connect(self) -> None:
         """Connect to ``address`` and ``port``; returns when connected. Xojo: ``Connect``.
@@ -77,7 +78,15 @@ class Connection(Ending, trio.abc.AsyncResource):
 
     async def _dial(self) -> stdlib_socket.socket:
         """A connection to ``address`` and ``port``, ready for use."""
-        return await dial(self._address, self._port, interface=self._network_interface)
+        return await dial(
+            self._address,
+            self._port,
+            interface=self._network_interface,
+            reached=self._note_reached,
+        )
+
+    def _note_reached(self, address: Address) -> None:
+        self._reached: Address = address
 
     def _establish(self, sock: stdlib_socket.socket, scope: trio.CancelScope) -> bool:
         """Make a connected descriptor ours; False if ``close()`` was called meanwhile."""
@@ -86,11 +95,8 @@ class Connection(Ending, trio.abc.AsyncResource):
             return False
         try:
             peer = sock.getpeername()
-        except OSError as exc:  # the peer has reset the connection already
-            sock.close()
-            where = format_endpoint(self._address, self._port)
-            text = f"cannot connect to {where}: the peer reset the connection at once"
-            raise ConnectError(text, errors=(exc.with_traceback(None),)) from exc
+        except OSError:  # reset since: what came before can be read, and then the reset is seen
+            peer = self._reached
         self._connect_scope = None
         self._adopt(sock, peer)
         self._announce_connected()

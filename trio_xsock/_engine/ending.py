@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno as errnos
 import math
+import os
 import socket as stdlib_socket
 import sys
 
 import trio
 
 from trio_xsock._machines.state import CLOSING, CONNECTED, Move, next_state
-from trio_xsock._network.kernel import has_unread_input, unacknowledged_bytes
+from trio_xsock._network.kernel import has_unread_input, unacknowledged_bytes, was_reset
 from trio_xsock._network.options import check_seconds
 from trio_xsock._runtime.groups import as_group
 from trio_xsock._runtime.guard import Parking, protect_from_ki
@@ -38,6 +40,9 @@ class Ending(Outlet):
 
     def _end_input(self) -> None:
         """The OS says that nothing more will come."""
+        if self._loss is None and not self._eof_sent and was_reset(self._transport):
+            exc = ConnectionResetError(errnos.ECONNRESET, os.strerror(errnos.ECONNRESET))
+            self._loss = translate_loss(exc, f"{self._endpoint()}: connection lost")
         if self._loss is not None:
             self._lose(self._loss)
             return
@@ -46,9 +51,7 @@ class Ending(Outlet):
         if self._state is CLOSING:
             self._advance_closing()  # what is queued is still sent
             return
-        error = LostConnectionError(
-            f"{self._endpoint()}: the peer closed the connection", reason=LossReason.REMOTE_CLOSED
-        )
+        error = self._peer_closed()
         half_close = self._may_half_close() or self._output_ended
         if not half_close:
             self._sender_refusal = error
@@ -60,6 +63,11 @@ class Ending(Outlet):
         elif not half_close:
             self._begin_closing(_GRACE)
         self._end_channels()
+
+    def _peer_closed(self) -> LostConnectionError:
+        """What the peer's clean end is told as, to everybody."""
+        text = f"{self._endpoint()}: the peer closed the connection"
+        return LostConnectionError(text, reason=LossReason.REMOTE_CLOSED)
 
     def _may_half_close(self) -> bool:
         if self._allow_half_close is None:
@@ -73,8 +81,11 @@ class Ending(Outlet):
             self._post_if_active(ErrorOccurred, error)
 
     def _lose(self, error: SocketError) -> None:
-        """The connection is gone; what is buffered stays readable."""
-        self._loss = error
+        """The connection is gone; what is buffered stays readable.
+
+        If a send has found it dead before, that is the cause that callers have been told.
+        """
+        self._loss = error = self._loss or error
         self._drop_queue()
         if self._state is not CLOSING:
             self._serve_end(error)

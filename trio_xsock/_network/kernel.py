@@ -24,6 +24,25 @@ def has_unread_input(sock: stdlib_socket.socket) -> bool:
         return False
 
 
+def was_reset(sock: object) -> bool:
+    """Whether an end of input is no clean one: the connection was reset, or timed out.
+
+    The OS tells of that once, to whoever asks first. That may have been a send that went in
+    part: ``sendfile`` then returns what went and drops the error. The next ``recv`` says ``b""``,
+    as after a FIN. But the kernel's connection is closed, and a closed one has no peer.
+
+    Args:
+        sock: a socket whose input has ended, and whose output we have not ended.
+    """
+    if not isinstance(sock, stdlib_socket.socket):
+        return False  # other transports raise what they know
+    try:
+        sock.getpeername()
+    except OSError:
+        return True
+    return False
+
+
 def unacknowledged_bytes(sock: stdlib_socket.socket | SelfAccounting) -> int | None:
     """Bytes, counting a FIN as one, that the peer's OS has not acknowledged yet.
 

@@ -21,7 +21,7 @@ from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch, watch_socket
 
-from .kernel import unacknowledged_bytes
+from .kernel import unacknowledged_bytes, was_reset
 from .tcp_info import take_sample
 
 _MOST_ANSWERS: Final = SLICE
@@ -52,6 +52,7 @@ class TLSTransport:
         "_ended",
         "_failure",
         "_lenient",
+        "_shut",
         "_unsent",
         "_watch",
         "drained",
@@ -71,6 +72,7 @@ class TLSTransport:
         self._unsent: bytes | memoryview = b""
         self._deferred = b""  # goes with the next that is sent
         self._ended = False  # we have sent our close_notify
+        self._shut = False  # our direction of the connection below has ended
         self._failure: OSError | None = None  # of sending what the engine had to say
         self._watch: TLSWatch | None = None
 
@@ -108,6 +110,8 @@ class TLSTransport:
     def _end_of_input(self) -> bytes:
         if self._failure is not None:
             raise self._failure
+        if not self._shut and was_reset(self.inner):  # a send took the OS's error
+            raise ConnectionResetError(errnos.ECONNRESET, os.strerror(errnos.ECONNRESET))
         if self._lenient:
             return b""
         text = "the peer ended the connection without close_notify"
@@ -211,6 +215,7 @@ class TLSTransport:
 
     def shutdown(self, how: int) -> None:
         """End our direction of the connection that carries us."""
+        self._shut = True
         self.inner.shutdown(how)
 
     def close(self) -> None:
