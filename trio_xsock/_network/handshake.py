@@ -121,7 +121,7 @@ class Handshake:
         transport: as above.
     """
 
-    __slots__ = ("_endpoint", "_over", "_parking", "_setup", "_want", "_watch", "transport")
+    __slots__ = ("_closed", "_endpoint", "_over", "_parking", "_setup", "_want", "_watch", "transport")
 
     def __init__(
         self,
@@ -135,6 +135,7 @@ class Handshake:
         self._setup = setup
         self._endpoint = endpoint
         self._over: Callable[[BaseException | None], None] | None = over
+        self._closed = False
         self._parking: Parking[None] | None = None
         self._watch = transport.make_watch(keeper, self._on_ready, self._on_ready)
         self._want: Callable[[bool], None] = self._watch.reading
@@ -147,6 +148,7 @@ class Handshake:
 
     def close(self) -> None:
         """Take no more steps; who waits in ``refuse`` goes on. Idempotent."""
+        self._closed = True
         self._over = None
         self._watch.close()
         if self._parking is not None:
@@ -234,7 +236,8 @@ class Handshake:
         """Let the peer have the alert.
 
         To close with unread input would make the OS send a reset, which destroys what was
-        sent; so that is discarded for as long as it takes until the peer has it.
+        sent; so that is discarded for as long as it takes until the peer has it, or until
+        ``close`` is called.
 
         Cancellation: the peer may not get it.
         """
@@ -242,10 +245,12 @@ class Handshake:
         look = _FIRST_LOOK
         with trio.move_on_after(_FAREWELL):
             try:
-                while not self.transport.flush():
+                while not self._closed and not self.transport.flush():
                     await self._ready(self._watch.writing)
+                if self._closed:
+                    return  # noqa: ASYNC910
                 inner.shutdown(stdlib_socket.SHUT_WR)
-                while unacknowledged_bytes(inner) != 0:
+                while not self._closed and unacknowledged_bytes(inner) != 0:
                     with trio.move_on_after(look):
                         await self._discard()
                         return
@@ -255,7 +260,7 @@ class Handshake:
 
     async def _discard(self) -> None:  # noqa: ASYNC910 - see refuse
         """Drop input until its end."""
-        while True:
+        while not self._closed:
             try:
                 if not self.transport.inner.recv(_READ):
                     return  # noqa: ASYNC910

@@ -248,7 +248,9 @@ class TLSTransport:
         self.inner.setsockopt(level, option, value)
 
     def unacknowledged_bytes(self) -> int | None:
-        """What we hold, and what the OS holds."""
+        """What we hold, and what the OS holds; 0 when closed."""
+        if self.inner.fileno() < 0:
+            return 0
         held = len(self._unsent) + self.engine.has_output
         return held or unacknowledged_bytes(self.inner)
 

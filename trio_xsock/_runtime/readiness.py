@@ -154,6 +154,8 @@ class _Direction:
         self._parked: trio.lowlevel.Task | None = None
 
     def want(self, wanted: bool) -> None:
+        if self._closed:
+            return
         self._wanted = wanted
         if not wanted:
             return
