@@ -260,14 +260,20 @@ async def test_a_socket_that_closes_in_its_handshake_is_refused() -> None:
             assert server.statistics().handshaking == 0
 
 
-async def test_a_mistake_in_a_handshake_leaves_the_servers_block() -> None:
-    """What no peer can cause is no matter of one connection."""
-    with pytest.raises(ValueError, match="a mistake of ours"):
-        async with guarded() as server:
-            with await connect(server) as peer:
-                peer.send_nowait(b"!")
-                await trio.sleep_forever()
-    assert server.statistics().handshaking == 0
+async def test_a_mistake_in_a_handshake_ends_one_peer(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged with its traceback, and the server serves the next."""
+    async with guarded() as server:
+        with await connect(server) as peer, await connect(server) as other:
+            peer.send_nowait(b"!")
+            assert await peer.recv_some() == b""
+            other.send_nowait(b"y")
+            assert (await server.accept()).remote_port == other.port
+        assert server.statistics().handshaking == 0
+        assert server.statistics().refused == 1
+    [record] = caplog.records
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "a mistake of ours"
+    caplog.clear()
 
 
 async def test_a_handshake_that_is_over_at_once() -> None:

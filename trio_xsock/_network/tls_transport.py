@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from trio_xsock._machines.dead_peers import Sample
 from trio_xsock._machines.tls import RECORD, SLICE, TLSEngine
+from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch, watch_socket
@@ -218,7 +219,7 @@ class TLSTransport:
         watch, self._watch = self._watch, None
         self.wake = self.drained = None
         if watch is not None:
-            watch.close()
+            give_back(watch.close)
         self.inner.close()
 
     # Readiness
