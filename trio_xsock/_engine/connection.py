@@ -15,7 +15,12 @@ from trio_xsock._network.dial import dial
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import watch_socket
-from trio_xsock._values.errors import ConnectError, InvalidStateError, LostConnectionError, SocketError
+from trio_xsock._values.errors import (
+    ConnectError,
+    InvalidStateError,
+    LostConnectionError,
+    SocketError,
+)
 from trio_xsock._values.events import Connected, ErrorOccurred
 
 from .ending import Ending

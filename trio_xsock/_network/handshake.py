@@ -121,7 +121,16 @@ class Handshake:
         transport: as above.
     """
 
-    __slots__ = ("_endpoint", "_open", "_over", "_parking", "_setup", "_want", "_watch", "transport")
+    __slots__ = (
+        "_endpoint",
+        "_open",
+        "_over",
+        "_parking",
+        "_setup",
+        "_want",
+        "_watch",
+        "transport",
+    )
 
     def __init__(
         self,

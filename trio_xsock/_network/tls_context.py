@@ -75,14 +75,14 @@ def _cannot_be_made(exc: Exception) -> TLSError:
 
     Python opens the file that SSLKEYLOGFILE names for every client's context of its own making.
     """
-    number = exc.errno if isinstance(exc, OSError) else None
-    path = os.environ.get("SSLKEYLOGFILE")
-    if path and isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError):
-        text = f"the environment's SSLKEYLOGFILE {path!r} cannot be opened: {describe(exc)}"
-        return TLSError(text, reason="KEYLOG_FILE", errno=number)
+    if isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError):
+        path = os.environ.get("SSLKEYLOGFILE")
+        if path and exc.filename == path:
+            text = f"the environment's SSLKEYLOGFILE {path!r} cannot be opened: {describe(exc)}"
+            return TLSError(text, reason="KEYLOG_FILE", errno=exc.errno)
+        return TLSError(f"TLS cannot be set up: {exc}", reason="OS_ERROR", errno=exc.errno)
     reason = (exc.reason if isinstance(exc, ssl.SSLError) else "") or type(exc).__name__
-    text = describe(exc) if number and not isinstance(exc, ssl.SSLError) else str(exc)
-    return TLSError(f"TLS cannot be set up: {text}", reason=reason, errno=number)
+    return TLSError(f"TLS cannot be set up: {exc}", reason=reason)
 
 
 def _context_for(options: TLSOptions, server_side: bool) -> ssl.SSLContext:
