@@ -284,8 +284,7 @@ def test_a_key_log_that_cannot_be_opened_is_named(
     [
         TLSOptions(ca_file="a\0b"),
         TLSOptions(certificate_file="a\0b"),
-        TLSOptions(certificate_file=SERVER, certificate_password="x" * 2000),
-        TLSOptions(alpn_protocols=("x",) * 40000),
+        TLSOptions(certificate_file=str(credentials().locked), certificate_password="x" * 2000),
     ],
 )
 def test_what_openssl_does_not_take_is_a_tls_error(options: TLSOptions) -> None:

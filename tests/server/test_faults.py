@@ -8,7 +8,7 @@ import logging
 import select
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -83,7 +83,7 @@ class FaultyEpoll:
 
 
 @pytest.fixture
-def injector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Injector]:
+def injector(monkeypatch: pytest.MonkeyPatch) -> Injector:
     """In place for the test."""
     injector = Injector()
     for name in ("recv", "send", "accept", "shutdown", "close", "setsockopt", "getsockopt"):
@@ -95,7 +95,7 @@ def injector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Injector]:
     make = "trio_xsock._runtime.epoll.select"
     shim = type("select", (), {"epoll": staticmethod(lambda: FaultyEpoll(injector))})
     monkeypatch.setattr(make, shim)
-    yield injector
+    return injector
 
 
 class Handler:
@@ -135,7 +135,7 @@ async def talk(server: ServerSocket[Any], kind: str) -> bytes:
     with raw:
         peer: Any = raw
         if kind == "tls":
-            peer = TLSPeer(raw, credentials().client_context(), server_hostname="localhost")
+            peer = TLSPeer(raw, credentials().client_context())
             await peer.handshake()
         data, got = PING[kind == "easy"], b""
         await peer.send(data)

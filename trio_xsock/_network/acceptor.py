@@ -22,7 +22,9 @@ from trio_xsock._values.errors import SocketError, translate_os_error
 _AT_ONCE = 64
 """Connections accepted per wake-up, before the connections there are get their turn."""
 
-_OUT_OF_RESOURCES = frozenset({errnos.EMFILE, errnos.ENFILE, errnos.ENOBUFS, errnos.ENOMEM})
+_LISTENER_ERRORS = frozenset({errnos.EBADF, errnos.EINVAL, errnos.ENOTSOCK, errnos.EFAULT})
+"""It listens no more, and never will. Whatever else is said (no memory) may pass."""
+
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 
@@ -137,10 +139,10 @@ class Acceptor:
             except OSError as exc:
                 if exc.errno in _CONNECTION_ERRORS:
                     continue
-                if exc.errno in _OUT_OF_RESOURCES:
-                    self._begin_pause(exc, bool(count))
-                else:
+                if exc.errno in _LISTENER_ERRORS:
                     self._failed(translate_os_error(exc, "cannot accept connections"), True)
+                else:
+                    self._begin_pause(exc, bool(count))
                 return
             except Exception as exc:
                 self._begin_pause(exc, bool(count))  # it may go on raising
@@ -156,7 +158,7 @@ class Acceptor:
         self.update()
 
     def _begin_pause(self, exc: Exception, progress: bool) -> None:
-        """There is no descriptor, or no memory, for one more; now, or still."""
+        """None can be accepted now, or still: mostly for want of descriptors or memory."""
         first = not self._pause
         longer = 0.0 if progress else self._pause * 2
         self._pause = min(max(longer, _FIRST_PAUSE), _LONGEST_PAUSE)

@@ -21,7 +21,7 @@ from .guard import protect_from_ki
 from .keeper import Keeper
 
 Step = Callable[[], None]
-"""What to call when a descriptor is ready; never waits. What it raises is a fault; see ``Keeper.fault``."""
+"""What to call when a descriptor is ready; never waits. See ``Keeper.fault`` for what it raises."""
 
 
 class Watch(Protocol):
