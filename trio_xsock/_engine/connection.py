@@ -15,7 +15,7 @@ from trio_xsock._network.dial import dial
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import watch_socket
-from trio_xsock._values.errors import InvalidStateError, SocketError
+from trio_xsock._values.errors import InvalidStateError, LostConnectionError, SocketError
 from trio_xsock._values.events import Connected, ErrorOccurred
 from trio_xsock._values.typing import Address
 
@@ -167,6 +167,23 @@ class Connection(Ending, trio.abc.AsyncResource):
         super()._handle_failure()
         if self._owner is not None and self._block is None:
             self._owner._connection_failed(self)
+
+    def _contain(self, error: Exception) -> bool:
+        """See ``Kept``: of a connection that a server accepted, the server is told."""
+        if self._owner is None:
+            return False
+        self._owner._peer_failed(self, error)
+        return True
+
+    def _break(self, error: Exception) -> None:
+        """The library's own work for this connection raised: it is lost, and all are told."""
+        if self._transport is None:
+            return
+        text = f"{self._endpoint()}: connection lost: internal error: {error!r}"
+        loss = LostConnectionError(text)
+        loss.__cause__ = error.with_traceback(None)  # its frames hold the socket
+        self._lose(loss)
+        self._pump()
 
     def _connect_failed(self, error: SocketError) -> None:
         self._connect_scope = None

@@ -13,6 +13,7 @@ import trio
 from trio_xsock._machines.state import CLOSING, CONNECTED, Move, next_state
 from trio_xsock._network.kernel import has_unread_input, unacknowledged_bytes, was_reset
 from trio_xsock._network.options import check_seconds
+from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.groups import as_group
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._values.errors import (
@@ -99,10 +100,7 @@ class Ending(Outlet):
         transport, watch = self._transport, self._watch
         self._transport = self._watch = None
         self._reading = self._blocked = False
-        if watch is not None:
-            watch.close()
-        if transport is not None:
-            transport.close()
+        give_back(*[each.close for each in (watch, transport) if each is not None])
         self._state = next_state(self._state, Move.CLOSE)
         self._drop_queue()
         if self._announce_local_end:

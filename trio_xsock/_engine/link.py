@@ -52,6 +52,9 @@ class Owner(Protocol):
     def _connection_failed(self, socket: Any, /) -> None:
         """The connection's handler object, or a task of its, raised."""
 
+    def _peer_failed(self, socket: Any, error: Exception, /) -> None:
+        """The library's own work for the connection raised; never raises itself."""
+
 
 class Borrower(Protocol):
     """An iterator that has looked at a piece of the receive buffer and not taken it yet."""

@@ -231,6 +231,10 @@ class Scoped(abc.ABC):
             self._block.cancel_body()
         self.close()
 
+    def _contain(self, error: Exception) -> bool:
+        """See ``Kept``: a socket that is nobody's but its user's fails, as by a handler."""
+        return False
+
     # Handlers
 
     def _pump(self) -> None:

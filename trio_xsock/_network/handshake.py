@@ -121,7 +121,16 @@ class Handshake:
         transport: as above.
     """
 
-    __slots__ = ("_endpoint", "_over", "_parking", "_setup", "_want", "_watch", "transport")
+    __slots__ = (
+        "_endpoint",
+        "_open",
+        "_over",
+        "_parking",
+        "_setup",
+        "_want",
+        "_watch",
+        "transport",
+    )
 
     def __init__(
         self,
@@ -135,6 +144,7 @@ class Handshake:
         self._setup = setup
         self._endpoint = endpoint
         self._over: Callable[[BaseException | None], None] | None = over
+        self._open = True
         self._parking: Parking[None] | None = None
         self._watch = transport.make_watch(keeper, self._on_ready, self._on_ready)
         self._want: Callable[[bool], None] = self._watch.reading
@@ -147,10 +157,15 @@ class Handshake:
 
     def close(self) -> None:
         """Take no more steps; who waits in ``refuse`` goes on. Idempotent."""
+        self._open = False
         self._over = None
         self._watch.close()
         if self._parking is not None:
             self._parking.unpark()
+
+    def _goes_on(self) -> bool:
+        """Whether nobody has called ``close``; to be asked again after each wait."""
+        return self._open
 
     # Steps
 
@@ -234,7 +249,8 @@ class Handshake:
         """Let the peer have the alert.
 
         To close with unread input would make the OS send a reset, which destroys what was
-        sent; so that is discarded for as long as it takes until the peer has it.
+        sent; so that is discarded for as long as it takes until the peer has it, or until
+        ``close`` is called.
 
         Cancellation: the peer may not get it.
         """
@@ -242,10 +258,12 @@ class Handshake:
         look = _FIRST_LOOK
         with trio.move_on_after(_FAREWELL):
             try:
-                while not self.transport.flush():
+                while self._goes_on() and not self.transport.flush():
                     await self._ready(self._watch.writing)
+                if not self._goes_on():
+                    return  # noqa: ASYNC910
                 inner.shutdown(stdlib_socket.SHUT_WR)
-                while unacknowledged_bytes(inner) != 0:
+                while self._goes_on() and unacknowledged_bytes(inner) != 0:
                     with trio.move_on_after(look):
                         await self._discard()
                         return
@@ -255,7 +273,7 @@ class Handshake:
 
     async def _discard(self) -> None:  # noqa: ASYNC910 - see refuse
         """Drop input until its end."""
-        while True:
+        while self._goes_on():
             try:
                 if not self.transport.inner.recv(_READ):
                     return  # noqa: ASYNC910

@@ -47,10 +47,13 @@ def unacknowledged_bytes(sock: stdlib_socket.socket | SelfAccounting) -> int | N
     """Bytes, counting a FIN as one, that the peer's OS has not acknowledged yet.
 
     Returns:
-        The number (SIOCOUTQ in tcp(7)), or ``None`` where the OS does not tell.
+        The number (SIOCOUTQ in tcp(7)), 0 for a closed socket, or ``None`` where the OS does not
+        tell.
     """
     if not isinstance(sock, stdlib_socket.socket):
         return sock.unacknowledged_bytes()
+    if sock.fileno() < 0:  # whoever waits for the peer has nothing to wait for any more
+        return 0
     if sys.platform != "linux":
         return None
     import fcntl  # noqa: PLC0415 - not everywhere

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from trio_xsock._machines.dead_peers import Sample
 from trio_xsock._machines.tls import RECORD, SLICE, TLSEngine
+from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch, watch_socket
@@ -223,7 +224,7 @@ class TLSTransport:
         watch, self._watch = self._watch, None
         self.wake = self.drained = None
         if watch is not None:
-            watch.close()
+            give_back(watch.close)
         self.inner.close()
 
     # Readiness
@@ -253,7 +254,9 @@ class TLSTransport:
         self.inner.setsockopt(level, option, value)
 
     def unacknowledged_bytes(self) -> int | None:
-        """What we hold, and what the OS holds."""
+        """What we hold, and what the OS holds; 0 when closed."""
+        if self.inner.fileno() < 0:
+            return 0
         held = len(self._unsent) + self.engine.has_output
         return held or unacknowledged_bytes(self.inner)
 

@@ -27,6 +27,7 @@ from trio_xsock._engine.watchdogs import WatchedConnection
 from trio_xsock._machines.proxy_protocol import ProxyProtocolError
 from trio_xsock._network.options import check_optional_seconds, check_positive, check_seconds
 from trio_xsock._network.proxies import HeaderReader, Network, check_trusted_proxies, is_trusted
+from trio_xsock._runtime.faults import give_back, log_fault
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.errors import SocketError
 
@@ -160,7 +161,7 @@ class Reception(Roster[S]):
         waiting, self._finished = self._finished, deque()
         for socket in waiting:
             if self._is_below_ceiling() and (self._is_asked_for() or is_live(socket)):
-                self._announce(socket)
+                self._attend(socket, self._announce, socket)
             else:
                 self._finished.append(socket)
 
@@ -186,9 +187,9 @@ class Reception(Roster[S]):
         if socket._has_handshake:
             if deadline is None:
                 deadline = trio.current_time() + self._handshake_timeout
-            self._begin_handshake(socket, deadline)
+            self._attend(socket, self._begin_handshake, socket, deadline)
         else:
-            socket._run_step(self._announce, socket)
+            self._attend(socket, socket._run_step, self._announce, socket)
         self._refill()
 
     def _welcome_proxied(self, sock: stdlib_socket.socket, peer: tuple[Any, ...]) -> None:
@@ -218,7 +219,12 @@ class Reception(Roster[S]):
             self._pool_failed(exc)
             return None  # noqa: ASYNC104
         self._open.add(socket)
-        socket._open_accepted(self, keeper, sock, peer)
+        try:
+            socket._open_accepted(self, keeper, sock, peer)
+        except Exception as exc:
+            self._peer_failed(socket, exc)
+            sock.close()
+            return None
         return socket
 
     def _announce(self, socket: S) -> None:
@@ -301,10 +307,37 @@ class Reception(Roster[S]):
             self._finished.append(socket)
             self._update()
             return
-        self._turn_away(socket, error)
-        if not isinstance(error, SocketError):  # no peer causes these: they leave the block
+        if isinstance(error, SocketError):
+            self._turn_away(socket, error)
+        elif isinstance(error, Exception):
+            self._peer_failed(socket, error)
+        else:  # Ctrl-C and its like
+            self._turn_away(socket, error)
             assert self._keeper is not None
             self._keeper.fail(error)
+
+    def _attend(self, socket: Any, step: Callable[..., object], *args: object) -> None:
+        """Take a step for one peer: what it raises ends that peer, and nobody else."""
+        try:
+            step(*args)
+        except Exception as exc:
+            self._peer_failed(socket, exc)
+
+    def _peer_failed(self, socket: Any, error: Exception, /) -> None:
+        """See ``Owner``: the one place where the library's own failures for a peer end."""
+        log_fault(f"the connection from {socket._endpoint()} is ended", error)
+        if socket in self._handshakes or socket in self._finished:
+            give_back(functools.partial(self._turn_away, socket, error))
+        else:
+            give_back(functools.partial(socket._break, error))
+        give_back(socket.close)
+        if socket._transport is not None:  # not even that went well
+            give_back(socket._transport.close, functools.partial(self._connection_closed, socket))
+
+    def _contain(self, error: Exception) -> bool:
+        """See ``Kept``: a server goes on."""
+        log_fault("the server goes on", error)
+        return True
 
     def _turn_away(self, socket: S, why: object) -> None:
         """A newcomer that is in its handshake, or behind it, will not become a connection."""
@@ -318,7 +351,7 @@ class Reception(Roster[S]):
         now = trio.current_time()
         for socket, deadline in list(self._handshakes.items()):
             if now >= deadline:
-                self._turn_away(socket, _TOO_LONG)
+                self._attend(socket, self._turn_away, socket, _TOO_LONG)
         self._looks_at = min(self._handshakes.values(), default=math.inf)
         return self._looks_at
 
