@@ -3,6 +3,11 @@
 Each direction runs to its own end, as with any netcat: when our input has ended the peer is
 told and may go on, and when the peer has ended what is left of our input is still sent. A
 person at a terminal is not left typing at nobody: there the peer's end ends it all.
+
+A server that takes one client after the other (``hands_over``) cannot know whether a client that
+has ended still reads. It sends what input there is, and ends once that has been silent for a
+moment. Input that did not reach a client is kept for the next one: what was not sent, and what
+was sent after its end and answered by a reset.
 """
 
 from __future__ import annotations
@@ -12,7 +17,12 @@ import trio
 from trio_xsock import LostConnectionError, TCPSocket, TLSError
 
 from ._beside import both
-from ._stdio import PIECE, Input, Output
+from ._stdin import PIECE, Input
+from ._stdio import Output
+
+_SILENCE = 0.5
+"""Seconds of silent input after which a client that has ended is left."""
+_FIRST = 8
 
 
 class Conversation:
@@ -23,21 +33,38 @@ class Conversation:
         source: what is sent.
         output: where to put what is received.
         shutdown: tell the peer when ``source`` has ended.
+        hands_over: ``source`` goes on to the next client when this one has ended.
 
     Attributes:
         received: bytes that the peer sent and we took.
+        first: the first few of them.
+        unanswered: we sent something and told our end, and after that the peer ended, or the
+            connection was lost, without a byte of its own.
     """
 
     def __init__(
-        self, sock: TCPSocket, source: Input, output: Output, *, shutdown: bool = True
+        self,
+        sock: TCPSocket,
+        source: Input,
+        output: Output,
+        *,
+        shutdown: bool = True,
+        hands_over: bool = False,
     ) -> None:
         self._sock = sock
         self._source = source
         self._output = output
         self._shutdown = shutdown
         self._sending = trio.CancelScope()
+        self._hands_over = hands_over
+        self._reading = trio.CancelScope()
+        self._peer_ended = False
+        self._told_end = False
+        self._unsure: list[bytes] = []
         self._loss: LostConnectionError | TLSError | None = None
         self.received = 0
+        self.first = b""
+        self.unanswered = False
 
     @property
     def sent(self) -> int:
@@ -49,7 +76,7 @@ class Conversation:
 
         Raises:
             SocketError: the connection is lost.
-            CommandError: our input or output fails.
+            OutputFailedError: our output cannot be written.
             OutputGoneError: nobody reads our output any more.
         """
         await both(self._send, self._receive)
@@ -59,19 +86,52 @@ class Conversation:
     async def _send(self) -> None:
         with self._sending:
             try:
-                while data := await self._source.read():
-                    await self._sock.send_all(data)
-                if self._shutdown:
+                while data := await self._next():
+                    await self._send_piece(data)
+                if self._shutdown or self._unsure:
                     await self._sock.send_eof()
+                    self._told_end = True
             except (LostConnectionError, TLSError) as exc:
                 # What the peer said before may still be unread; that task will find the loss.
                 self._loss = exc
+                self._source.put_back(b"".join(self._unsure))
         await trio.lowlevel.checkpoint()
 
+    async def _next(self) -> bytes:
+        """The next input for this peer; none once the peer has ended and our input is silent."""
+        data = b""
+        with trio.CancelScope() as self._reading:
+            self._limit_silence()
+            data = await self._source.read()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return data
+
+    def _limit_silence(self) -> None:
+        if self._hands_over and self._peer_ended:
+            self._reading.deadline = trio.current_time() + _SILENCE
+
+    async def _send_piece(self, data: bytes) -> None:
+        before, after_its_end = self._sock.bytes_sent, self._peer_ended
+        try:
+            await self._sock.send_all(data)
+        except BaseException:
+            self._source.put_back(data[self._sock.bytes_sent - before :])
+            if after_its_end:
+                self._unsure.append(data[: self._sock.bytes_sent - before])
+            raise
+        if after_its_end and self._hands_over:
+            self._unsure.append(data)
+
     async def _receive(self) -> None:
-        while data := await self._sock.receive_some(PIECE):
-            self.received += len(data)
-            await self._output.write(data)
+        try:
+            while data := await self._sock.receive_some(PIECE):
+                self.first += data[: _FIRST - len(self.first)]
+                self.received += len(data)
+                await self._output.write(data)
+        finally:
+            self.unanswered = self._told_end and self.sent > 0 and not self.received
+        self._peer_ended = True
+        self._limit_silence()
         await self._output.write(b"", final=True)
         if self._source.is_terminal:
             self._sending.cancel(reason="the peer has ended")

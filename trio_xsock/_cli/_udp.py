@@ -21,7 +21,7 @@ from ._command import Command, add_json
 from ._errors import CommandError, ExitCode, UsageError
 from ._interrupt import until_interrupted
 from ._report import Report
-from ._stdio import Input
+from ._stdin import Input
 from ._text import endpoint, escape
 from ._view import JSONView
 
@@ -65,9 +65,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--count",
         metavar="N",
-        type=int,
+        type=_arguments.count,
         default=0,
-        help="end after so many datagrams were received",
+        help="end after so many datagrams were received; 0, the default, never",
     )
     parser.add_argument(
         "--wait",
@@ -94,7 +94,7 @@ async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
     if options.port is None and options.to is None:
         raise UsageError("give a PORT to receive at, or --to HOST:PORT to send, or both")
     exchange = _Exchange(options, report)
-    code = await until_interrupted(exchange.run)
+    code = await until_interrupted(lambda: report.while_read(exchange.run))
     told = f"{exchange.sent} datagrams went out, {exchange.received} came in"
     facts = {"datagrams_sent": exchange.sent, "datagrams_received": exchange.received}
     if code is None:
@@ -149,7 +149,7 @@ class _Exchange:
         if to is None:
             await trio.lowlevel.checkpoint()
             return
-        source, rest = Input(), b""
+        source, rest = Input(self._report), b""
         with self._sending:
             while data := await source.read():
                 *lines, rest = (rest + data).split(b"\n")
@@ -170,6 +170,7 @@ class _Exchange:
             async for datagram in sock:
                 self.received += 1
                 self._show(datagram)
+                await self._report.room()
                 if self.received == self._options.count:
                     self._sending.cancel(reason="enough was received")
                     return
