@@ -136,12 +136,14 @@ class Report:
     def finish(self, give_up: Callable[[], bool]) -> None:
         """Block until all is written, or ``give_up()``; the last that is done with a report."""
         self._tell_lost(self.out)
-        self.out.finish(give_up)
+        self.out.sink.drain(give_up)
         why = self.out.why_failed()
         if why and not self._failure_told:
             self.err.line(f"xsock: {why}")
         self._tell_lost(self.err)
-        self.err.finish(give_up)
+        self.err.sink.drain(give_up)
+        self.out.sink.close()
+        self.err.sink.close()
 
 
 def _nowhere() -> TextIO:

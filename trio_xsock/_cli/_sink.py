@@ -56,8 +56,12 @@ class Sink(Protocol):
         """Wait until ``reached()``, which is asked after each write."""
         ...
 
-    def finish(self, give_up: Callable[[], bool]) -> None:
-        """Block until all is written, nobody reads, or ``give_up()``; then release it."""
+    def drain(self, give_up: Callable[[], bool]) -> None:
+        """Block until all is written, nobody reads, or ``give_up()``."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it; whatever is put afterwards vanishes. Idempotent."""
         ...
 
 
@@ -94,8 +98,11 @@ class DirectSink:
         if not reached():
             await trio.sleep_forever()
 
-    def finish(self, give_up: Callable[[], bool]) -> None:
-        """See ``Sink``; nothing is left to be done."""
+    def drain(self, give_up: Callable[[], bool]) -> None:
+        """See ``Sink``."""
+
+    def close(self) -> None:
+        """See ``Sink``; the stream is somebody else's."""
 
 
 class ThreadSink:
@@ -152,34 +159,39 @@ class ThreadSink:
                 with self._changed:
                     self._watchers.discard(watcher)
 
-    def finish(self, give_up: Callable[[], bool]) -> None:
+    def drain(self, give_up: Callable[[], bool]) -> None:
         """See ``Sink``."""
-        thread = self._thread
-        if thread is None:
-            return
         with self._changed:
             while self._size and not self.gone and not give_up():
                 self._changed.wait(_SLICE)  # in slices: a signal is seen in between only
-            self._ending = True
-            stuck = bool(self._size) and not self.gone
+
+    def close(self) -> None:
+        """See ``Sink``."""
+        thread, self._thread = self._thread, None
+        with self._changed:
+            idle = self.gone or not self._size
+            self.gone = self._ending = True
             self._changed.notify_all()
-        if stuck:  # it is a daemon, and holds nothing that the end of the process needs
-            return
-        self._poke()
+        if thread is None or not idle:
+            return  # if it is in a write: it is a daemon, and holds nothing that is still needed
+        if self._wake is not None:
+            os.write(self._wake[1], b"x")
         thread.join()
         if self._wake is not None:
             for fd in self._wake:
                 os.close(fd)
+            self._wake = None
 
     # The thread
 
     def _poke(self) -> None:
         """Let the thread look at the queue; start it at the first call."""
-        if self._thread is None:
-            self._start()
-        elif self._wake is not None:
-            with contextlib.suppress(BlockingIOError):  # it has been woken already
-                os.write(self._wake[1], b"x")
+        with self._changed:
+            if self._thread is None:
+                self._start()
+            elif self._wake is not None:
+                with contextlib.suppress(BlockingIOError):  # it has been woken already
+                    os.write(self._wake[1], b"x")
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="xsock output", daemon=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
 from typing import TextIO, cast
 
 from ._errors import OutputFailedError, OutputGoneError
@@ -82,10 +81,6 @@ class Stream:
         failure = self._failure()
         assert failure is not None
         return failure
-
-    def finish(self, give_up: Callable[[], bool]) -> None:
-        """Block until all is written, or ``give_up()``; nothing may be written afterwards."""
-        self.sink.finish(give_up)
 
     def why_failed(self) -> str:
         """A sentence for what went wrong in writing; empty if nothing did."""
