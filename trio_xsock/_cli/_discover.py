@@ -189,7 +189,7 @@ def _show(group: str, report: Report) -> Generator[_Show]:
     if report.as_json or not is_terminal(report.out):
         yield _Lines(report)
         return
-    console = Console(file=report.out.screen(), highlight=False)
+    console = Console(file=report.out.screen(moves=True), highlight=False)
     with Live(console=console, auto_refresh=False) as live:
         yield _LiveTable(group, live)
 

@@ -17,6 +17,7 @@ from ._errors import CommandError, ExitCode, OutputFailedError, OutputGoneError,
 from ._interrupt import Signals, signals_of_the_command, until_interrupted
 from ._log import logging_to
 from ._report import Report
+from ._text import escape
 
 _commands: tuple[Command, ...] | None
 try:
@@ -107,6 +108,9 @@ def _run(report: Report, work: Callable[[], Awaitable[int]]) -> int:
     except (CommandError, SocketError) as exc:
         report.trouble("failed", escape_error(exc))
         return exc.exit_code if isinstance(exc, CommandError) else ExitCode.FAILED
+    except OSError as exc:  # of our own machine, such as a file that an option or variable names
+        report.trouble("failed", escape(str(exc)))
+        return ExitCode.FAILED
     except KeyboardInterrupt:
         report.trouble("interrupted", "interrupted")
         return ExitCode.INTERRUPTED

@@ -43,7 +43,7 @@ def use_colours(report: Report) -> None:
     """Let ``report`` paint, if it writes to a person's terminal that may show colours."""
     if report.as_json or os.environ.get("NO_COLOR") or not is_terminal(report.out):
         return
-    console = Console(file=report.out.screen(), highlight=False, soft_wrap=True)
+    console = Console(file=report.out.screen(moves=False), highlight=False, soft_wrap=True)
     report.paint = lambda sentence, style: console.print(Text(sentence, style=style))
 
 
@@ -139,7 +139,7 @@ def _display(stream: Stream) -> Progress:
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-        console=Console(file=stream.screen(), highlight=False),
+        console=Console(file=stream.screen(moves=True), highlight=False),
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,

@@ -112,26 +112,31 @@ class Report:
     async def while_read(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run ``work``, and end it when nobody reads standard output; raises like ``room``.
 
-        When the work is done all that it wrote has been delivered.
+        When the work is done all that it wrote has been delivered, or nobody wants it any more.
         """
+        results: list[T] = []
         failures: list[OutputGoneError | OutputFailedError] = []
 
         async def watch() -> None:
             failures.append(await self.out.broken())
             scope.cancel(reason="standard output is of no use any more")
 
-        async def all_of_it() -> T:
-            result = await work()
+        async def all_of_it() -> None:
+            results.append(await work())
             await self.delivered()
-            return result
 
         with trio.CancelScope() as scope:
-            return await beside(watch, all_of_it)
-        raise failures[0]
+            try:
+                await beside(watch, all_of_it)
+            except (OutputGoneError, OutputFailedError) as exc:
+                failures.insert(0, exc)
+        if failures and not (results and isinstance(failures[0], OutputGoneError)):
+            raise failures[0]
+        return results[0]
 
     def is_delivered(self) -> bool:
-        """Whether all of standard output was written; not if its reader has gone."""
-        return not self.out.sink.waiting
+        """Whether nothing is left that a reader might still take."""
+        return not self.out.sink.waiting and not self.err.sink.waiting
 
     def finish(self, give_up: Callable[[], bool]) -> None:
         """Block until all is written, or ``give_up()``; the last that is done with a report."""

@@ -145,7 +145,8 @@ class ThreadSink:
     async def until(self, reached: Callable[[], bool]) -> None:
         """See ``Sink``."""
         await trio.lowlevel.checkpoint()
-        self._poke()
+        if self._thread is None:
+            self._poke()
         token = trio.lowlevel.current_trio_token()
         while not reached():
             event = trio.Event()

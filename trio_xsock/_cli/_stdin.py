@@ -68,7 +68,7 @@ class Input:
         stdin: TextIO | None = sys.stdin
         self._report = report
         self._fd = -1 if stdin is None else 0
-        self._waits = True
+        self._waits = sys.platform != "win32"  # where sockets alone can be waited for
         self._kept = b""
         self._job: _Job | None = None
         self.ended = stdin is None

@@ -48,12 +48,12 @@ class Stream:
 
     def line(self, text: str) -> None:
         """Write a line soon; never blocks and never fails."""
-        if not self.sink.put(self._encode(text + "\n")):
-            self.lost += 1
+        self.text(text + "\n")
 
     def text(self, text: str) -> None:
-        """Write ``text`` as it stands, like ``line``."""
-        self.sink.put(self._encode(text))
+        """Write ``text``, whole lines, as it stands; like ``line``."""
+        if not self.sink.put(self._encode(text)):
+            self.lost += text.count("\n")
 
     async def send(self, data: bytes) -> None:
         """Write ``data``, and wait until there is room for more.
@@ -100,16 +100,21 @@ class Stream:
     def _encode(self, text: str) -> bytes:
         return text.encode(self.encoding, "backslashreplace")
 
-    def screen(self) -> TextIO:
-        """A file for rich to draw on, which never blocks and takes every character."""
-        return cast(TextIO, _Screen(self))
+    def screen(self, *, moves: bool) -> TextIO:
+        """A file for rich to write to, which never blocks and takes every character.
+
+        Args:
+            moves: it draws frames, of which some may be left out where nobody takes them.
+        """
+        return cast(TextIO, _Screen(self, moves))
 
 
 class _Screen(io.TextIOBase):
-    """A terminal for rich. Frames that nobody would see are left out."""
+    """A terminal for rich."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, moves: bool) -> None:
         self._to = stream
+        self._moves = moves
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -122,7 +127,8 @@ class _Screen(io.TextIOBase):
         return True
 
     def write(self, text: str, /) -> int:
-        if self._to.sink.waiting <= _STALE or _SHOW_CURSOR in text:
+        stale = self._moves and self._to.sink.waiting > _STALE and _SHOW_CURSOR not in text
+        if not stale:
             self._to.text(text)
         return len(text)
 

@@ -10,7 +10,7 @@ import trio
 from trio_xsock import SocketError, TCPSocket
 
 from ._conversation import Conversation
-from ._errors import CommandError, ExitCode, OutputGoneError, escape_error
+from ._errors import CommandError, ExitCode, OutputFailedError, OutputGoneError, escape_error
 from ._interrupt import until_interrupted
 from ._report import Fact, Report
 from ._stdin import Input
@@ -57,6 +57,10 @@ class Talker:
         except OutputGoneError:  # as in "xsock connect ... | head -1"
             await trio.lowlevel.checkpoint()
             return ExitCode.DONE
+        except OutputFailedError as exc:
+            if self._conversation is not None:  # else it has been said
+                self._trouble("failed", str(exc))
+            return ExitCode.FAILED
         if code is None:
             self._trouble("interrupted", "interrupted")
             return ExitCode.INTERRUPTED
