@@ -11,6 +11,7 @@ import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import termios
@@ -128,12 +129,14 @@ class Program:
 class Raw:
     """``xsock`` with standard output as bytes, and standard input to write to."""
 
-    def __init__(self, *arguments: object, **options: Any) -> None:
+    def __init__(
+        self, *arguments: object, variables: dict[str, str] | None = None, **options: Any
+    ) -> None:
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, **options}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "trio_xsock._cli", *map(str, arguments)],
             stderr=subprocess.PIPE,
-            env=environment(),
+            env=environment(**(variables or {})),
             **options,
         )
         assert self.process.stderr is not None
@@ -197,6 +200,11 @@ def read_terminal(person: int, until: bytes) -> bytes:
 def connect(port: int) -> socket.socket:
     """A raw connection to a receiver."""
     return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def receive_exactly(sock: socket.socket, count: int) -> bytes:

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import socket
-import struct
 import subprocess
 from pathlib import Path
 from typing import IO
@@ -24,6 +23,7 @@ from .support import (
     raw_receiver,
     read_terminal,
     receive_exactly,
+    reset,
     terminal,
 )
 
@@ -35,11 +35,6 @@ def read_to_the_end(sock: socket.socket) -> bytes:
     while piece := sock.recv(1 << 20):
         pieces.append(piece)
     return b"".join(pieces)
-
-
-def reset(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 def test_connect_sends_input_and_puts_out_what_comes() -> None:
