@@ -7,10 +7,14 @@ person at a terminal is not left typing at nobody: there the peer's end ends it 
 A server that takes one client after the other (``hands_over``) cannot know whether a client that
 has ended still reads. It sends what input there is, and ends once that has been silent for a
 moment. Input that did not reach a client is kept for the next one: what was not sent, and what
-was sent after its end and answered by a reset.
+crossed its end, or was sent after it, and was answered by a reset.
 """
 
 from __future__ import annotations
+
+import select
+from collections import deque
+from collections.abc import Callable
 
 import trio
 
@@ -21,7 +25,8 @@ from ._stdin import PIECE, Input
 from ._stdio import Output
 
 _SILENCE = 0.5
-"""Seconds of silent input after which a client that has ended is left."""
+"""Seconds of silent input after which a client that has ended is left; what was sent so shortly
+before its end may have crossed it."""
 _FIRST = 8
 
 
@@ -34,6 +39,7 @@ class Conversation:
         output: where to put what is received.
         shutdown: tell the peer when ``source`` has ended.
         hands_over: ``source`` goes on to the next client when this one has ended.
+        judge: called when the peer has ended; may raise ``CommandError`` for what came.
 
     Attributes:
         received: bytes that the peer sent and we took.
@@ -50,6 +56,7 @@ class Conversation:
         *,
         shutdown: bool = True,
         hands_over: bool = False,
+        judge: Callable[[Conversation], None] = lambda _: None,
     ) -> None:
         self._sock = sock
         self._source = source
@@ -57,10 +64,11 @@ class Conversation:
         self._shutdown = shutdown
         self._sending = trio.CancelScope()
         self._hands_over = hands_over
+        self._judge = judge
         self._reading = trio.CancelScope()
         self._peer_ended = False
         self._told_end = False
-        self._unsure: list[bytes] = []
+        self._unsure: deque[tuple[float, bytes]] = deque()  # what was sent last, and when
         self._loss: LostConnectionError | TLSError | None = None
         self.received = 0
         self.first = b""
@@ -76,6 +84,7 @@ class Conversation:
 
         Raises:
             SocketError: the connection is lost.
+            CommandError: what ``judge`` raises.
             OutputFailedError: our output cannot be written.
             OutputGoneError: nobody reads our output any more.
         """
@@ -88,14 +97,22 @@ class Conversation:
             try:
                 while data := await self._next():
                     await self._send_piece(data)
-                if self._shutdown or self._unsure:
+                if self._peer_ended and _was_reset(self._sock.handle):
+                    self._take_back()
+                elif self._shutdown:
                     await self._sock.send_eof()
                     self._told_end = True
             except (LostConnectionError, TLSError) as exc:
                 # What the peer said before may still be unread; that task will find the loss.
                 self._loss = exc
-                self._source.put_back(b"".join(self._unsure))
+                if self._peer_ended:
+                    self._take_back()
         await trio.lowlevel.checkpoint()
+
+    def _take_back(self) -> None:
+        """The peer has reset what we sent after its end, or so shortly before that they crossed."""
+        self._source.put_back(b"".join(data for _, data in self._unsure))
+        self._unsure.clear()
 
     async def _next(self) -> bytes:
         """The next input for this peer; none once the peer has ended and our input is silent."""
@@ -103,7 +120,8 @@ class Conversation:
         with trio.CancelScope() as self._reading:
             self._limit_silence()
             data = await self._source.read()
-        await trio.lowlevel.checkpoint_if_cancelled()
+        if not data:  # else a cancellation must not cost it
+            await trio.lowlevel.checkpoint_if_cancelled()
         return data
 
     def _limit_silence(self) -> None:
@@ -111,16 +129,28 @@ class Conversation:
             self._reading.deadline = trio.current_time() + _SILENCE
 
     async def _send_piece(self, data: bytes) -> None:
-        before, after_its_end = self._sock.bytes_sent, self._peer_ended
+        before = self._sock.bytes_sent
         try:
             await self._sock.send_all(data)
         except BaseException:
             self._source.put_back(data[self._sock.bytes_sent - before :])
-            if after_its_end:
-                self._unsure.append(data[: self._sock.bytes_sent - before])
             raise
-        if after_its_end and self._hands_over:
-            self._unsure.append(data)
+        finally:
+            self._remember(data[: self._sock.bytes_sent - before])
+
+    def _remember(self, data: bytes) -> None:
+        """Keep ``data``, which was sent just now, for as long as it may prove to be lost."""
+        if not self._hands_over:
+            return
+        self._unsure.append((trio.current_time(), data))
+        if not self._peer_ended:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let go of what has certainly met the peer."""
+        oldest = trio.current_time() - _SILENCE
+        while self._unsure and self._unsure[0][0] < oldest:
+            self._unsure.popleft()
 
     async def _receive(self) -> None:
         try:
@@ -130,8 +160,19 @@ class Conversation:
                 await self._output.write(data)
         finally:
             self.unanswered = self._told_end and self.sent > 0 and not self.received
+        self._judge(self)
         self._peer_ended = True
+        self._forget()
         self._limit_silence()
         await self._output.write(b"", final=True)
         if self._source.is_terminal:
             self._sending.cancel(reason="the peer has ended")
+
+
+def _was_reset(descriptor: int) -> bool:
+    """Whether the peer answered with a reset, which no read of ours will find after its end."""
+    if descriptor < 0 or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(state & select.POLLERR for _, state in poll.poll(0))

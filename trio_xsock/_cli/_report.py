@@ -130,6 +130,7 @@ class Report:
                 await beside(watch, all_of_it)
             except (OutputGoneError, OutputFailedError) as exc:
                 failures.insert(0, exc)
+        await trio.lowlevel.cancel_shielded_checkpoint()
         if failures and not (results and isinstance(failures[0], OutputGoneError)):
             raise failures[0]
         return results[0]

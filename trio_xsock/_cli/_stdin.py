@@ -1,7 +1,7 @@
 """Standard input as bytes: waited for, never in the way, and with nothing of it lost.
 
 What cannot be read counts as an input that has ended: a descriptor that is closed or write-only,
-as ``nohup`` gives it to a program that was started at a terminal, a folder, a terminal that
+as ``nohup`` gives it to a program that was started at a terminal, or a terminal that
 belongs to somebody else. A command that also receives goes on with that.
 """
 

@@ -60,6 +60,7 @@ class Talker:
         except OutputFailedError as exc:
             if self._conversation is not None:  # else it has been said
                 self._trouble("failed", str(exc))
+            await trio.lowlevel.checkpoint()
             return ExitCode.FAILED
         if code is None:
             self._trouble("interrupted", "interrupted")
@@ -80,10 +81,10 @@ class Talker:
             standard_output(self._report),
             shutdown=self._shutdown,
             hands_over=self._hands_over,
+            judge=self._check_tls,
         )
         try:
             await talk.run()
-            self._check_tls(talk)
         except (SocketError, CommandError) as exc:
             self._trouble("failed", escape_error(exc))
             code = ExitCode.FAILED
@@ -102,7 +103,7 @@ class Talker:
             return
         if is_alert(talk.first):
             raise CommandError("the other side speaks TLS; try --tls")
-        if is_client_hello(talk.first):
+        if is_client_hello(talk.first) and not talk.sent:
             raise CommandError("the client speaks TLS; --tls and --certificate are missing here")
 
     def _trouble(self, event: str, why: str) -> None:
