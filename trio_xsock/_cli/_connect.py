@@ -28,7 +28,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
     check_tls(options)
-    talker = Talker(options, report)
+    talker = Talker(options, report, serves=False)
 
     async def work() -> ExitCode:
         async with make_socket(options, *options.to) as sock:

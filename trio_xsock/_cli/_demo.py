@@ -63,13 +63,16 @@ class _Demo:
         use_colours(self._report)
         try:
             with tempfile.TemporaryDirectory(prefix="xsock-demo-") as temporary:
-                code = await until_interrupted(lambda: self._rounds(temporary))
+                code = await until_interrupted(lambda: self._read(temporary))
         except OSError as exc:
             raise CommandError(f"no temporary folder: {exc.strerror}") from exc
         if code is None:
             self._report.trouble("interrupted", "interrupted; the temporary files are removed")
             return ExitCode.INTERRUPTED
         return code
+
+    async def _read(self, temporary: str) -> ExitCode:
+        return await self._report.while_read(lambda: self._rounds(temporary))
 
     async def _rounds(self, temporary: str) -> ExitCode:
         path = os.path.join(temporary, "sample.bin")

@@ -158,17 +158,17 @@ async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
 
     async def work() -> ExitCode:
         with _show(options.group, report) as show, trio.move_on_after(options.seconds or math.inf):
-            await _watch(discovery, options.group, show)
+            await _watch(discovery, options.group, show, report)
         return ExitCode.DONE
 
-    code = await until_interrupted(work)
+    code = await until_interrupted(lambda: report.while_read(work))
     if code is None:
         report.trouble("interrupted", "interrupted", message="interrupted")
         return ExitCode.INTERRUPTED
     return code
 
 
-async def _watch(discovery: AutoDiscovery, group: str, show: _Show) -> None:
+async def _watch(discovery: AutoDiscovery, group: str, show: _Show, report: Report) -> None:
     async with discovery:
         await discovery.bind()
         try:
@@ -186,6 +186,7 @@ async def _watch(discovery: AutoDiscovery, group: str, show: _Show) -> None:
                     show.trouble(error)
                 case _:  # of the socket itself
                     pass
+            await report.room()
 
 
 def _read_key(path: Path | None) -> bytes | None:
@@ -206,7 +207,7 @@ def _show(group: str, report: Report) -> Generator[_Show]:
     if report.as_json or not is_terminal(report.out):
         yield _Lines(report)
         return
-    console = Console(file=report.out, highlight=False)
+    console = Console(file=report.out.screen(moves=True), highlight=False)
     with Live(console=console, auto_refresh=False) as live:
         yield _LiveTable(group, live)
 

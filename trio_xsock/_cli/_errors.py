@@ -30,6 +30,14 @@ class CommandError(Exception):
     exit_code = ExitCode.FAILED
 
 
+class OutputFailedError(CommandError):
+    """Standard output cannot be written, as on a disk that is full."""
+
+
+class OutputGoneError(Exception):
+    """Whoever read our output has gone; a command that is there for its output has ended."""
+
+
 class UsageError(CommandError):
     """The command line asks for something impossible, such as a file that is not there."""
 

@@ -19,6 +19,7 @@ from ._errors import CommandError, ExitCode, NothingReceivedError, escape_error
 from ._files import Folder, IfExists, shown_path
 from ._incoming import Incoming, Received
 from ._interrupt import until_interrupted
+from ._log import left_without_a_word, telling_refusals, why_refused
 from ._progress import Bars, Meter
 from ._report import Report
 from ._text import endpoint, quote, speed
@@ -181,12 +182,15 @@ class _Receiver:
             maximum_sockets_connected=_MOST_SENDERS if options.keep_open else 1,
             add_socket=lambda: make_tcp_socket(options),
         )
+        self._accepting = trio.CancelScope()
+        self._refusal = ""
         self._running: list[_Transfer] = []
 
     async def run(self) -> ExitCode:
         with self.folder, self.bars:
             try:
-                code = await until_interrupted(self._serve)
+                with telling_refusals(self._refused):
+                    code = await until_interrupted(self._serve)
             except SocketError as exc:
                 raise CommandError(escape_error(exc)) from exc
         if code is not None:
@@ -209,11 +213,30 @@ class _Receiver:
             if self._keep_open:
                 await server.serve(self._take)
                 return ExitCode.DONE
-            while True:
-                async with await server.accept() as sock:
+            return await self._take_one(server)
+
+    async def _take_one(self, server: ServerSocket[TCPSocket]) -> ExitCode:
+        """Take transfers until one counts; a handshake that fails counts, too."""
+        while not self._refusal:
+            sock: TCPSocket | None = None
+            with trio.CancelScope() as self._accepting:
+                sock = await server.accept()
+            if sock is not None:
+                async with sock:
                     code = await self._take(sock)
                 if code is not None:
                     return code
+        raise CommandError(self._refusal)
+
+    def _refused(self, why: object) -> None:
+        """The server has refused a connection whose handshake failed."""
+        if not self._server.is_listening or left_without_a_word(why):
+            return
+        if self._keep_open:
+            self.report.trouble("refused", why_refused(why))
+        else:
+            self._refusal = self._refusal or why_refused(why)
+            self._accepting.cancel(reason="the one connection was refused")
 
     async def _take(self, sock: TCPSocket) -> ExitCode | None:
         transfer = _Transfer(self, sock)

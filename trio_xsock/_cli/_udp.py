@@ -22,7 +22,7 @@ from ._command import Command, add_json
 from ._errors import CommandError, ExitCode, UsageError
 from ._interrupt import until_interrupted
 from ._report import Report
-from ._stdio import Input
+from ._stdin import Input
 from ._text import endpoint, escape
 from ._view import JSONView
 
@@ -67,9 +67,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--count",
         metavar="N",
-        type=int,
+        type=_arguments.count,
         default=0,
-        help="end after so many datagrams were received",
+        help="end after so many datagrams were received; 0, the default, never",
     )
     parser.add_argument(
         "--wait",
@@ -97,7 +97,7 @@ async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
         raise UsageError("give a PORT to receive at, or --to HOST:PORT to send, or both")
     exchange = _Exchange(options, report)
     try:
-        code = await until_interrupted(exchange.run)
+        code = await until_interrupted(lambda: report.while_read(exchange.run))
     except (CommandError, SocketError):
         if exchange.bound:
             exchange.note_counts()
@@ -190,7 +190,7 @@ class _Exchange:
         if to is None:
             await trio.lowlevel.checkpoint()
             return
-        source, rest = Input(), b""
+        source, rest = Input(self._report), b""
         with self._sending:
             while data := await source.read():
                 *lines, rest = (rest + data).split(b"\n")
@@ -223,6 +223,7 @@ class _Exchange:
             async for datagram in sock:
                 self.received += 1
                 self._show(datagram)
+                await self._report.room()
                 if self.received == self._options.count:
                     self._sending.cancel(reason="enough was received")
                     return

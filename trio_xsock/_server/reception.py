@@ -250,7 +250,8 @@ class Reception(Roster[S]):
 
     def _count_refusal(self, why: object) -> None:
         self._refused += 1
-        _logger.debug("refused a connection: %s", why)
+        # As an attribute of the record, for a handler that wants more than the text.
+        _logger.debug("refused a connection: %s", why, extra={"refused": why})
 
     # A proxy's header
 
