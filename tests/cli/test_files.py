@@ -1,4 +1,4 @@
-"""Files on both ends, without a network."""
+"""Files that are received, without a network."""
 
 from __future__ import annotations
 
@@ -12,23 +12,13 @@ from types import SimpleNamespace
 import pytest
 
 from trio_xsock._cli import _files
-from trio_xsock._cli._errors import CommandError, RefusedError, UsageError
+from trio_xsock._cli._errors import RefusedError, UsageError
 from trio_xsock._cli._files import (
-    PIECE,
-    FileShrankError,
     Folder,
     IfExists,
     IncomingFile,
-    Source,
     shown_path,
 )
-
-
-def read_all(source: Source) -> bytes:
-    pieces: list[bytes] = []
-    while piece := source.read_piece():
-        pieces.append(piece)
-    return b"".join(pieces)
 
 
 def receive(folder: Folder, name: str, data: bytes) -> str:
@@ -46,63 +36,6 @@ def broken(number: int) -> object:
         raise OSError(number, os.strerror(number))
 
     return fail
-
-
-@pytest.mark.parametrize("size", [0, 1, PIECE, PIECE + 1])
-def test_source_gives_the_whole_file(tmp_path: Path, size: int) -> None:
-    data = os.urandom(size)
-    (tmp_path / "f").write_bytes(data)
-    with Source(str(tmp_path / "f")) as source:
-        assert source.size == size
-        assert read_all(source) == data
-        assert source.digest() == hashlib.sha256(data).digest()
-        assert source.growth() == 0
-    source.close()
-
-
-def test_source_that_shrinks(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    path.write_bytes(bytes(3 * PIECE))
-    with Source(str(path)) as source:
-        source.read_piece()
-        os.truncate(path, PIECE + 5)
-        assert len(source.read_piece()) == 5
-        with pytest.raises(
-            FileShrankError, match=f"had {3 * PIECE} bytes .* after {PIECE + 5} now"
-        ):
-            source.read_piece()
-
-
-def test_source_that_grows_is_sent_as_announced(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    path.write_bytes(b"abc")
-    with Source(str(path)) as source:
-        with path.open("ab") as file:
-            file.write(b"defg")
-        assert read_all(source) == b"abc"
-        assert source.growth() == 4
-
-
-def test_sources_that_cannot_be_sent(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    for path, reason in [
-        (tmp_path / "missing\x1b", "No such file"),
-        (tmp_path, "not a regular file"),
-        (tmp_path / "pipe", "not a regular file"),
-        (Path("/dev/null"), "not a regular file"),
-        ("a\0b", "not a valid path"),
-    ]:
-        with pytest.raises(UsageError, match=reason) as caught:
-            Source(str(path))
-        assert str(caught.value).isprintable()
-
-
-def test_disk_error_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "f").write_bytes(b"abc")
-    with Source(str(tmp_path / "f")) as source:
-        monkeypatch.setattr(os, "read", broken(errno.EIO))
-        with pytest.raises(CommandError, match=r"reading .* failed: Input/output error"):
-            source.read_piece()
 
 
 def test_received_file_appears_at_the_end_only(tmp_path: Path) -> None:
