@@ -20,6 +20,9 @@ from trio_xsock._cli._files import (
     shown_path,
 )
 
+NO_LINKS = [errno.EPERM, errno.EACCES, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EMLINK]
+NO_SYNC = [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM]
+
 
 def receive(folder: Folder, name: str, data: bytes) -> str:
     file = folder.create()
@@ -129,10 +132,12 @@ def test_rename_gives_up_at_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize("number", NO_LINKS, ids=errno.errorcode.get)
 def test_without_links_nothing_is_overwritten_either(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool, number: int
 ) -> None:
-    monkeypatch.setattr(os, "link", broken(errno.EPERM))
+    """Each file system has an error of its own for that."""
+    monkeypatch.setattr(os, "link", broken(number))
     if taken:
         (tmp_path / "name").write_bytes(b"old")
     with Folder(str(tmp_path)) as folder:
@@ -143,6 +148,36 @@ def test_without_links_nothing_is_overwritten_either(
             assert receive(folder, "name", b"new") == "name"
     assert [path.name for path in tmp_path.iterdir()] == ["name"]
     assert (tmp_path / "name").read_bytes() == (b"old" if taken else b"new")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_fails_is_not_one_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "link", broken(number))
+    with Folder(str(tmp_path)) as folder, pytest.raises(RefusedError, match="naming the file"):
+        receive(folder, "name", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", NO_SYNC, ids=errno.errorcode.get)
+def test_a_disk_that_does_not_say_when_it_has_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", broken(number))
+    with Folder(str(tmp_path)) as folder:
+        receive(folder, "name", b"new")
+    assert (tmp_path / "name").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fails_at_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", broken(number))
+    with Folder(str(tmp_path)) as folder, pytest.raises(RefusedError, match="writing the file"):
+        receive(folder, "name", b"new")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_links_a_failed_replacement_leaves_nothing(
@@ -181,6 +216,11 @@ def test_too_large_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             folder.check_room("name", 2**62)
         unknown = SimpleNamespace(f_blocks=0, f_bavail=0, f_frsize=0)
         monkeypatch.setattr(os, "fstatvfs", lambda fd: unknown)
+        folder.check_room("name", 2**62)
+        monkeypatch.setattr(os, "fstatvfs", broken(errno.EOPNOTSUPP))
+        folder.check_room("name", 2**62)
+    monkeypatch.undo()
+    with Folder(str(tmp_path), ask_for_room=False) as folder:
         folder.check_room("name", 2**62)
 
 
