@@ -28,6 +28,7 @@ from trio_xsock import (
     InvalidStateError,
     LossReason,
     LostConnectionError,
+    OutOfMemoryError,
     SendComplete,
     SendProgress,
     SocketClosedError,
@@ -378,7 +379,41 @@ async def test_what_reading_says_is_raised(path: Path) -> None:
         assert sock.is_connected
 
 
+@pytest.mark.skipif(not os.path.exists("/sys/class/net/lo/address"), reason="needs Linux's /sys")
+@pytest.mark.parametrize("kernel_file", [Path("/sys/class/net/lo/address"), Path("/proc/version")])
+async def test_a_file_without_a_size_of_its_own_is_sent_to_its_end(kernel_file: Path) -> None:
+    with kernel_file.open("rb") as file:
+        data = file.read()
+    async with linked() as (sock, peer):
+        assert await sock.send_file(kernel_file) == len(data) > 0
+        with kernel_file.open("rb") as file:
+            assert await sock.send_file(file) == len(data)
+        assert await peer.recv_exactly(2 * len(data)) == 2 * data
+
+
 # What is refused
+
+
+async def test_no_thread_left_is_out_of_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To open a path, and to read where the kernel does not send; the connection lives."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    recorder = EventRecorder()
+    async with linked(handler=recorder) as (sock, peer):
+        with monkeypatch.context() as patch:
+            patch.setattr("trio._threads.start_thread_soon", refuse)
+            with pytest.raises(OutOfMemoryError, match="no thread to open"):
+                await sock.send_file(path)
+            with (
+                gzip.open(path) as file,
+                pytest.raises(OutOfMemoryError, match="no thread to read"),
+            ):
+                await sock.send_file(file, count=5)  # type: ignore[arg-type]
+        assert sock.bytes_left_to_send == 0
+        await sock.send_all(b"x")
+        assert await peer.recv_exactly(1) == b"x"
 
 
 async def test_what_cannot_be_sent(tmp_path: Path, path: Path) -> None:

@@ -5,7 +5,8 @@ Layers, a module imports only from those above it::
     _text _arguments _beside           escaping, the words of the command line, two tasks
     _errors _transfer                  exit codes and failures, the wire format (no I/O)
     _sink _stream _report _log         output: the thread that writes, lines, statements, logging
-    _names _files _exchange            safe names, files, frames over a socket
+    _threads _names _source _files     work in threads, safe names, files out and in
+    _exchange                          frames over a socket
     _progress _interrupt _command      bars, Ctrl-C, what a command is
     _outgoing _incoming                one transfer, either end, without a word
     _stdin _view _stdio                input; bytes as a reader bears them (no I/O), what came

@@ -20,11 +20,14 @@ from ._errors import (
     IncompleteTransferError,
     NothingReceivedError,
     RefusedError,
+    describe,
 )
 from ._exchange import LINGER, Patience, read_frame
-from ._files import PIECE, Folder, IncomingFile
+from ._files import Folder, IncomingFile
 from ._names import check_untrusted_name
+from ._source import PIECE
 from ._text import escape
+from ._threads import in_thread
 from ._transfer import (
     Header,
     Reply,
@@ -89,7 +92,7 @@ class Incoming:
             NothingReceivedError: the peer left without a byte.
             RefusedError: we do not take it.
             CommandError: the sender sends garbage, falls silent, goes away or sends
-                another file than it announced.
+                another file than it announced; or something failed here, whatever it is.
         """
         last_words = "the receiver was interrupted"
         try:
@@ -99,6 +102,9 @@ class Incoming:
             raise
         except SocketError as exc:
             raise CommandError(escape(f"the sender is gone: {exc}")) from exc
+        except Exception as exc:  # whatever it is, it ends this transfer and no other
+            last_words = f"the receiver failed: {describe(exc)}"
+            raise CommandError(last_words) from exc
         finally:
             if self._file is not None:
                 self._file.discard()
@@ -114,7 +120,7 @@ class Incoming:
 
     async def _take(self, sock: TCPSocket) -> None:
         header = await self._read_header(sock)
-        file = self._file = await trio.to_thread.run_sync(self._prepare, header)
+        file = self._file = await in_thread("the receiver", self._prepare, header)
         self.header = header
         self._on_header(header)
         with self._patience:
@@ -129,7 +135,7 @@ class Incoming:
         await self._sync(sock, file)
         # The last step is not left half done: a file that has its name is confirmed.
         with trio.CancelScope(shield=True):
-            name = await trio.to_thread.run_sync(file.publish, header.name)
+            name = await in_thread("the receiver", file.publish, header.name)
             self._received = Received(name, header.size, trailer)
             await self._confirm(sock, self._received)
 
@@ -162,7 +168,7 @@ class Incoming:
             self.bytes_in += len(piece)
             self._patience.renew()
             self._on_progress(self.bytes_in)
-            await trio.to_thread.run_sync(file.write, piece)
+            await in_thread("the receiver", file.write, piece)
         await trio.lowlevel.checkpoint()
 
     async def _read_trailer(self, sock: TCPSocket) -> bytes:
@@ -186,7 +192,7 @@ class Incoming:
                 except SocketError:
                     return
 
-        await beside(reassure, lambda: trio.to_thread.run_sync(file.sync))
+        await beside(reassure, lambda: in_thread("the receiver", file.sync))
 
     async def _confirm(self, sock: TCPSocket, stored: Received) -> None:
         reply = Reply(Status.STORED, stored.size, stored.digest, stored.name)

@@ -21,8 +21,9 @@ from ._errors import (
     TransferFormatError,
 )
 from ._exchange import Patience, read_frame
-from ._files import Source
+from ._source import Source
 from ._text import escape
+from ._threads import in_thread
 from ._transfer import Header, Reply, Status, Trailer, UntrustedReplyParser
 
 
@@ -30,7 +31,7 @@ class Outgoing:
     """The sending half of a transfer.
 
     Args:
-        source: the file.
+        source: the file; its size is known by the time of ``run``.
         name: what the receiver shall call it.
         timeout: seconds of silence after which the receiver is given up.
         on_progress: called with the bytes that went out so far.
@@ -45,7 +46,8 @@ class Outgoing:
         on_progress: Callable[[int], None],
     ) -> None:
         self._source = source
-        self._header = Header(name, source.size).encode()
+        self._name = name
+        self._header = b""
         self._patience = Patience(timeout, "the receiver")
         self._on_progress = on_progress
         self._sock: TCPSocket | None = None
@@ -79,6 +81,7 @@ class Outgoing:
                 away, or stored something else; or the file cannot be read, or shrank.
         """
         self._sock = sock
+        self._header = Header(self._name, self._source.size).encode()
         events = sock.subscribe()
 
         async def follow() -> None:
@@ -106,7 +109,7 @@ class Outgoing:
         try:
             await sock.send_all(self._header)
             await self._go_ahead.wait()
-            while piece := await trio.to_thread.run_sync(self._source.read_piece):
+            while piece := await in_thread("the sender", self._source.read_piece):
                 self._patience.renew()
                 await sock.send_all(piece)
             self._all_sent = True

@@ -66,6 +66,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="refuse larger files; 5000, 64K, 200MiB, 1GB (default: what the disk has left)",
     )
+    parser.add_argument(
+        "--ignore-free-space",
+        dest="ask_for_room",
+        action="store_false",
+        help="take files of any size, whatever room the disk says that it has left",
+    )
     add_tls(parser, serves=True)
     add_timeout(parser)
     add_json(parser)
@@ -171,7 +177,7 @@ class _Receiver:
         check_tls(options)
         self.report = report
         self.bars = Bars(report)
-        self.folder = Folder(options.folder, options.if_exists)
+        self.folder = Folder(options.folder, options.if_exists, ask_for_room=options.ask_for_room)
         self.timeout: float = options.timeout
         self.max_size: int | None = options.max_size
         self._keep_open: bool = options.keep_open
@@ -241,7 +247,11 @@ class _Receiver:
     async def _take(self, sock: TCPSocket) -> ExitCode | None:
         transfer = _Transfer(self, sock)
         self._running.append(transfer)
-        code = await transfer.run()
+        try:
+            code = await transfer.run()
+        except Exception:
+            self._running.remove(transfer)
+            raise
         self._running.remove(transfer)  # those that were interrupted stay listed
         return code
 

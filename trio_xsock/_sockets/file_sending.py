@@ -58,7 +58,8 @@ class FileCalls(SendCalls):
                 afterwards is not specified.
             offset: where to begin, in bytes from the beginning of the file.
             count: how many bytes to send; ``None`` for all there is from ``offset`` when the
-                call begins, or until the end where that cannot be known (a pipe).
+                call begins, or until the end where that cannot be known (a pipe, and files in
+                ``/proc`` and ``/sys``, which state another size than they have).
 
         Returns:
             How many bytes were sent; 0 if ``offset`` is past the end.
@@ -67,6 +68,8 @@ class FileCalls(SendCalls):
             SocketError: the file turned out shorter than ``count``, or than it was; the text
                 says how many bytes went out. Also: ``abort_send()`` dropped some of it.
             OSError: what opening or reading the file said.
+            OutOfMemoryError: the system starts no further thread, in which files are opened and
+                read; the connection stays usable.
             TypeError, ValueError: not a binary file, or not such numbers.
             LostConnectionError, SocketClosedError, InvalidStateError, trio.BusyResourceError:
                 as for ``send_all``.
@@ -82,7 +85,6 @@ class FileCalls(SendCalls):
             try:
                 self._check_sending()
                 if source is None:
-                    assert isinstance(file, str | os.PathLike)
                     source = await open_source(file, offset, count)
                     self._check_sending()
                 return await self._send_source(source)
