@@ -7,6 +7,7 @@ can still be reached, and leaves no file behind.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,9 +22,10 @@ from ._errors import (
     NothingReceivedError,
     RefusedError,
 )
-from ._exchange import LINGER, Patience, read_frame
+from ._exchange import LINGER, read_frame
 from ._files import PIECE, Folder, IncomingFile
 from ._names import check_untrusted_name
+from ._patience import Patience
 from ._text import escape
 from ._transfer import (
     Header,
@@ -117,16 +119,19 @@ class Incoming:
         file = self._file = await trio.to_thread.run_sync(self._prepare, header)
         self.header = header
         self._on_header(header)
-        with self._patience:
+
+        async def take_body() -> bytes:
             await sock.send_all(Reply(Status.GO_AHEAD).encode())
             await self._read_body(sock, header.size, file)
-            trailer = await self._read_trailer(sock)
+            return await self._read_trailer(sock)
+
+        trailer = await self._patience.during(take_body, sock)
         if trailer != file.digest():
             raise RefusedError(
                 f"the checksum is wrong: the sender says {trailer.hex()}, "
                 f"what came in has {file.digest().hex()}"
             )
-        await self._sync(sock, file)
+        await self._at_work(sock, file.sync)
         # The last step is not left half done: a file that has its name is confirmed.
         with trio.CancelScope(shield=True):
             name = await trio.to_thread.run_sync(file.publish, header.name)
@@ -135,8 +140,7 @@ class Incoming:
 
     async def _read_header(self, sock: TCPSocket) -> Header:
         try:
-            with self._patience:
-                return await read_frame(sock, self._parser)
+            return await self._patience.during(lambda: read_frame(sock, self._parser), sock)
         except (IncompleteTransferError, SocketError) as exc:
             if not self._parser.started:
                 raise NothingReceivedError("the sender left without a word") from exc
@@ -162,7 +166,7 @@ class Incoming:
             self.bytes_in += len(piece)
             self._patience.renew()
             self._on_progress(self.bytes_in)
-            await trio.to_thread.run_sync(file.write, piece)
+            await self._at_work(sock, functools.partial(file.write, piece))
         await trio.lowlevel.checkpoint()
 
     async def _read_trailer(self, sock: TCPSocket) -> bytes:
@@ -174,8 +178,11 @@ class Incoming:
                 "but before their checksum"
             ) from None
 
-    async def _sync(self, sock: TCPSocket, file: IncomingFile) -> None:
-        """Wait for the disk, and let the sender know meanwhile that we live."""
+    async def _at_work(self, sock: TCPSocket, work: Callable[[], None]) -> None:
+        """Wait for the disk, and let the sender know meanwhile that we live.
+
+        That is not the sender's silence, nor shall it be taken for ours.
+        """
 
         async def reassure() -> None:
             while True:
@@ -186,7 +193,8 @@ class Incoming:
                 except SocketError:
                     return
 
-        await beside(reassure, lambda: trio.to_thread.run_sync(file.sync))
+        with self._patience.at_work():
+            await beside(reassure, lambda: trio.to_thread.run_sync(work))
 
     async def _confirm(self, sock: TCPSocket, stored: Received) -> None:
         reply = Reply(Status.STORED, stored.size, stored.digest, stored.name)

@@ -56,9 +56,7 @@ class ConnectionWaiting(QueueCalls):
         self._check_thread()
         parking: Parking[bool] = Parking()
         self._awaiting_peer.append(parking)
-        there = await self._park_for(
-            parking, seconds, lambda: self._awaiting_peer.remove(parking)
-        )
+        there = await self._park_for(parking, seconds, lambda: self._awaiting_peer.remove(parking))
         return bool(there)
 
     async def connect(self) -> None:

@@ -112,15 +112,14 @@ async def _park_until_over(  # noqa: ASYNC910 - parking is a checkpoint
     parking: Parking[BaseException], handshake: Handshake, limit: TimeLimit
 ) -> BaseException | None:
     """Wait for the last step; the socket is looked at before the time is up."""
-    while not parking.done:
+    while True:
         with trio.move_on_at(limit.deadline):
             return await parking.wait()
         handshake.look()
-        if not parking.done and limit.is_over(
-            trio.current_time(), counts_lateness=runs_by_itself()
-        ):
+        if parking.done:
+            return await parking.park()
+        if limit.is_over(trio.current_time(), counts_lateness=runs_by_itself()):
             return None
-    return await parking.park()
 
 
 @protect_from_ki

@@ -1,4 +1,4 @@
-"""Whether the kernel has a part of a file in memory, so that sending it does not wait for a disk."""
+"""Whether a part of a file is in the kernel's memory, so that to send it is not to wait."""
 
 from __future__ import annotations
 
