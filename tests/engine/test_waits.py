@@ -13,7 +13,7 @@ import trio.testing
 
 from tests.support import raw_listener, until
 from tests.support.pairs import linked
-from tests.support.tls import credentials, tls_linked
+from tests.support.tls import credentials
 from trio_xsock import (
     EasyTCPSocket,
     EasyUDPSocket,
@@ -105,26 +105,6 @@ async def test_what_is_acknowledged_is_no_silence(
             mock_clock.jump(6)
             await trio.testing.wait_all_tasks_blocked()
         assert not sock.is_connected
-
-
-# TLS: what is a sign of life is the same on all sockets
-
-
-async def test_a_part_of_a_tls_record_is_a_sign_of_life(
-    mock_clock: trio.testing.MockClock,
-) -> None:
-    """Bytes that complete no record are bytes."""
-    async with tls_linked(idle_timeout=10) as (sock, peer):
-        peer.tls.write(b"x" * 100)
-        record = peer.outgoing.read()
-        for byte in record[:6]:
-            mock_clock.jump(6)
-            await trio.testing.wait_all_tasks_blocked()
-            await peer.raw.send(bytes([byte]))
-            await trio.testing.wait_all_tasks_blocked()
-        assert sock.is_connected
-        await peer.raw.send(record[6:])
-        assert await sock.receive_some() == b"x" * 100
 
 
 # wait_for_message, wait_for_connection
