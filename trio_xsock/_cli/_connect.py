@@ -7,7 +7,7 @@ import argparse
 from . import _arguments
 from ._command import Command
 from ._errors import ExitCode
-from ._exchange import Patience
+from ._patience import Patience
 from ._report import Report
 from ._sockets import add_connection_options, make_socket
 from ._talk import Talker
@@ -32,8 +32,7 @@ async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
 
     async def work() -> ExitCode:
         async with make_socket(options, *options.to) as sock:
-            with Patience(options.timeout, endpoint(*options.to)):
-                await sock.connect()
+            await Patience(options.timeout, endpoint(*options.to)).during(sock.connect)
             return await talker.talk(sock, "connected to")
 
     return await talker.run(work)

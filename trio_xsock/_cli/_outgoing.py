@@ -20,10 +20,10 @@ from ._errors import (
     RefusedByPeerError,
     TransferFormatError,
 )
-from ._exchange import Patience, read_frame
+from ._exchange import read_frame
+from ._patience import Patience
 from ._source import Source
 from ._text import escape
-from ._threads import in_thread
 from ._transfer import Header, Reply, Status, Trailer, UntrustedReplyParser
 
 
@@ -91,10 +91,14 @@ class Outgoing:
                     self._on_progress(self.bytes_out)
             await trio.lowlevel.checkpoint()
 
+        async def exchange() -> None:
+            with self._answering:
+                await beside(lambda: self._listen(sock), lambda: self._speak(sock))
+            await trio.lowlevel.checkpoint()
+
         async def talk() -> None:
             try:
-                with self._patience, self._answering:
-                    await beside(lambda: self._listen(sock), lambda: self._speak(sock))
+                await self._patience.during(exchange, sock)
             except PeerSilentError as exc:
                 self._loss = self._loss or exc
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -109,8 +113,7 @@ class Outgoing:
         try:
             await sock.send_all(self._header)
             await self._go_ahead.wait()
-            while piece := await in_thread("the sender", self._source.read_piece):
-                self._patience.renew()
+            while piece := await self._read_piece():
                 await sock.send_all(piece)
             self._all_sent = True
             await sock.send_all(Trailer(self._source.digest()).encode())
@@ -119,6 +122,10 @@ class Outgoing:
             # be in our receive buffer. The listening task finds that, or the loss.
             self._loss = exc
         await trio.sleep_forever()
+
+    async def _read_piece(self) -> bytes:
+        with self._patience.at_work():
+            return await in_thread("the sender", self._source.read_piece)
 
     async def _listen(self, sock: TCPSocket) -> None:
         """Take replies until the last one, which may come at any time."""

@@ -13,9 +13,9 @@ from trio_xsock import SocketError
 from . import _arguments
 from ._command import Command, add_json, add_timeout
 from ._errors import CommandError, ExitCode, UsageError, describe, escape_error
-from ._exchange import Patience
 from ._interrupt import until_interrupted
 from ._outgoing import Outgoing
+from ._patience import Patience
 from ._progress import Bars, Meter
 from ._report import Report
 from ._source import Source
@@ -97,8 +97,8 @@ class _Sender:
         await self._source.collect()
         with Bars(self._report) as bars:
             async with make_tcp_socket(self._options, self._host, self._port) as sock:
-                with Patience(self._timeout, endpoint(self._host, self._port)):
-                    await sock.connect()
+                patience = Patience(self._timeout, endpoint(self._host, self._port))
+                await patience.during(sock.connect)
                 self._meter = bars.meter(self._name, self._source.size)
                 try:
                     return await self._outgoing.run(sock)

@@ -218,6 +218,13 @@ class Connection(Ending, trio.abc.AsyncResource):
         self._post_if_active(Connected)
         self._resume_reading()
 
+    def _take_stock(self) -> None:
+        if self._transport is not None and self._reading and not self._input_ended:
+            self._on_readable()
+        if self._transport is not None and self._blocked:
+            self._on_writable()
+        self._pump()
+
     async def poll(self) -> bool:
         """One step by hand: take in, send, deliver. Xojo: ``Poll``.
 

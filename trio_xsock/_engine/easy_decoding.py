@@ -117,6 +117,9 @@ class MessageDecoding(MessageDelivery):
             and not inbox.is_full(self._receive_buffer_limit)
         )
 
+    def _is_behind(self) -> bool:
+        return self._may_decode()
+
     # Before the end
 
     def _end_input(self) -> None:

@@ -49,6 +49,7 @@ class Secured(ListeningCalls):
         if transport is not None:
             transport.wake = self._look_again
             transport.drained = self._note_drained
+            transport.stirred = self._note_stir
 
     def _replace_transport(self, transport: stdlib_socket.socket) -> None:
         super()._replace_transport(transport)
@@ -115,6 +116,11 @@ class Secured(ListeningCalls):
             self._on_readable()
             self._pump()
         return super()._next_deadline()
+
+    def _note_stir(self) -> None:
+        """Bytes moved that are part of what nobody has asked for, or cannot have yet."""
+        if self._notes_activity:
+            self._note_activity()
 
     # Output
 

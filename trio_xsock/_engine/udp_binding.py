@@ -24,6 +24,9 @@ from trio_xsock._values.events import Connected, ErrorOccurred
 
 from .udp_base import UDPBase
 
+_LOOKS = 16
+"""How often a port is asked for what has arrived before a deadline is believed."""
+
 
 @protect_from_ki
 class UDPBinding(UDPBase):
@@ -184,6 +187,19 @@ class UDPBinding(UDPBase):
         if any(port.needs_renewal for port in self._watches):
             self._renewal.begin(trio.current_time())
             self._keeper.wake()
+
+    def _take_stock(self) -> None:
+        arrivals = self._arrivals
+        for port in list(self._watches):
+            for _ in range(_LOOKS):
+                before = arrivals.received + arrivals.dropped
+                if port in self._watches:  # handlers run, and may close it
+                    self._on_readable(port)
+                if arrivals.received + arrivals.dropped == before:
+                    break
+        if self._blocked:
+            self._on_writable()
+        self._pump()
 
     def _next_deadline(self) -> float:
         trouble = self._renewal.look(self._watches, trio.current_time())

@@ -288,17 +288,16 @@ class UDPSending(UDPRouting):
             await trio.lowlevel.checkpoint()
         else:
             try:
-                with trio.move_on_after(grace):
-                    await self._wait_until_sent()
+                await self._wait_until_sent(grace)
             finally:
                 self.close()
                 self._pump()
         await self._delivered()
 
-    async def _wait_until_sent(self) -> None:
+    async def _wait_until_sent(self, seconds: float) -> None:  # noqa: ASYNC910 - see _park_for
         parking: Parking[None] = Parking()
         self._drained.append(parking)
-        await parking.park()
+        await self._park_for(parking, seconds, lambda: None)  # close() forgets it
 
     def _stop_calls(self) -> None:
         self._stop_receiving()

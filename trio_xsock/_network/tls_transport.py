@@ -45,6 +45,7 @@ class TLSTransport:
         engine: as above.
         wake: called when ``recv`` should be called again, although the OS has nothing.
         drained: called when the OS has taken all that it had refused before.
+        stirred: called when ciphertext has moved of which ``recv`` and ``send`` do not tell.
         heard: anything came from the peer since its handshake.
     """
 
@@ -60,6 +61,7 @@ class TLSTransport:
         "engine",
         "heard",
         "inner",
+        "stirred",
         "wake",
     )
 
@@ -68,6 +70,7 @@ class TLSTransport:
         self.engine = engine
         self.wake: Callable[[], None] | None = None
         self.drained: Callable[[], None] | None = None
+        self.stirred: Callable[[], None] | None = None
         self.heard = False
         self._lenient = https_compatible
         self._unsent: bytes | memoryview = b""
@@ -106,7 +109,13 @@ class TLSTransport:
             self.wake()
         if plain or engine.ended:
             return plain
+        self.note_stir()
         raise BlockingIOError(errnos.EAGAIN, os.strerror(errnos.EAGAIN))
+
+    def note_stir(self) -> None:
+        """Ciphertext has moved."""
+        if self.stirred is not None:
+            self.stirred()
 
     def _end_of_input(self) -> bytes:
         if self._failure is not None:
@@ -182,6 +191,8 @@ class TLSTransport:
                 self._update_watch()
                 raise
             self._unsent = memoryview(data)[sent:] if sent < len(data) else b""
+            if sent:
+                self.note_stir()
             if self._unsent:
                 break
         self._update_watch()
@@ -222,7 +233,7 @@ class TLSTransport:
     def close(self) -> None:
         """Close, with what there is unsent. Idempotent."""
         watch, self._watch = self._watch, None
-        self.wake = self.drained = None
+        self.wake = self.drained = self.stirred = None
         if watch is not None:
             give_back(watch.close)
         self.inner.close()

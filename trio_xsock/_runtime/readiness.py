@@ -16,6 +16,7 @@ from typing import Protocol
 
 import trio
 
+from .clock import runs_by_itself
 from .epoll import EpollHub
 from .guard import protect_from_ki
 from .keeper import Keeper
@@ -90,7 +91,7 @@ def _hub_is_usable() -> bool:
     if sys.platform != "linux" or os.environ.get("TRIO_XSOCK_READINESS") == "portable":
         return False
     # A mock clock stands still while the kernel does not: let Trio see each socket itself.
-    return type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
+    return runs_by_itself()
 
 
 def _join_hub() -> EpollHub | None:

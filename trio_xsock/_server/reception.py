@@ -25,8 +25,10 @@ import trio
 from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.watchdogs import WatchedConnection
 from trio_xsock._machines.proxy_protocol import ProxyProtocolError
+from trio_xsock._machines.time_limit import TimeLimit
 from trio_xsock._network.options import check_optional_seconds, check_positive, check_seconds
 from trio_xsock._network.proxies import HeaderReader, Network, check_trusted_proxies, is_trusted
+from trio_xsock._runtime.clock import runs_by_itself
 from trio_xsock._runtime.faults import give_back, log_fault
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.errors import SocketError
@@ -62,7 +64,7 @@ class Reception(Roster[S]):
     ) -> None:
         super().__init__(handler, add_socket, minimum, maximum)
         self._readers: set[trio.CancelScope] = set()  # of tasks that wait for a header
-        self._handshakes: dict[S, float] = {}  # and when they have taken too long
+        self._handshakes: dict[S, TimeLimit] = {}  # and when they have taken too long
         self._looks_at = math.inf  # when somebody does that next
         self._finished: deque[S] = deque()
 
@@ -272,6 +274,8 @@ class Reception(Roster[S]):
             with scope:
                 await reader.read()
                 complete = not scope.cancel_called
+            if scope.cancelled_caught and trio.current_time() >= deadline:
+                complete = reader.step()  # it may have come while we did not run
         except (ProxyProtocolError, OSError) as exc:
             why = str(exc)  # the error itself would refer to this frame
         finally:
@@ -287,17 +291,18 @@ class Reception(Roster[S]):
 
     def _begin_handshake(self, socket: S, deadline: float) -> None:
         assert self._keeper is not None
-        self._handshakes[socket] = deadline
+        limit = TimeLimit(trio.current_time(), self._handshake_timeout)
+        limit.shorten(deadline)
+        self._handshakes[socket] = limit
         try:
             seconds = socket._begin_handshake(functools.partial(self._handshake_over, socket))
         except SocketError as exc:
             self._handshake_over(socket, exc)
             return
         if socket in self._handshakes:
-            deadline = min(deadline, trio.current_time() + seconds)
-            self._handshakes[socket] = deadline
-            if deadline < self._looks_at:
-                self._looks_at = deadline
+            limit.shorten(trio.current_time() + seconds)
+            if limit.deadline < self._looks_at:
+                self._looks_at = limit.deadline
                 self._keeper.wake()
 
     def _handshake_over(self, socket: S, error: BaseException | None) -> None:
@@ -349,11 +354,15 @@ class Reception(Roster[S]):
 
     def _end_slow_handshakes(self) -> float:
         """Turn away those who take too long; when to look again."""
-        now = trio.current_time()
-        for socket, deadline in list(self._handshakes.items()):
-            if now >= deadline:
-                self._attend(socket, self._turn_away, socket, _TOO_LONG)
-        self._looks_at = min(self._handshakes.values(), default=math.inf)
+        now, counts_lateness = trio.current_time(), runs_by_itself()
+        for socket, limit in list(self._handshakes.items()):
+            if now >= limit.deadline:
+                self._attend(socket, socket._take_stock)  # it may have come while we did not run
+                over = limit.is_over(now, counts_lateness=counts_lateness)
+                if over and socket in self._handshakes:
+                    self._attend(socket, self._turn_away, socket, _TOO_LONG)
+        limits = self._handshakes.values()
+        self._looks_at = min((limit.deadline for limit in limits), default=math.inf)
         return self._looks_at
 
     # The end

@@ -240,8 +240,12 @@ class GroupMember(EasyUDPSocket):
     def _next_deadline(self) -> float:
         machine = self._machine
         if machine is not None and machine.deadline <= trio.current_time():
+            self._take_stock()  # the signs of life of others may lie there unread
+            machine = self._machine
+        if machine is not None and machine.deadline <= trio.current_time():
             machine.advance(trio.current_time())
             self._follow_machine()
+            machine = self._machine
         self._announced_until = math.inf if machine is None else machine.deadline
         return min(self._announced_until, super()._next_deadline())
 

@@ -153,9 +153,7 @@ class GroupReceiving(UDPSocket):
             return arrival.data
         self._check_thread()
         self._waiters.append(waiter)
-        with trio.move_on_after(seconds):
-            return await waiter.parking.park(lambda: self._waiters.remove(waiter))
-        return None
+        return await self._park_for(waiter.parking, seconds, lambda: self._waiters.remove(waiter))
 
     def _stop_receiving(self) -> None:
         super()._stop_receiving()
