@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from trio_xsock._machines.time_limit import TimeLimit
 from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.guard import Parking
 
@@ -24,17 +25,25 @@ class Closing:
         discarding: input was unread when it began.
 
     Attributes:
-        deadline: when the grace is over, on Trio's clock.
+        limit: the grace.
         discarding: input was, or is being, thrown away.
     """
 
-    __slots__ = ("_look", "_waiters", "deadline", "discarding")
+    __slots__ = ("_look", "_waiters", "discarding", "limit")
 
     def __init__(self, *, discarding: bool) -> None:
-        self.deadline = math.inf
+        self.limit = TimeLimit(0.0, math.inf)
         self.discarding = discarding
         self._look = 0.0
         self._waiters: list[Parking[None]] = []
+
+    def shorten(self, now: float, grace: float) -> bool:
+        """Let it end in so many seconds, if that is earlier; whether it is."""
+        limit = TimeLimit(now, grace)
+        if limit.deadline >= self.limit.deadline:
+            return False
+        self.limit = limit
+        return True
 
     def must_linger(self, transport: Transport) -> bool:
         """Whether closing the descriptor now could destroy what was sent."""
@@ -54,9 +63,9 @@ class Closing:
     def next_look(self, now: float) -> float:
         """When to look again."""
         if not self._look:
-            return self.deadline
+            return self.limit.deadline
         self._look = min(self._look * 2, _LAST_LOOK)
-        return min(self.deadline, now + self._look)
+        return min(self.limit.deadline, now + self._look)
 
     def wait(self, parking: Parking[None]) -> None:
         """Wake ``parking`` when the connection is closed."""

@@ -10,7 +10,9 @@ What happens to an end is reported to ``Ends``; what has to be done then is done
 
 from __future__ import annotations
 
+import errno as errnos
 import math
+import os
 import socket as stdlib_socket
 from collections import deque
 from typing import Any, Final, Protocol
@@ -22,6 +24,7 @@ from trio_xsock._machines.ends import Effect, Ends, Happening, Phase, Why
 from trio_xsock._machines.ledger import SendLedger, Ticket
 from trio_xsock._machines.state import (
     CLOSED,
+    CLOSING,
     CONNECTED,
     CONNECTING,
     Move,
@@ -31,7 +34,9 @@ from trio_xsock._machines.state import (
 from trio_xsock._network.handshake import Handshake
 from trio_xsock._network.tcp_info import set_keepalive
 from trio_xsock._network.transport import Transport
+from trio_xsock._runtime.clock import runs_by_itself
 from trio_xsock._runtime.delivery import Delivery
+from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Watch
@@ -58,6 +63,7 @@ GRACE: Final = 5.0
 
 _OPEN: Final = Phase.OPEN
 _HELD: Final = Phase.HELD
+_FIN_IS_OUT: Final = (Phase.OURS_ENDED, Phase.LINGERING)
 
 
 class Owner(Protocol):
@@ -71,6 +77,9 @@ class Owner(Protocol):
 
     def _connection_failed(self, socket: Any, /) -> None:
         """The connection's handler object, or a task of its, raised."""
+
+    def _peer_failed(self, socket: Any, error: Exception, /) -> None:
+        """The library's own work for the connection raised; never raises itself."""
 
 
 @protect_from_ki
@@ -367,12 +376,15 @@ class Connection:
 
     def resume_reading(self) -> None:
         """Something was taken, or is wanted: read on if there is room again."""
-        intake = self.intake
-        if intake.reading or self.transport is None or not self.ends.may_receive:
+        transport, ends = self.transport, self.ends
+        if transport is None or not ends.may_receive or ends.phase is _HELD:
             return
-        if self.ends.phase is not _HELD:
-            intake.resume(self.inbox)
-            if self.transport.ready:
+        if self.inbox.pending:
+            if self.inbox.may_hand_on(self.intake.limit):
+                self.wake_keeper()
+        elif not self.intake.reading:
+            self.intake.resume(self.inbox)
+            if transport.ready:
                 self._wake()
 
     def on_readable(self) -> None:
@@ -668,12 +680,11 @@ class Connection:
 
     def tick(self) -> float:
         """Do what is due; when to do so again, on Trio's clock."""
-        self.delivery.run(self)
         if self.transport is not None:
             self.catch_up(self.transport)
         deadline = math.inf
         if self.transport is not None and self.closing is not None:
-            deadline = self._check_closing(self.transport, self.closing)
+            deadline = self._check_closing(self.closing)
         if self.transport is not None and self._watchdogs is not None:
             deadline = min(deadline, self._check_watchdogs(self.transport, self._watchdogs))
         return deadline
@@ -696,11 +707,35 @@ class Connection:
                 self.delivery.held = False
         self.delivery.run(self)
 
-    def _check_closing(self, transport: Transport, closing: Closing) -> float:
-        now = trio.current_time()
+    def look(self) -> None:
+        """Take in what has arrived and send what the OS takes.
+
+        To be called before a deadline is believed: the event loop may have stood still, and Trio
+        looks at the clock before it serves the sockets.
+        """
+        if self.handshake is not None:
+            self.handshake.look()
+        elif not self.securing:  # else a task looks after the handshake
+            if self.transport is not None and self.intake.reading:
+                self.on_readable()
+            if self.transport is not None and self.outlet.refused:
+                self.on_writable()
+        self.delivery.run(self)
+
+    @property
+    def is_behind(self) -> bool:
+        """Input was taken in that has not been looked at yet."""
+        return self.state is CONNECTED and self.inbox.may_hand_on(self.intake.limit)
+
+    def _check_closing(self, closing: Closing) -> float:
+        if trio.current_time() >= closing.limit.deadline:
+            self.look()
+        transport, now = self.transport, trio.current_time()
+        if transport is None:
+            return math.inf
         if closing.is_acknowledged(transport):
             self.happens(Happening.DELIVERED)
-        elif now >= closing.deadline:
+        elif closing.limit.is_over(now, counts_lateness=runs_by_itself()):
             self.happens(Happening.GRACE_OVER)
         else:
             return closing.next_look(now)
@@ -710,23 +745,44 @@ class Connection:
     def _note_activity(self) -> None:
         watchdogs = self._watchdogs
         assert watchdogs is not None
-        moved = self.intake.bytes_received, self.outlet.bytes_sent
-        if watchdogs.note(*moved, trio.current_time()):
+        sent, transport = self.outlet.bytes_sent, self.transport
+        moved = self.intake.bytes_received + sent + (transport.moved if transport else 0)
+        if watchdogs.note(moved, sent, trio.current_time()):
             self.wake_keeper()
 
     def _check_watchdogs(self, transport: Transport, watchdogs: Watchdogs) -> float:
-        deadline, why = watchdogs.check(transport, self.outlet.bytes_sent, trio.current_time())
+        self._note_activity()
+        if watchdogs.is_due(trio.current_time()):
+            self.look()
+            if self.transport is not transport or self._watchdogs is not watchdogs:
+                return -math.inf  # things have changed: look again
+            self._note_activity()
+        deadline, why = watchdogs.check(
+            transport,
+            self.outlet.bytes_sent,
+            trio.current_time(),
+            paused=not self.intake.reading,
+            counts_lateness=runs_by_itself(),
+        )
         if why is not None:
-            text = f"{self.endpoint}: connection lost: {why}"
-            self.lose(LostConnectionError(text, reason=LossReason.TIMED_OUT))
-            self.delivery.run(self)
+            self.look()  # what had arrived before stays readable
+            if self.transport is transport:
+                text = f"{self.endpoint}: connection lost: {why}"
+                self.lose(LostConnectionError(text, reason=LossReason.TIMED_OUT))
+                self.delivery.run(self)
         return deadline
 
     # Ends
 
     def _their_end(self) -> None:
         """The OS says that nothing more will come."""
+        transport, ends = self.transport, self.ends
         self.intake.stop()
+        fin_is_out = ends.phase in _FIN_IS_OUT
+        if ends.loss is None and not fin_is_out and transport is not None and transport.was_reset():
+            # A send took the OS's error.
+            self._lose_to(ConnectionResetError(errnos.ECONNRESET, os.strerror(errnos.ECONNRESET)))
+            return
         if self.closing is None and not self._hand_on_rest():
             return
         where = "within a message" if self.inbox.incomplete else ""
@@ -760,6 +816,15 @@ class Connection:
         if self.closing is not None or self._hand_on_rest():
             self.happens(Happening.LOSS, error)
 
+    def break_down(self, error: Exception) -> None:
+        """The library's own work for this connection raised: it is lost, and all are told."""
+        if self.transport is not None:
+            text = f"{self.endpoint}: connection lost: internal error: {error!r}"
+            loss = LostConnectionError(text)
+            loss.__cause__ = error.with_traceback(None)  # its frames hold the socket
+            self.lose(loss)
+            self.delivery.run(self)
+
     def send_failed(self, exc: OSError) -> None:
         """Sending found the connection dead.
 
@@ -770,7 +835,8 @@ class Connection:
         self.happens(Happening.SEND_FAILED, loss)
         more = True
         while more and self.transport is not None:
-            more = self.transport.ready  # then it is that which is read, and the OS is not asked
+            # What a read brings may be no whole record: then it had nothing, but there is more.
+            more = self.intake.reading and self.transport.holds_input()
             more = self.read_step() or more
         # Unless reading has paused nothing is left to be read: it is over.
         if self.transport is not None and (self.intake.reading or self.ends.phase is _HELD):
@@ -780,21 +846,21 @@ class Connection:
         """End it, or the attempt at it.
 
         Args:
-            grace: seconds for a graceful close, ``math.inf`` if the caller sees to the time;
-                ``None`` to end it at once.
+            grace: seconds for a graceful close; ``None`` to end it at once.
             farewell: what to announce when it is closed.
         """
-        if grace is None or self.state is not CONNECTED:
+        if grace is None or self.state not in (CONNECTED, CLOSING):
             self.happens(Happening.CLOSE)
         else:
             kind = Happening.ACLOSE if farewell is None else Happening.DISCONNECT
             self.happens(kind, farewell)
-            if self.closing is not None and grace != math.inf:
+            if self.closing is not None:
                 self._limit_closing(self.closing, grace)
 
     def _limit_closing(self, closing: Closing, grace: float) -> None:
-        closing.deadline = trio.current_time() + grace
-        self.wake_keeper()
+        """It may take so many seconds from now, or less as was said before."""
+        if closing.shorten(trio.current_time(), grace):
+            self.wake_keeper()
 
     def happens(self, what: Happening, cause: SocketError | None = None) -> None:
         """Something happened to an end: do what follows from it, in order."""
@@ -900,14 +966,14 @@ class Connection:
             # Who closes with nothing left to send may say so. If something is dropped, the peer
             # shall see that the stream was cut off.
             if self.ends.closed_by_us and self.ends.loss is None and not self.outlet.ledger.open:
-                _say_end(transport)
+                give_back(transport.end)
             transport.on_wake(None)
-        self._leave_watch()
+        give_back(self._leave_watch)
         self.intake.attach(None)
         self.outlet.attach(None)
         self.outlet.wake_for_room()
         if transport is not None:
-            transport.close()
+            give_back(transport.close)
         self.state = next_state(self.state, Move.CLOSE)
         if attempt is not None:
             attempt.cancel("the socket was closed")
@@ -927,10 +993,3 @@ class Connection:
             self.owner._connection_closed(self.delivery.socket)
             if not self.keeper.ended:
                 self.keeper.retire()
-
-
-def _say_end(transport: Transport) -> None:
-    try:
-        transport.end()
-    except OSError:  # the peer is gone
-        pass

@@ -34,7 +34,7 @@ class MessageInbox:
         buffer: the messages, and the bytes of those still to be decoded.
     """
 
-    __slots__ = ("_delivery", "_hub", "_readers", "_waiters", "buffer")
+    __slots__ = ("_called_at", "_delivery", "_hub", "_readers", "_waiters", "buffer")
 
     def __init__(self, delivery: Delivery, max_message_size: int) -> None:
         self.buffer = MessageBuffer(max_message_size)
@@ -42,6 +42,8 @@ class MessageInbox:
         hub = delivery.hub
         assert isinstance(hub, MessageHub)
         self._hub = hub
+        # How many calls the handler will have had when it has had all decoded messages.
+        self._called_at = 0
         self._waiters: list[tuple[int, Parking[bytes]]] = []
         # Each with those who waited for events before it.
         self._readers: deque[tuple[Parking[Message], list[Parking[Any]]]] = deque()
@@ -81,8 +83,14 @@ class MessageInbox:
         self.buffer.append(data)
 
     def may_hand_on(self, limit: int) -> bool:
-        """See ``Inbox``."""
-        return self.buffer.pending and not self.buffer.is_full(limit)
+        """See ``Inbox``.
+
+        Messages that wait for their handler call are in no buffer and under no limit. So those
+        decoded before must have had their calls; other calls, of sends, do not matter.
+        """
+        buffer, hub = self.buffer, self._hub
+        called = not hub.calls or hub.called >= self._called_at
+        return buffer.pending and called and not buffer.is_full(limit)
 
     def hand_on(self, limit: int) -> None:
         """See ``Inbox``: decode the next messages and deliver them.
@@ -99,6 +107,7 @@ class MessageInbox:
                 self._deliver(message)
         else:
             self._call_handler(messages)
+        self._called_at = hub.called + len(hub.calls)
 
     def hand_on_rest(self) -> None:
         """See ``Inbox``."""
@@ -158,9 +167,12 @@ class MessageInbox:
         hub, delivery = self._hub, self._delivery
         socket = delivery.socket
         for message in messages:
-            method = hub.on_message
-            if method is None or delivery.socket is None:
+            if delivery.socket is None:
                 return  # the handler closed the socket, or failed: nothing more
+            method = hub.on_message
+            if method is None or hub.calls:  # the handler has just been replaced
+                self._deliver(message)
+                continue
             hub.posted += 1
             hub.called += 1
             delivery.call(method, socket, *message)

@@ -13,6 +13,7 @@ import trio
 
 from trio_xsock._machines.ledger import Batch, Chunk, FileRange, SendLedger, Ticket
 from trio_xsock._network.file_sending import send_range
+from trio_xsock._network.page_cache import PageCache
 from trio_xsock._network.transport import NO_SIGNAL, Transport
 from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.guard import Parking, protect_from_ki
@@ -46,6 +47,7 @@ class Outlet:
     __slots__ = (
         "_delivery",
         "_flushers",
+        "_cache",
         "_interrupt",
         "_room",
         "_senders",
@@ -69,6 +71,7 @@ class Outlet:
         self._senders: deque[tuple[Ticket, Parking[None]]] | None = None
         self._flushers: list[Parking[None]] | None = None
         self._room: Parking[None] | None = None
+        self._cache: PageCache | None = None
         self._interrupt: trio.CancelScope | None = None
 
     def attach(self, watch: Watch | None) -> None:
@@ -208,11 +211,21 @@ class Outlet:
     def _send_chunk(self, transport: Transport, chunk: Chunk) -> int:
         if not isinstance(chunk, FileRange):
             return transport.send(chunk, NO_SIGNAL)
+        cache = self._cache
+        if cache is not None and not cache.has(chunk.offset, chunk.size):
+            # To send it could wait for the disk: its caller reads the next piece in a thread.
+            self.ledger.give_up_file(for_now=cache.tells)
+            self.settle()
+            return 0
         sent = send_range(transport, chunk)
         if not sent:  # the kernel does not send this file: its caller reads it instead
             self.ledger.give_up_file()
             self.settle()
         return sent
+
+    def ask_before_sending_files(self, cache: PageCache | None) -> None:
+        """Have the kernel send only what ``cache`` says is in memory."""
+        self._cache = cache
 
     def account(self, sent: int) -> None:
         """The transport took the first ``sent`` bytes of the queue."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from trio_xsock._machines.dead_peers import DeadPeerDetector
+from trio_xsock._machines.time_limit import TimeLimit
 from trio_xsock._network.transport import Transport
 
 
@@ -21,33 +22,42 @@ class Watchdogs:
         now: on Trio's clock.
     """
 
-    __slots__ = ("_active_at", "_detector", "_idle_timeout", "_moved", "_sample_at", "_sent")
+    __slots__ = (
+        "_detector",
+        "_idle_timeout",
+        "_in_flight",
+        "_moved",
+        "_sample_at",
+        "_sent",
+        "_silence",
+    )
 
     def __init__(
         self, idle_timeout: float | None, unacknowledged_timeout: float | None, now: float
     ) -> None:
-        self._idle_timeout = idle_timeout
+        self._idle_timeout = math.inf if idle_timeout is None else idle_timeout
+        self._silence = TimeLimit(now, self._idle_timeout)
         seconds = unacknowledged_timeout
         self._detector = None if seconds is None else DeadPeerDetector(seconds)
-        self._active_at = now
-        self._moved = -1  # bytes, both ways
+        self._moved = 0  # bytes, both ways
         self._sent = -1  # bytes that had been sent when nothing was in flight
+        self._in_flight: tuple[int, int | None] = 0, 0  # sent, and of that not acknowledged
         self._sample_at = math.inf if seconds is None else -math.inf
 
-    def note(self, received: int, sent: int, now: float) -> bool:
+    def note(self, moved: int, sent: int, now: float) -> bool:
         """Bytes may have moved.
 
         Args:
-            received: bytes so far.
-            sent: bytes so far.
+            moved: bytes so far, both ways, whatever they are part of.
+            sent: those of them that were sent.
             now: on Trio's clock.
 
         Returns:
             Whether ``check`` has to be called soon.
         """
-        if received + sent != self._moved:
-            self._moved = received + sent
-            self._active_at = now
+        if moved != self._moved:
+            self._moved = moved
+            self._silence = TimeLimit(now, self._idle_timeout)
         if self._detector is None or self._sample_at != math.inf or sent == self._sent:
             return False
         self._sample_at = -math.inf
@@ -61,22 +71,33 @@ class Watchdogs:
         self._sample_at = -math.inf
         return True
 
-    def check(self, transport: Transport, sent: int, now: float) -> tuple[float, str | None]:
-        """Look whether the peer is gone.
+    def is_due(self, now: float) -> bool:
+        """Whether it has been silent for so long that the socket should be looked at."""
+        return now >= self._silence.deadline
+
+    def check(
+        self, transport: Transport, sent: int, now: float, *, paused: bool, counts_lateness: bool
+    ) -> tuple[float, str | None]:
+        """Judge whether the peer is gone; to be called after the socket was looked at.
 
         Args:
             transport: of the connection.
             sent: bytes so far.
             now: on Trio's clock.
+            paused: reading is paused: if the peer has sent more, it is we who are slow.
+            counts_lateness: see ``TimeLimit``.
 
         Returns:
             When to look again, and why the connection has timed out, if it has.
         """
         deadline = math.inf
-        if self._idle_timeout is not None:
-            deadline = self._active_at + self._idle_timeout
-            if now >= deadline:
+        if self._idle_timeout != math.inf:
+            if self._is_alive(transport, sent, paused):
+                self._silence = TimeLimit(now, self._idle_timeout)
+            if self._silence.is_over(now, counts_lateness=counts_lateness):
                 return math.inf, f"no byte went either way for {self._idle_timeout:g} seconds"
+            # Twice in that time, lest something is acknowledged unseen.
+            deadline = min(self._silence.deadline, now + self._idle_timeout / 2)
         detector = self._detector
         if detector is None:
             return deadline, None
@@ -90,3 +111,13 @@ class Watchdogs:
             else:
                 self._sample_at = detector.next_look(now)
         return min(deadline, self._sample_at), None
+
+    def _is_alive(self, transport: Transport, sent: int, paused: bool) -> bool:
+        """Whether there are signs of life that no step of ours has brought.
+
+        The peer has acknowledged some of what we sent; or it has sent what we have no room for.
+        """
+        (before, waited), waiting = self._in_flight, transport.unacknowledged_bytes()
+        self._in_flight = sent, waiting
+        acknowledged = before == sent and waited != waiting
+        return acknowledged or (paused and transport.holds_input())

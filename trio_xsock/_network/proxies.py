@@ -79,7 +79,7 @@ class HeaderReader:
 
     __slots__ = ("_parser", "_peer", "sock")
 
-    def __init__(self, sock: stdlib_socket.socket, peer: Address) -> None:
+    def __init__(self, sock: PlainTransport, peer: Address) -> None:
         self.sock = sock
         self._peer = peer
         self._parser = ProxyHeaderParser()

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from trio_xsock._machines.dead_peers import Sample
 from trio_xsock._machines.tls import RECORD, SLICE, TLSEngine
+from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch
@@ -36,6 +37,7 @@ class TLSTransport:
     Attributes:
         inner: as above.
         engine: as above.
+        moved: see ``Transport``.
         heard: anything came from the peer since its handshake.
     """
 
@@ -44,12 +46,14 @@ class TLSTransport:
         "_ended",
         "_failure",
         "_lenient",
+        "_shut",
         "_unsent",
         "_watch",
         "_wake",
         "engine",
         "heard",
         "inner",
+        "moved",
     )
 
     most: Final = SLICE
@@ -61,11 +65,13 @@ class TLSTransport:
         self.inner: Transport = inner
         self.engine = engine
         self._wake: Callable[[], None] | None = None
+        self.moved: int = 0
         self.heard = False
         self._lenient = https_compatible
         self._unsent: bytes | memoryview = b""
         self._deferred = b""  # goes with the next that is sent
         self._ended = False  # we have sent our close_notify
+        self._shut = False  # our direction of the connection below has ended
         self._failure: OSError | None = None  # of sending what the engine had to say
         self._watch: TLSWatch | None = None
 
@@ -101,6 +107,7 @@ class TLSTransport:
             if not data:
                 return self._end_of_input()
             self.heard = True
+            self.moved += len(data)
             engine.feed(data)
         try:
             plain = engine.decrypt(count + RECORD if count > RECORD else count)
@@ -116,6 +123,8 @@ class TLSTransport:
     def _end_of_input(self) -> bytes:
         if self._failure is not None:
             raise self._failure
+        if not self._shut and self.inner.was_reset():  # a send took the OS's error
+            raise ConnectionResetError(errnos.ECONNRESET, os.strerror(errnos.ECONNRESET))
         if self._lenient:
             return b""
         text = "the peer ended the connection without close_notify"
@@ -185,6 +194,7 @@ class TLSTransport:
                 self._update_watch()
                 raise
             self._unsent = memoryview(data)[sent:] if sent < len(data) else b""
+            self.moved += sent
             if self._unsent:
                 break
         self._update_watch()
@@ -219,6 +229,7 @@ class TLSTransport:
 
     def shutdown(self, how: int, /) -> None:
         """End our direction of the connection that carries us."""
+        self._shut = True
         self.inner.shutdown(how)
 
     def close(self) -> None:
@@ -226,7 +237,7 @@ class TLSTransport:
         watch, self._watch = self._watch, None
         self._wake = None
         if watch is not None:
-            watch.close()
+            give_back(watch.close)
         self.inner.close()
 
     # Readiness
@@ -259,10 +270,20 @@ class TLSTransport:
         """Of the descriptor below."""
         self.inner.setsockopt(level, option, value)
 
+    def was_reset(self) -> bool:
+        """See ``Transport``: ``recv`` raises then."""
+        return False
+
     def unacknowledged_bytes(self) -> int | None:
-        """What we hold, and what the OS holds."""
+        """What we hold, and what the OS holds; 0 when closed."""
+        if self.inner.fileno() < 0:
+            return 0
         held = len(self._unsent) + self.engine.has_output
         return held or self.inner.unacknowledged_bytes()
+
+    def holds_input(self) -> bool:
+        """See ``Transport``."""
+        return self.engine.ready or self.inner.holds_input()
 
     def has_unread_input(self) -> bool:
         """See ``Transport``; a ticket that comes after we closed makes the OS reset, too."""

@@ -118,7 +118,20 @@ class Transport(Protocol):
     def setsockopt(self, level: int, option: int, value: int | bytes, /) -> None:
         """Set an option of the descriptor."""
 
+    @property
+    def moved(self) -> int:
+        """Bytes that moved, beside those that ``recv`` and ``send`` tell of; a sign of life."""
+        ...
+
     # Questions to the OS
+
+    def was_reset(self) -> bool:
+        """Whether the end of input that ``recv`` told of was no clean one."""
+        ...
+
+    def holds_input(self) -> bool:
+        """Whether there is input, whole or not, that nobody has read; an end is none."""
+        ...
 
     def has_unread_input(self) -> bool:
         """Whether closing now could reset the connection, because of input that nobody read."""
@@ -151,6 +164,7 @@ class PlainTransport(stdlib_socket.socket):
     encryption: Final = None
     most: Final = UNLIMITED
     takes_files: Final = True
+    moved: Final = 0
     ready: Final = False
     unsent: Final = False
 
@@ -174,6 +188,14 @@ class PlainTransport(stdlib_socket.socket):
     def end(self) -> bool:
         """See ``Transport``: ``shutdown`` says it all."""
         return True
+
+    def was_reset(self) -> bool:
+        """See ``Transport``."""
+        return kernel.was_reset(self)
+
+    def holds_input(self) -> bool:
+        """See ``Transport``."""
+        return kernel.has_unread_input(self)
 
     def has_unread_input(self) -> bool:
         """See ``Transport``."""

@@ -51,7 +51,7 @@ class MessageEventQueue(EventQueue):
         event: Event = mark.socket._take_for_channel()
         if not mark.socket._has_messages():
             super().pop()
-            mark.socket._hub.withdraw_data(self)
+            mark.socket._delivery.hub.withdraw_data(self)
         return event
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self, TypeVarTuple, Unpack
+from typing import Any, Self, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
@@ -15,11 +16,14 @@ from trio_xsock._values.events import Event
 from .block import Block
 from .channel import EventChannel
 from .delivery import Delivery
-from .guard import protect_from_ki
+from .guard import Parking, protect_from_ki
 from .handlers import METHODS, handler_methods
 from .hub import EventHub
 from .keeper import Keeper
 from .readiness import release_readiness
+from .waits import Waits
+
+T = TypeVar("T")
 
 Ts = TypeVarTuple("Ts")
 
@@ -34,6 +38,7 @@ class Scoped(abc.ABC):
         "_block",
         "_delivery",
         "_keeper",
+        "_waits",
     )
 
     _HANDLER_METHODS: tuple[str, ...] = METHODS
@@ -41,6 +46,7 @@ class Scoped(abc.ABC):
     def __init__(self, handler: object, events: EventChannel | None) -> None:
         self._block: Block | None = None
         self._keeper: Keeper | None = None
+        self._waits: Waits | None = None  # mostly nobody waits with a time-out
         self._delivery = Delivery(self._new_hub())
         if handler is not None:
             self.handler = handler
@@ -210,6 +216,10 @@ class Scoped(abc.ABC):
             self._block.cancel_body()
         self.close()
 
+    def _contain(self, error: Exception) -> bool:
+        """See ``Kept``: a socket that is nobody's but its user's fails, as by a handler."""
+        return False
+
     # Handlers
 
     def _run_handlers(self) -> None:
@@ -235,7 +245,36 @@ class Scoped(abc.ABC):
     def _work(self) -> float:
         """What the keeper task does when woken; returns when it wants to be woken next."""
         self._run_handlers()
-        return self._next_deadline()
+        deadline = self._next_deadline()
+        waits = self._waits
+        if waits is None:
+            return deadline
+        if waits.need_look():
+            self._take_stock()
+        # If more input waits to be looked at, the keeper task was woken, and comes back here.
+        return deadline if self._is_behind() else min(deadline, waits.end_due())
+
+    def _take_stock(self) -> None:  # noqa: B027 - a server has nothing to look at
+        """Take in what has arrived and send what the OS takes.
+
+        To be called before a deadline is believed: the event loop may have stood still, and
+        Trio looks at the clock before it serves the sockets.
+        """
+
+    def _is_behind(self) -> bool:
+        """Whether input was taken in that has not been looked at yet."""
+        return False
+
+    async def _park_for(  # noqa: ASYNC910 - parking is a checkpoint
+        self, parking: Parking[T], seconds: float, withdraw: Callable[[], None]
+    ) -> T | None:
+        """See ``Waits.park``; ``math.inf`` is no limit."""
+        if seconds == math.inf:
+            return await parking.park(withdraw)
+        assert self._keeper is not None
+        if self._waits is None:
+            self._waits = Waits()
+        return await self._waits.park(self._keeper, parking, seconds, withdraw)
 
     @abc.abstractmethod
     def _next_deadline(self) -> float:

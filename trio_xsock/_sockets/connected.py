@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket as stdlib_socket
 
 import trio
@@ -24,12 +23,12 @@ from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._runtime.tracebacks import forget_traceback
 from trio_xsock._values.errors import (
-    ConnectError,
     InvalidStateError,
     LossReason,
     LostConnectionError,
     SocketError,
 )
+from trio_xsock._values.typing import Address
 
 from .facts import ConnectionFacts
 
@@ -150,8 +149,15 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         setup = None
         if security is not None and security.enabled:
             setup = security.setup(self._address, server_side=False)
-        sock = await dial(self._address, self._port, interface=self._network_interface)
-        peer = self._peer_of(sock)
+        reached: list[Address] = []
+        sock = await dial(
+            self._address,
+            self._port,
+            interface=self._network_interface,
+            reached=reached.append,
+        )
+        # The peer may have reset it since; what came before can be read, and then it is seen.
+        peer = address_text(reached[-1]), reached[-1][1]
         transport = PlainTransport.of(sock)
         if setup is None:
             return transport, peer
@@ -164,16 +170,6 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         finally:
             connection.securing = False
         return encrypted, peer
-
-    def _peer_of(self, sock: stdlib_socket.socket) -> tuple[str, int]:
-        try:
-            peer = sock.getpeername()
-        except OSError as exc:  # the peer has reset the connection already
-            sock.close()
-            where = format_endpoint(self._address, self._port)
-            text = f"cannot connect to {where}: the peer reset the connection at once"
-            raise ConnectError(text, errors=(exc.with_traceback(None),)) from exc
-        return address_text(peer), peer[1]
 
     def _establish(
         self, connection: Connection, transport: Transport, peer: tuple[str, int]
@@ -245,7 +241,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._check_thread()
         self._stop_listening()
         connection = self._connection
-        connection.close(math.inf, farewell=farewell)
+        connection.close(grace, farewell=farewell)
         if connection.closing is None or connection.state is not CLOSING:
             keeper = self._keeper
             if keeper is not None and keeper.exiting and not keeper.ended:
@@ -254,10 +250,9 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
                 await trio.lowlevel.checkpoint()
         else:
             try:
-                with trio.move_on_after(grace):
-                    parking: Parking[None] = Parking()
-                    connection.closing.wait(parking)
-                    await parking.park()
+                parking: Parking[None] = Parking()
+                connection.closing.wait(parking)
+                await parking.park()
             finally:
                 connection.close()
                 self._run_handlers()
@@ -312,6 +307,19 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         if trio.current_time() >= acceptor.retry_at:
             acceptor.retry()
         return min(deadline, acceptor.retry_at)
+
+    def _take_stock(self) -> None:
+        self._connection.look()
+
+    def _is_behind(self) -> bool:
+        return self._connection.is_behind
+
+    def _contain(self, error: Exception) -> bool:
+        """See ``Kept``: of a connection that a server accepted, the server is told."""
+        owner = self._connection.owner
+        if owner is not None:
+            owner._peer_failed(self, error)
+        return owner is not None
 
     def _handle_failure(self) -> None:
         super()._handle_failure()

@@ -2,7 +2,8 @@
 
 A file is a ticket in the ledger like any other bytes, so progress, batches and cancellation are
 those of every send. Where the kernel does not take the file (TLS, a pipe, a file system without
-``sendfile``), or says that it has ended, the ticket is fed with pieces read in a thread.
+``sendfile``), says that it has ended, or does not have it in memory, the ticket is fed with pieces
+read in a thread: sending what is still on a disk would stop the event loop until it is read.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from trio_xsock._engine.connection import Connection
 from trio_xsock._machines.ledger import FileRange, Ticket
 from trio_xsock._network.file_sending import kernel_sends_files
 from trio_xsock._network.file_source import PIECE, FileSource
+from trio_xsock._network.page_cache import PageCache
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.errors import SocketError
 
@@ -70,6 +72,7 @@ class FileSend:
             ledger.extend(ticket, first)
             return ticket
         if source.fileno >= 0 and kernel_sends_files(self._connection.transport):
+            self._connection.outlet.ask_before_sending_files(PageCache(source.fileno))
             return ledger.reserve_file(FileRange(source.fileno, source.position, source.size))
         return ledger.announce(source.size)
 
@@ -78,11 +81,12 @@ class FileSend:
     ) -> None:
         """Wait while the kernel sends, or the first piece goes; then read and feed the rest."""
         connection, source = self._connection, self._source
+        begin = source.position
         if not ticket.idle:
             await trio.lowlevel.checkpoint_if_cancelled()
             await self._see_through(connection, ticket)
             if not ticket.held:
-                source.position += ticket.sent
+                source.position = begin + ticket.sent
         while ticket.left or ticket.held:
             if ticket.removed:  # when its last piece had just gone
                 raise connection.why_removed(ticket, self._who)
@@ -95,6 +99,9 @@ class FileSend:
             else:
                 ticket.feed(piece)
             await self._see_through(connection, ticket)
+            if ticket.take_up_file():
+                await self._see_through(connection, ticket)
+                source.position = begin + ticket.sent
 
     async def _read_piece(self, count: int) -> bytes:
         """Read, unless the send is dropped meanwhile; a pipe may let us wait for ever."""

@@ -155,9 +155,7 @@ class MessageCalls(ListeningCalls):
         self._check_thread()
         inbox = self._inbox
         waiter = inbox.wait_for_command(command)
-        with trio.move_on_after(seconds):
-            return await waiter[1].park(lambda: inbox.forget_waiter(waiter))
-        return None
+        return await self._park_for(waiter[1], seconds, lambda: inbox.forget_waiter(waiter))
 
     def _check_not_closed(self) -> None:
         if self._connection.ends.closed_by_us:
@@ -251,7 +249,11 @@ class MessageCalls(ListeningCalls):
         connection = self._connection
         outlet = connection.outlet
         connection.check_sending(self)
-        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except trio.Cancelled:  # counts as queued, and aborted with nothing sent
+            connection.remove(outlet.ledger.reserve(frame))
+            raise
         sent = connection.send_at_once(frame)
         if sent is None:  # the connection turned out to be lost
             await self._settle()
@@ -309,9 +311,7 @@ class MessageCalls(ListeningCalls):
         connection = self._connection
         parking: Parking[bool] = Parking()
         connection.wait_until_up(parking)
-        up: bool | None = None
-        with trio.move_on_after(seconds):
-            up = await parking.park(lambda: connection.forget_waiter(parking))
+        up = await self._park_for(parking, seconds, lambda: connection.forget_waiter(parking))
         if up is False:
             raise self._why_no_peer()
         return up is True

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 import trio
@@ -151,7 +150,6 @@ class SendCalls(ReceiveCalls):
             try:
                 connection.check_sending(self)
                 if source is None:
-                    assert isinstance(file, str | os.PathLike)
                     source = await open_source(file, offset, count)
                     connection.check_sending(self)
                 sender = FileSend(connection, source, self, self._see_through)

@@ -68,6 +68,11 @@ class FaultyTransport:
         return self._inner.encryption
 
     @property
+    def moved(self) -> int:
+        """See ``Transport``; of the inner transport."""
+        return self._inner.moved
+
+    @property
     def unsent(self) -> bool:
         """See ``Transport``: what the inner transport holds."""
         return self._inner.unsent
@@ -280,6 +285,14 @@ class FaultyTransport:
         """As the inner transport does."""
         if not self._reset:
             self._inner.setsockopt(level, option, value)
+
+    def was_reset(self) -> bool:
+        """See ``Transport``: ``recv`` raises then."""
+        return False
+
+    def holds_input(self) -> bool:
+        """See ``Transport``; of what has arrived here."""
+        return self._line.has_unread(trio.current_time())
 
     def has_unread_input(self) -> bool:
         """What has arrived here, or at the inner transport."""

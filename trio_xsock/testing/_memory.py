@@ -101,6 +101,7 @@ class MemoryTransport:
     encryption: Final = None
     most: Final = UNLIMITED
     takes_files: Final = False
+    moved: Final = 0
     ready: Final = False
     unsent: Final = False
 
@@ -206,6 +207,14 @@ class MemoryTransport:
         return 0
 
     # What a kernel would know
+
+    def was_reset(self) -> bool:
+        """See ``Transport``: ``recv`` raises then."""
+        return False
+
+    def holds_input(self) -> bool:
+        """See ``Transport``."""
+        return bool(self._incoming.data)
 
     def has_unread_input(self) -> bool:
         """See ``Transport``."""
