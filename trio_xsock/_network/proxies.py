@@ -14,6 +14,8 @@ from trio_xsock._machines.proxy_protocol import ProxyHeaderParser, ProxyProtocol
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.typing import Address
 
+from .transport import PlainTransport
+
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _OBJECTS: Final = (
