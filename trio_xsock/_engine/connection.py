@@ -11,7 +11,6 @@ What happens to an end is reported to ``Ends``; what has to be done then is done
 from __future__ import annotations
 
 import errno as errnos
-import math
 import os
 import socket as stdlib_socket
 from collections import deque
@@ -26,7 +25,6 @@ from trio_xsock._machines.state import (
     CLOSED,
     CLOSING,
     CONNECTED,
-    CONNECTING,
     Move,
     SocketState,
     next_state,
@@ -34,7 +32,6 @@ from trio_xsock._machines.state import (
 from trio_xsock._network.handshake import Handshake
 from trio_xsock._network.tcp_info import set_keepalive
 from trio_xsock._network.transport import Transport
-from trio_xsock._runtime.clock import runs_by_itself
 from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.guard import Parking, protect_from_ki
@@ -56,6 +53,7 @@ from .closing import Closing
 from .intake import CLEAN_END, SMALLEST_READ, Inbox, Intake
 from .options import ConnectionOptions
 from .outlet import Outlet
+from .reasons import closed_error, not_connected
 from .watchdogs import Watchdogs
 
 GRACE: Final = 5.0
@@ -105,6 +103,7 @@ class Connection:
         owner: the server that accepted it.
         securing: TLS's handshake is going on.
         state: where in its life it is.
+        watchdogs: what notices that the peer is gone; ``None`` for none.
         transport: what moves its bytes; ``None`` when it is not open.
     """
 
@@ -112,7 +111,7 @@ class Connection:
         "_drainers",
         "_later",
         "_watch",
-        "_watchdogs",
+        "watchdogs",
         "_waiters",
         "attempt",
         "closing",
@@ -157,7 +156,7 @@ class Connection:
         self.handshake: Handshake | None = None
         self.securing = False
         self._watch: Watch | None = None
-        self._watchdogs: Watchdogs | None = None
+        self.watchdogs: Watchdogs | None = None
         self._drainers: list[Parking[None]] | None = None
         self._later: deque[tuple[Happening, SocketError | None]] | None = None
         self._waiters: list[Parking[bool]] | None = None
@@ -287,9 +286,9 @@ class Connection:
         """Begin to count the time-outs anew."""
         idle, unacknowledged = self.options.timeouts
         if idle is None and unacknowledged is None:
-            self._watchdogs = None
+            self.watchdogs = None
         else:
-            self._watchdogs = Watchdogs(idle, unacknowledged, trio.current_time())
+            self.watchdogs = Watchdogs(idle, unacknowledged, trio.current_time())
             self.wake_keeper()
 
     # Facts
@@ -305,25 +304,12 @@ class Connection:
         return format_endpoint(*self.peer)
 
     def closed_error(self, who: object, what: str = "the socket was closed") -> SocketClosedError:
-        """The error that says that we closed it."""
-        keeper = self.keeper
-        cure = "connect() opens it again"
-        if self.owner is not None or (keeper is not None and keeper.ended):
-            cure = f"make a new {type(who).__name__}"
-        error = SocketClosedError(f"{who!r}: {what}; {cure}")
-        if keeper is not None and keeper.failures:
-            error.__cause__ = keeper.failures[0]
-        return error
+        """See ``reasons.closed_error``."""
+        return closed_error(who, self.keeper, what, accepted=self.owner is not None)
 
     def not_connected(self, who: object) -> InvalidStateError:
-        """The error that says that there is no connection."""
-        if self.keeper is None:
-            text = "never connected; use `async with`, then connect()"
-        elif self.state is CONNECTING:
-            text = "still connecting; wait for connect() to return"
-        else:
-            text = "not connected; `await connect()` first"
-        return InvalidStateError(f"{who!r}: {text}")
+        """See ``reasons.not_connected``."""
+        return not_connected(who, self.keeper, self.state)
 
     def why_not_sending(self, who: object) -> SocketError:
         """What stands in the way of sending.
@@ -411,8 +397,8 @@ class Connection:
                 hub.posted += 1
                 hub.called += 1
                 delivery.call(method, delivery.socket)
-            if self._watchdogs is not None:
-                self._note_activity()
+            if self.watchdogs is not None:
+                self.note_activity()
             if self.outlet.ledger.left:
                 more = self.send_some()
         finally:
@@ -637,8 +623,8 @@ class Connection:
 
     def after_sending(self) -> None:
         """Bytes may have gone: go on with what waits for an empty queue."""
-        if self._watchdogs is not None:
-            self._note_activity()
+        if self.watchdogs is not None:
+            self.note_activity()
         if self.ends.phase is not _OPEN and not self.outlet.ledger.open:
             self.happens(Happening.QUEUE_EMPTY)
 
@@ -672,105 +658,29 @@ class Connection:
         transport = self.transport
         if transport is None:
             return
-        if self._has_input(transport) or self._drainers or self.ends.phase is not _OPEN:
+        if self.has_input(transport) or self._drainers or self.ends.phase is not _OPEN:
             self.wake_keeper()
 
-    def _has_input(self, transport: Transport) -> bool:
+    def has_input(self, transport: Transport) -> bool:
+        """Whether the transport holds input that may be read now."""
         return transport.ready and self.intake.reading and not self.securing
 
-    def tick(self) -> float:
-        """Do what is due; when to do so again, on Trio's clock."""
-        if self.transport is not None:
-            self.catch_up(self.transport)
-        deadline = math.inf
-        if self.transport is not None and self.closing is not None:
-            deadline = self._check_closing(self.closing)
-        if self.transport is not None and self._watchdogs is not None:
-            deadline = min(deadline, self._check_watchdogs(self.transport, self._watchdogs))
-        return deadline
-
-    def catch_up(self, transport: Transport) -> None:
-        """See to what the transport or the inbox holds, of which the OS will not tell."""
+    def wake_drainers(self, transport: Transport) -> None:
+        """If the OS has all that the transport held, go on with what waited for that."""
         if self._drainers and not transport.unsent:
             drainers, self._drainers = self._drainers, None
             for parking in drainers:
                 parking.unpark()
-        if not transport.unsent:
-            self.after_sending()
-        if self._has_input(transport):
-            self.on_readable()
-        if self.inbox.may_hand_on(self.intake.limit) and self.ends.may_receive:
-            self.delivery.held = True
-            try:
-                self.hand_on()
-            finally:
-                self.delivery.held = False
-        self.delivery.run(self)
 
-    def look(self) -> None:
-        """Take in what has arrived and send what the OS takes.
-
-        To be called before a deadline is believed: the event loop may have stood still, and Trio
-        looks at the clock before it serves the sockets.
-        """
-        if self.handshake is not None:
-            self.handshake.look()
-        elif not self.securing:  # else a task looks after the handshake
-            if self.transport is not None and self.intake.reading:
-                self.on_readable()
-            if self.transport is not None and self.outlet.refused:
-                self.on_writable()
-        self.delivery.run(self)
-
-    @property
-    def is_behind(self) -> bool:
-        """Input was taken in that has not been looked at yet."""
-        return self.state is CONNECTED and self.inbox.may_hand_on(self.intake.limit)
-
-    def _check_closing(self, closing: Closing) -> float:
-        if trio.current_time() >= closing.limit.deadline:
-            self.look()
-        transport, now = self.transport, trio.current_time()
-        if transport is None:
-            return math.inf
-        if closing.is_acknowledged(transport):
-            self.happens(Happening.DELIVERED)
-        elif closing.limit.is_over(now, counts_lateness=runs_by_itself()):
-            self.happens(Happening.GRACE_OVER)
-        else:
-            return closing.next_look(now)
-        self.delivery.run(self)
-        return math.inf
-
-    def _note_activity(self) -> None:
-        watchdogs = self._watchdogs
-        assert watchdogs is not None
+    def note_activity(self) -> None:
+        """Bytes may have moved; for connections that have watchdogs."""
+        watchdogs = self.watchdogs
+        if watchdogs is None:
+            return
         sent, transport = self.outlet.bytes_sent, self.transport
         moved = self.intake.bytes_received + sent + (transport.moved if transport else 0)
         if watchdogs.note(moved, sent, trio.current_time()):
             self.wake_keeper()
-
-    def _check_watchdogs(self, transport: Transport, watchdogs: Watchdogs) -> float:
-        self._note_activity()
-        if watchdogs.is_due(trio.current_time()):
-            self.look()
-            if self.transport is not transport or self._watchdogs is not watchdogs:
-                return -math.inf  # things have changed: look again
-            self._note_activity()
-        deadline, why = watchdogs.check(
-            transport,
-            self.outlet.bytes_sent,
-            trio.current_time(),
-            paused=not self.intake.reading,
-            counts_lateness=runs_by_itself(),
-        )
-        if why is not None:
-            self.look()  # what had arrived before stays readable
-            if self.transport is transport:
-                text = f"{self.endpoint}: connection lost: {why}"
-                self.lose(LostConnectionError(text, reason=LossReason.TIMED_OUT))
-                self.delivery.run(self)
-        return deadline
 
     # Ends
 
@@ -940,7 +850,7 @@ class Connection:
         except OSError as exc:  # ENOTCONN: the peer has reset the connection
             self.send_failed(exc)
             return
-        if self._watchdogs is not None and self._watchdogs.note_end():
+        if self.watchdogs is not None and self.watchdogs.note_end():
             self.wake_keeper()
         self.happens(Happening.FIN_SENT)
 

@@ -10,6 +10,7 @@ from trio_xsock._engine.connection import GRACE, Connection
 from trio_xsock._engine.intake import Inbox
 from trio_xsock._engine.options import ConnectionOptions
 from trio_xsock._engine.security import Security
+from trio_xsock._engine.ticking import is_behind, look, tick
 from trio_xsock._machines.endpoint import address_text, check_address, check_port, format_endpoint
 from trio_xsock._machines.ledger import SendLedger
 from trio_xsock._machines.state import CLOSED, CLOSING, CONNECTING, Move
@@ -300,7 +301,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._connection.abort_from_handler()
 
     def _next_deadline(self) -> float:
-        deadline = self._connection.tick()
+        deadline = tick(self._connection)
         acceptor = self._acceptor
         if acceptor is None:
             return deadline
@@ -309,10 +310,10 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         return min(deadline, acceptor.retry_at)
 
     def _take_stock(self) -> None:
-        self._connection.look()
+        look(self._connection)
 
     def _is_behind(self) -> bool:
-        return self._connection.is_behind
+        return is_behind(self._connection)
 
     def _contain(self, error: Exception) -> bool:
         """See ``Kept``: of a connection that a server accepted, the server is told."""
