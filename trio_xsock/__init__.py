@@ -30,6 +30,8 @@ from ._runtime.channel import EventChannel as EventChannel
 from ._runtime.channel import EventChannelStatistics as EventChannelStatistics
 from ._runtime.handlers import SocketHandler as SocketHandler
 from ._server.server import ServerSocket as ServerSocket
+from ._sockets.connecting import connect_ssl as connect_ssl
+from ._sockets.connecting import connect_tcp as connect_tcp
 from ._sockets.discovery import AutoDiscovery as AutoDiscovery
 from ._sockets.easy_tcp import EasyTCPSocket as EasyTCPSocket
 from ._sockets.easy_udp import EasyUDPSocket as EasyUDPSocket

@@ -18,6 +18,8 @@ FAMILY = {
         "TCPSocket",
         "Lines",
         "SSLSocket",
+        "connect_tcp",
+        "connect_ssl",
         "SSLConnectionTypes",
         "UDPSocket",
         "Datagram",

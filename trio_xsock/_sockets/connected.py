@@ -19,6 +19,7 @@ from trio_xsock._network.dial import dial
 from trio_xsock._network.handshake import shake_hands, wrap
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_seconds
+from trio_xsock._network.routes import Origin, check_bind_address, check_bind_port
 from trio_xsock._network.transport import PlainTransport, Transport
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import Parking, protect_from_ki
@@ -51,8 +52,12 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         events: EventChannel | None,
         network_interface: NetworkInterface | None,
         options: ConnectionOptions,
+        bind_address: str,
+        bind_port: int,
     ) -> None:
         self._address = check_address(address)
+        self._bind_address = check_bind_address(bind_address)
+        self._bind_port = check_bind_port(bind_port)
         super().__init__(port, handler, events, network_interface)
         self._options = options
         self._acceptor: Acceptor | None = None
@@ -112,10 +117,12 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         apart (RFC 8305).
 
         Raises:
-            InvalidPortError: the port is 0.
+            InvalidPortError: the port is 0, or ``bind_port`` needs privileges.
+            AddressInUseError: another socket has ``bind_port``.
             InvalidStateError: not closed, outside the block, or made by a server.
             NameResolutionError: the host has no address, or its name is empty or malformed.
-            ConnectError: no address could be reached; ``errors`` has each attempt.
+            ConnectError: no address could be reached, or not from ``bind_address``; ``errors``
+                has each attempt.
             SocketClosedError: ``close()`` was called meanwhile.
             OpenDriverError, OutOfMemoryError: the OS gave no socket.
 
@@ -154,7 +161,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         sock = await dial(
             self._address,
             self._port,
-            interface=self._network_interface,
+            origin=Origin(self._bind_address, self._bind_port, self._network_interface),
             reached=reached.append,
         )
         # The peer may have reset it since; what came before can be read, and then it is seen.

@@ -51,6 +51,8 @@ class EasyTCPSocket(MessageCalls, trio.abc.Channel[Message]):
             ``on_send_progress``, ``on_send_complete`` and ``on_error`` are called.
         events: a channel to post into, which other sockets may share.
         network_interface: the interface to connect from.
+        bind_address: a local IP address to connect from; ``""`` lets the OS choose.
+        bind_port: a local port to connect from; 0 lets the OS choose.
         receive_buffer_limit: bytes; when so many wait in messages that nobody has taken the
             socket stops reading, and TCP holds the peer back. A message that has begun to come
             may exceed it.
@@ -69,7 +71,7 @@ class EasyTCPSocket(MessageCalls, trio.abc.Channel[Message]):
     All options are attributes too.
 
     Raises:
-        InvalidPortError: ``port`` is outside 0..65535.
+        InvalidPortError: ``port`` or ``bind_port`` is outside 0..65535.
         TypeError, ValueError: another option is of a wrong type, or out of its range.
     """
 
@@ -85,6 +87,8 @@ class EasyTCPSocket(MessageCalls, trio.abc.Channel[Message]):
         handler: object = None,
         events: EventChannel | None = None,
         network_interface: NetworkInterface | None = None,
+        bind_address: str = "",
+        bind_port: int = 0,
         receive_buffer_limit: int = 2**20,
         send_buffer_limit: int = 2**26,
         progress_interval: int = 65536,
@@ -110,7 +114,9 @@ class EasyTCPSocket(MessageCalls, trio.abc.Channel[Message]):
             unacknowledged_timeout=unacknowledged_timeout,
             idle_timeout=idle_timeout,
         )
-        super().__init__(address, port, handler, events, network_interface, options)
+        super().__init__(
+            address, port, handler, events, network_interface, options, bind_address, bind_port
+        )
 
     def _new_hub(self) -> MessageHub:
         return MessageHub()

@@ -14,6 +14,7 @@ from trio_xsock._engine.options import ConnectionOptions
 from trio_xsock._machines.endpoint import check_address, check_port, format_endpoint
 from trio_xsock._machines.state import CONNECTED, SocketState
 from trio_xsock._network.acceptor import Acceptor
+from trio_xsock._network.routes import check_bind_address, check_bind_port
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._values.errors import SocketError
 from trio_xsock._values.events import Connected, DataAvailable, ErrorOccurred, Event
@@ -25,10 +26,21 @@ from trio_xsock._values.typing import Address
 class ConnectionFacts(SocketCore):
     """What can be asked of, and set on, a socket with a connection."""
 
-    __slots__ = ("_acceptor", "_address", "_before", "_connection", "_inbox", "_options")
+    __slots__ = (
+        "_acceptor",
+        "_address",
+        "_before",
+        "_bind_address",
+        "_bind_port",
+        "_connection",
+        "_inbox",
+        "_options",
+    )
 
     _acceptor: Acceptor | None
     _before: tuple[int, int, int]
+    _bind_address: str
+    _bind_port: int
     _connection: Connection
     _inbox: Inbox
     _options: ConnectionOptions
@@ -59,14 +71,49 @@ class ConnectionFacts(SocketCore):
         return check_port(port, allow_zero=True, host=self._address)
 
     @property
+    def bind_address(self) -> str:
+        """The local IP address to connect from, ``""`` for the OS's choice.
+
+        Settable while closed; it concerns ``connect()`` only. Xojo has no counterpart.
+
+        Raises (assignment):
+            InvalidStateError: the socket is not closed.
+            TypeError, ValueError: not a str, or no IP address.
+        """
+        return self._bind_address
+
+    @bind_address.setter
+    def bind_address(self, address: str) -> None:
+        self._check_closed("bind_address")
+        self._bind_address = check_bind_address(address)
+
+    @property
+    def bind_port(self) -> int:
+        """The local port to connect from, 0 for the OS's choice.
+
+        Settable while closed; it concerns ``connect()`` only. Xojo has no counterpart.
+
+        Raises (assignment):
+            InvalidStateError: the socket is not closed.
+            InvalidPortError: outside 0..65535.
+            TypeError: not an int.
+        """
+        return self._bind_port
+
+    @bind_port.setter
+    def bind_port(self, port: int) -> None:
+        self._check_closed("bind_port")
+        self._bind_port = check_bind_port(port)
+
+    @property
     def remote_address(self) -> str:
         """The peer's IP address, kept after the end; ``""`` before. Xojo: ``RemoteAddress``."""
         return self._connection.peer[0]
 
     @property
     def remote_port(self) -> int:
-        """The peer's port, 0 when there is no connection."""
-        return self._connection.peer[1] if self._connection.transport is not None else 0
+        """The peer's port, kept after the end; 0 before."""
+        return self._connection.peer[1]
 
     @property
     def is_connected(self) -> bool:
@@ -95,6 +142,12 @@ class ConnectionFacts(SocketCore):
     def bytes_sent(self) -> int:
         """Bytes that the OS took on this connection."""
         return self._connection.outlet.bytes_sent
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that were taken from the OS on this connection, read or not; of TLS, decrypted."""
+        self._inbox.settle()
+        return self._connection.intake.bytes_received
 
     @property
     def bytes_left_to_send(self) -> int:
