@@ -33,7 +33,7 @@ from trio_xsock import (
 CLIENTS = [TCPSocket, SSLSocket, EasyTCPSocket]
 
 
-class Trouble(Exception):
+class TroubleError(Exception):
     """The body's own."""
 
 
@@ -63,7 +63,7 @@ async def test_a_block_with_a_connected_socket() -> None:
 
 
 @pytest.mark.trio
-@pytest.mark.parametrize("kind", [Trouble, StopAsyncIteration, StopIteration, GeneratorExit])
+@pytest.mark.parametrize("kind", [TroubleError, StopAsyncIteration, StopIteration, GeneratorExit])
 async def test_the_exception_of_the_body(kind: type[BaseException]) -> None:
     """It leaves as itself, in no group, and the socket is closed."""
     error = kind("mine")
