@@ -11,7 +11,7 @@ from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._values.errors import SocketError
 
-from .intake import CLEAN_END
+from .reasons import CLEAN_END
 
 T = TypeVar("T")
 

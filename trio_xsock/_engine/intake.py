@@ -89,10 +89,6 @@ class Inbox(Protocol):
         """Drop everything; a new connection begins."""
 
 
-CLEAN_END: Final = SocketError("the stream has ended")
-"""Stands for the peer's clean end where a reason is wanted; never raised."""
-
-
 @protect_from_ki
 class Intake:
     """Reads one connection.

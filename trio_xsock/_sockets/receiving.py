@@ -13,6 +13,7 @@ from typing import Any, Self, cast, overload
 import trio
 
 from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Reader, Receiver
+from trio_xsock._engine.reasons import verdict
 from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING
 from trio_xsock._network.options import check_count
 from trio_xsock._runtime.epoll import look_before_waiting
@@ -254,7 +255,7 @@ class ReceiveCalls(ListeningCalls):
         try:
             inbox.settle()
             await trio.lowlevel.checkpoint_if_cancelled()
-            ended = connection.verdict(self)
+            ended = verdict(connection, self)
             if inbox.buffer.size or ended is not None or not reader.limit:
                 if ended is not None and (connection.ends.closed_by_us or not inbox.buffer.size):
                     raise_end(ended)
