@@ -90,6 +90,7 @@ class Connection:
         closing: what a graceful close needs, once it has begun.
         ends: how far the ends are.
         failure: why it never came to be.
+        fin_error: what the OS said when we ended our direction, for a moment.
         handshake: that of a connection that a server has accepted, while it goes on.
         intake, outlet: its halves.
         keeper: the tasks of the block that it lives in; ``None`` before it begins.
@@ -111,6 +112,7 @@ class Connection:
         "delivery",
         "ends",
         "failure",
+        "fin_error",
         "handshake",
         "inbox",
         "intake",
@@ -146,6 +148,7 @@ class Connection:
         self.attempt: trio.CancelScope | None = None
         self.closing: Closing | None = None
         self.failure: SocketError | None = None
+        self.fin_error: OSError | None = None
         self.handshake: Handshake | None = None
         self.securing = False
         self._watch: Watch | None = None
@@ -655,3 +658,6 @@ class Connection:
                 carry_out(self, self.ends.happens(next_one, cause, queued=self.outlet.ledger.open))
         finally:
             self._later = None
+        exc, self.fin_error = self.fin_error, None
+        if exc is not None:
+            self.send_failed(exc)

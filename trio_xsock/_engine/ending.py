@@ -75,6 +75,7 @@ def _send_fin(connection: Connection) -> None:
     try:
         if not transport.end():
             return  # ``tick`` comes back to it when the OS took all
+        connection.wake_drainers(transport)
         # Where nothing is left to be done the OS ends our direction as it closes.
         last = connection.ends.their_end
         if last or (closing is not None and not closing.must_linger(transport)):
@@ -82,7 +83,7 @@ def _send_fin(connection: Connection) -> None:
             return
         transport.shutdown(stdlib_socket.SHUT_WR)
     except OSError as exc:  # ENOTCONN: the peer has reset the connection
-        connection.send_failed(exc)
+        connection.fin_error = exc  # seen to when the effects are done
         return
     if connection.watchdogs is not None and connection.watchdogs.note_end():
         connection.wake_keeper()
