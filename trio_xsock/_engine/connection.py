@@ -589,6 +589,7 @@ class Connection:
 
     def _lose_to(self, exc: OSError) -> None:
         """The OS, or TLS, says that the connection is lost."""
+        self.intake.stop()
         self.lose(self.ends.loss or translate_loss(exc, f"{self.endpoint}: connection lost"))
 
     def lose(self, error: SocketError) -> None:
@@ -616,8 +617,8 @@ class Connection:
         more = True
         while more and self.transport is not None:
             # What a read brings may be no whole record: then it had nothing, but there is more.
-            more = self.intake.reading and self.transport.holds_input()
-            more = self.read_step() or more
+            more = self.transport.holds_input()
+            more = (self.read_step() or more) and self.intake.reading
         # Unless reading has paused nothing is left to be read: it is over.
         if self.transport is not None and (self.intake.reading or self.ends.phase is _HELD):
             self.lose(loss)
