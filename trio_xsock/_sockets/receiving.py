@@ -108,11 +108,13 @@ class ReceiveCalls(ListeningCalls):
         Raises:
             UnicodeDecodeError, LookupError: as for ``read``.
         """
-        inbox = self._inbox
-        inbox.settle()
+        inbox, connection = self._inbox, self._connection
+        if inbox.borrower is not None:
+            inbox.settle()
         if encoding is None:
             data: bytes | str = inbox.buffer.take_all()
-            self._connection.resume_reading()
+            if not connection.intake.reading:
+                connection.resume_reading()
         else:
             data = self.read(inbox.buffer.size, encoding)
         inbox.unannounced = False
@@ -263,7 +265,7 @@ class ReceiveCalls(ListeningCalls):
                     connection.resume_reading()
                     return await reader.park()
             self._check_thread()
-            inbox.receiver = reader
+            inbox.waiting = reader
             connection.resume_reading()
             look_before_waiting()
             data = await reader.park(inbox.withdraw_receiver)
