@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import ssl
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,7 +26,8 @@ from trio_xsock import (
     SSLSocket,
     TCPSocket,
 )
-from trio_xsock._runtime.readiness import watch_socket
+from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.upgrade import Over
 
 LINE = b"PROXY TCP4 192.0.2.1 192.0.2.2 1025 443\r\n"
 
@@ -36,33 +35,54 @@ LINE = b"PROXY TCP4 192.0.2.1 192.0.2.2 1025 443\r\n"
 class Guarded(TCPSocket):
     """Has a handshake: the peer says a letter, ``y`` to come in."""
 
-    @property
-    def _has_handshake(self) -> bool:
-        return True
+    def _wants_tls(self) -> bool:
+        return True  # so a connection that comes is held until its handshake is done
 
-    def _begin_handshake(self, over: Callable[[BaseException | None], None]) -> float:
-        self._watch_for(functools.partial(self._hear, over))
-        assert self._watch is not None
-        self._watch.reading(True)
+    def _check_service(self) -> None:
+        pass
+
+    def _begin_handshake(self, over: Over) -> float:
+        Letter(self._connection, over).begin()
         return 60.0
 
-    def _watch_for(self, step: Callable[[], None]) -> None:
-        assert self._keeper is not None
-        assert self._transport is not None
-        assert self._watch is not None
-        self._watch.close()
-        self._watch = watch_socket(self._keeper, self._transport, step, step)
 
-    def _hear(self, over: Callable[[BaseException | None], None]) -> None:
-        assert self._transport is not None
-        answer = self._transport.recv(1)
-        self._watch_for(self._on_readable)
+class Letter:
+    """The handshake of a ``Guarded``."""
+
+    def __init__(self, connection: Connection, over: Over) -> None:
+        assert connection.keeper is not None
+        assert connection.transport is not None
+        self.connection = connection
+        self.transport = connection.transport
+        self.over = over
+        connection.put_over(self.transport, self)  # type: ignore[arg-type]
+        self.watch = self.transport.make_watch(connection.keeper, self.hear, self.hear)
+
+    def begin(self) -> None:
+        self.watch.reading(True)
+
+    def look(self) -> None:
+        try:
+            self.hear()
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        self.watch.close()
+
+    def hear(self) -> None:
+        answer = self.transport.recv(1)
+        self.watch.close()
         if answer == b"c":
-            self.close()
+            self.connection.close()
         if answer == b"!":
-            over(ValueError("a mistake of ours"))
+            self.over(ValueError("a mistake of ours"))
+        elif answer in (b"y", b"c"):
+            if answer == b"y":
+                self.connection.go_on(self.transport)
+            self.over(None)
         else:
-            over(None if answer in (b"y", b"c") else SocketError(f"wrong answer {answer!r}"))
+            self.over(SocketError(f"wrong answer {answer!r}"))
 
 
 def guarded(**options: Any) -> Any:
@@ -280,10 +300,12 @@ async def test_a_mistake_in_a_handshake_ends_one_peer(caplog: pytest.LogCaptureF
 async def test_a_handshake_that_is_over_at_once() -> None:
     """In the call that begins it."""
 
-    class Polite(TCPSocket):
-        @property
-        def _has_handshake(self) -> bool:
-            return True
+    class Polite(Guarded):
+        def _begin_handshake(self, over: Over) -> float:
+            assert self._connection.transport is not None
+            self._connection.go_on(self._connection.transport)
+            over(None)
+            return math.inf
 
     async with serving(echo, add_socket=Polite) as server:
         with await connect(server) as peer:
@@ -297,7 +319,7 @@ async def test_a_handshake_that_cannot_begin() -> None:
     errors: list[SocketError] = [SocketError("not now")]
 
     class Moody(Guarded):
-        def _begin_handshake(self, over: Callable[[BaseException | None], None]) -> float:
+        def _begin_handshake(self, over: Over) -> float:
             if errors:
                 raise errors.pop()
             return super()._begin_handshake(over)
@@ -545,12 +567,16 @@ def test_proxy_options_that_make_no_sense_are_refused() -> None:
 
 
 async def test_a_plain_socket_has_no_handshake() -> None:
-    """What derived classes build on does nothing of itself."""
-    sock = TCPSocket()
-    assert not sock._has_handshake
-    told: list[BaseException | None] = []
-    assert sock._begin_handshake(told.append) == math.inf
-    assert told == [None]
+    """It is announced at once, and nothing is held up."""
+    async with listening() as server:
+        with await connect(server) as peer:
+            sock = await server.accept()
+            assert not sock._wants_tls()
+            assert not sock._connection.securing
+            assert sock._connection.handshake is None
+            peer.send_nowait(b"at once")
+            assert await sock.receive_some() == b"at once"
+        assert server.statistics().handshaking == 0
 
 
 async def test_accept_after_a_stop_says_so() -> None:

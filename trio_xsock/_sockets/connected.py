@@ -6,9 +6,11 @@ import socket as stdlib_socket
 
 import trio
 
-from trio_xsock._engine.connection import GRACE, Connection
+from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.ending import GRACE
 from trio_xsock._engine.intake import Inbox
 from trio_xsock._engine.options import ConnectionOptions
+from trio_xsock._engine.reasons import closed_error
 from trio_xsock._engine.security import Security
 from trio_xsock._engine.ticking import is_behind, look, tick
 from trio_xsock._machines.endpoint import address_text, check_address, check_port, format_endpoint
@@ -147,7 +149,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
                 connection.fail(None)
         if connection.state is CLOSED:
             await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
-            raise connection.closed_error(self, "closed while it was connecting")
+            raise closed_error(connection, self, "closed while it was connecting")
         await self._settle()
 
     async def _dial(self, connection: Connection) -> tuple[Transport, tuple[str, int]]:
