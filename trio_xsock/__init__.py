@@ -26,6 +26,7 @@ from ._network.activation import activation_sockets as activation_sockets
 from ._network.interface import NetworkInterface as NetworkInterface
 from ._network.interface import network_interface as network_interface
 from ._network.interface import network_interfaces as network_interfaces
+from ._network.socket_view import SocketView as SocketView
 from ._runtime.channel import EventChannel as EventChannel
 from ._runtime.channel import EventChannelStatistics as EventChannelStatistics
 from ._runtime.handlers import SocketHandler as SocketHandler

@@ -24,6 +24,7 @@ FAMILY = {
         "UDPSocket",
         "Datagram",
         "SocketState",
+        "SocketView",
         "SocketStatistics",
     ],
     "messages": [

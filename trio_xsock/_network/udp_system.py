@@ -37,6 +37,7 @@ from trio_xsock._values.typing import Address, Buffer
 from . import udp_options as options
 from .interface import NetworkInterface, broadcast_addresses, network_interface
 from .joined_groups import JoinedGroups, Place, address_owner, route_owner
+from .socket_view import Descriptor
 from .udp_port import Port, Route
 
 _MOST_AT_ONCE: Final = 64
@@ -226,6 +227,10 @@ class SystemPort:
         """See ``Port``."""
         address: Address = self._sock.getsockname()
         return address
+
+    def descriptor(self) -> Descriptor:
+        """See ``Port``."""
+        return self._sock
 
     def watch(self, keeper: Keeper, read_step: Step, write_step: Step) -> Watch:
         """See ``Port``."""

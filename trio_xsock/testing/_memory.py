@@ -199,7 +199,12 @@ class MemoryTransport:
         """What the other end is called."""
         return self._peer_name
 
-    def setsockopt(self, _level: int, _option: int, _value: int | bytes, /) -> None:
+    @property
+    def family(self) -> int:
+        """That of the made-up addresses."""
+        return int(stdlib_socket.AF_INET)
+
+    def setsockopt(self, _level: int, _option: int, /, *_value: object) -> None:
         """Nothing here depends on a kernel's options."""
 
     def getsockopt(self, _level: int, _option: int, _length: int = 0, /) -> int:
