@@ -117,6 +117,16 @@ class ReceiveBuffer:
             del self._chunks[: self._head]
             self._head = 0
 
+    def put_back(self, data: bytes) -> None:
+        """Put bytes in front again that were taken last and not used; ``data`` is not empty."""
+        if self._offset:
+            self._chunks[self._head] = self._chunks[self._head][self._offset :]
+            self._offset = 0
+        self._chunks.insert(self._head, data)
+        self.size += len(data)
+        self._taken -= len(data)
+        self._separator = b""  # what was searched since does not hold for them
+
     def clear(self) -> int:
         """Remove everything; returns how many bytes that were."""
         count = self.size

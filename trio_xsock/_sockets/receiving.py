@@ -8,6 +8,8 @@ which they are handed over, and a cancelled reader has taken nothing.
 from __future__ import annotations
 
 import codecs
+import functools
+from collections.abc import Callable
 from typing import Any, Self, cast, overload
 
 import trio
@@ -15,14 +17,17 @@ import trio
 from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Reader, Receiver
 from trio_xsock._engine.reasons import verdict
 from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING
+from trio_xsock._network.file_sink import check_sink, open_sink
+from trio_xsock._network.file_source import FileArgument
 from trio_xsock._network.options import check_count
 from trio_xsock._runtime.epoll import look_before_waiting
 from trio_xsock._runtime.guard import protect_from_ki
-from trio_xsock._values.errors import IncompleteReadError, SocketError
 from trio_xsock._values.typing import Buffer
 
-from .lines import Lines, cause_of, not_found, raise_end, split_bytes, split_text
+from .file_receiving import receive_into
+from .lines import Lines, raise_end, split_bytes, split_text
 from .listening import ListeningCalls
+from .readers import exactly, until
 
 _BUSY = "another task is receiving from this socket"
 
@@ -190,20 +195,7 @@ class ReceiveCalls(ListeningCalls):
         Cancellation: nothing was taken.
         """
         check_count("n", n)
-        buffer = self._inbox.buffer
-
-        def attempt(ended: SocketError | None) -> bytes | None:
-            if buffer.size >= n:
-                return buffer.take(n)
-            if ended is None:
-                return None
-            if not buffer.size:
-                raise_end(ended)
-            text = f"{self!r}: the stream ended after {buffer.size} of {n} bytes"
-            raise IncompleteReadError(text, partial=buffer.peek_all(), expected=n) from cause_of(
-                ended
-            )
-
+        attempt = exactly(self, self._inbox.buffer, n)
         return cast("bytes", await self._receive(Reader(attempt, n)))
 
     async def receive_until(self, separator: Buffer, max_bytes: int = 65536) -> bytes:
@@ -229,29 +221,66 @@ class ReceiveCalls(ListeningCalls):
         if not wanted:
             raise ValueError("separator must not be empty")
         check_count("max_bytes", max_bytes)
-        buffer = self._inbox.buffer
-
-        def attempt(ended: SocketError | None) -> bytes | None:
-            found = buffer.find(wanted)
-            if 0 <= found <= max_bytes:
-                data = buffer.take(found)
-                buffer.skip(len(wanted))
-                return data
-            if found >= 0 or buffer.size >= max_bytes + len(wanted):
-                raise not_found(self, wanted, max_bytes)
-            if ended is None:
-                return None
-            if not buffer.size:
-                raise_end(ended)
-            text = f"{self!r}: the stream ended before {wanted!r} came"
-            raise IncompleteReadError(text, partial=buffer.peek_all()) from cause_of(ended)
-
+        attempt = until(self, self._inbox.buffer, wanted, max_bytes)
         return cast("bytes", await self._receive(Reader(attempt, max_bytes + len(wanted))))
 
-    async def _receive(self, reader: Receiver) -> Any:
-        """Serve ``reader`` at once, or let it wait until somebody brings in enough."""
-        inbox, connection = self._inbox, self._connection
+    async def receive_file(
+        self,
+        file: FileArgument,
+        *,
+        count: int | None = None,
+        progress: Callable[[int], object] | None = None,
+        overwrite: bool = False,
+    ) -> int:
+        """Receive into a file, in constant memory; the counterpart of ``send_file``.
+
+        Args:
+            file: a path; or a file opened for binary writing, which is written to where it
+                stands, and stays open.
+            count: how many bytes; ``None`` for all until the stream ends.
+            progress: called with the number of bytes written so far, after each piece.
+            overwrite: whether a path may be that of a file that is there, whose content is lost.
+
+        Returns:
+            How many bytes were written: less than ``count`` if the stream ended before.
+
+        Raises:
+            FileExistsError: there is such a file, and ``overwrite`` is False.
+            OSError: what opening or writing the file said; what it did not take is back in the
+                receive buffer.
+            TypeError, ValueError: not a binary file, or a ``count`` that is none.
+            LostConnectionError, SocketClosedError, InvalidStateError, trio.BusyResourceError:
+                as for ``receive_some``; what came before was written.
+            OutOfMemoryError: no thread is left to open or write it in.
+
+        Cancellation: the file has exactly the bytes that left the receive buffer, and stays. It
+        is seen between two pieces: while the disk takes one, at most 256 KiB, it is waited for.
+        """
+        check_sink(file)
+        if count is not None:
+            check_count("count", count)
         if self._receiving:
+            raise trio.BusyResourceError(_BUSY)
+        self._receiving = True
+        try:
+            self._inbox.settle()
+            ended = verdict(self._connection, self)
+            closed = self._connection.ends.closed_by_us
+            if ended is not None and (closed or not self._inbox.buffer.size):
+                raise_end(ended)
+            sink = await open_sink(file, overwrite=overwrite)
+            receive = functools.partial(self._receive, held=True)
+            return await receive_into(sink, self._inbox, receive, count, progress)
+        finally:
+            self._receiving = False
+
+    async def _receive(self, reader: Receiver, held: bool = False) -> Any:
+        """Serve ``reader`` at once, or let it wait until somebody brings in enough.
+
+        ``held``: the caller is the task that receives, for longer than this.
+        """
+        inbox, connection = self._inbox, self._connection
+        if self._receiving is not held:
             raise trio.BusyResourceError(_BUSY)
         self._receiving = True
         try:
@@ -272,7 +301,7 @@ class ReceiveCalls(ListeningCalls):
             connection.resume_reading()
             return data
         finally:
-            self._receiving = False
+            self._receiving = held
 
     @overload
     def lines(self, encoding: str = "utf-8", max_bytes: int = 65536) -> Lines[str]: ...
