@@ -5,6 +5,7 @@ It is never run. ``assert_type`` holds the checkers to the very types that the r
 
 from __future__ import annotations
 
+import io
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ from trio_xsock import (
     IncompleteReadError,
     InvalidPortError,
     InvalidStateError,
+    Lines,
     LossReason,
     LostConnectionError,
     Member,
@@ -50,12 +52,15 @@ from trio_xsock import (
     SocketHandler,
     SocketState,
     SocketStatistics,
+    SocketView,
     SSLConnectionTypes,
     SSLSocket,
     TCPSocket,
     TLSError,
     UDPSocket,
     activation_sockets,
+    connect_ssl,
+    connect_tcp,
     encode_message,
 )
 
@@ -190,11 +195,32 @@ async def a_socket_in_its_block() -> None:
         assert_type(sock.read_all(), bytes)
         assert_type(sock.read_all("utf-8"), str)
         assert_type(sock.lookahead(), bytes)
+        assert_type(sock.lookahead("utf-8", errors="replace"), str)
+        assert_type(sock.lines(errors="ignore"), Lines[str])
+        assert_type(await sock.receive_file("path", count=5, overwrite=True), int)
+        assert_type(await sock.receive_file(io.BytesIO(), progress=print), int)
+        assert_type(sock.bytes_received, int)
+        assert_type(sock.socket, SocketView)
+        assert_type(sock.getsockopt(1, 2), int)
+        assert_type(sock.getsockopt(1, 2, 8), bytes)
+        sock.setsockopt(1, 2, 3)
+        sock.setsockopt(1, 2, b"value")
+        sock.setsockopt(1, 2, None, 4)
         assert_type(await sock.poll(), bool)
         async for chunk in sock:
             assert_type(chunk, bytes)
         print(await a_socket_as_a_stream(sock))
         await sock.aclose(grace=1)
+
+
+async def a_connected_socket() -> None:
+    """The options are those of the constructors, and checked."""
+    async with connect_tcp("example.org", 7, bind_port=5, keepalive=(1, 2, 3)) as sock:
+        assert_type(sock, TCPSocket)
+        assert_type(sock.bind_address, str)
+    async with connect_ssl("example.org", 443, ca_file=Path(), handler=Handler()) as encrypted:
+        assert_type(encrypted, SSLSocket)
+        assert_type(encrypted.keepalive, tuple[int, int, int] | None)
 
 
 async def an_encrypted_socket(folder: Path) -> None:

@@ -142,7 +142,7 @@ class EasyTCPSocket(MessageCalls, trio.abc.Channel[Message]):
 
     # What would break the framing
 
-    def read(self, *_: object) -> NoReturn:
+    def read(self, *_: object, **__: object) -> NoReturn:
         """Refused: bytes are not what this socket is about.
 
         Raises:
@@ -150,15 +150,15 @@ class EasyTCPSocket(MessageCalls, trio.abc.Channel[Message]):
         """
         raise self._no_bytes("read()", "receive()")
 
-    def read_all(self, *_: object) -> NoReturn:
+    def read_all(self, *_: object, **__: object) -> NoReturn:
         """Refused; see ``read``."""
         raise self._no_bytes("read_all()", "receive()")
 
-    def lookahead(self, *_: object) -> NoReturn:
+    def lookahead(self, *_: object, **__: object) -> NoReturn:
         """Refused; see ``read``."""
         raise self._no_bytes("lookahead()", "messages_available")
 
-    def write(self, *_: object) -> NoReturn:
+    def write(self, *_: object, **__: object) -> NoReturn:
         """Refused; see ``read``."""
         raise self._no_bytes("write()", "send_message()")
 

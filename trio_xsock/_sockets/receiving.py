@@ -7,7 +7,6 @@ which they are handed over, and a cancelled reader has taken nothing.
 
 from __future__ import annotations
 
-import codecs
 import functools
 from collections.abc import Callable
 from typing import Any, Self, cast, overload
@@ -15,8 +14,7 @@ from typing import Any, Self, cast, overload
 import trio
 
 from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Reader, Receiver
-from trio_xsock._engine.reasons import verdict
-from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING
+from trio_xsock._engine.reasons import more_can_come, verdict
 from trio_xsock._network.file_sink import check_sink, open_sink
 from trio_xsock._network.file_source import FileArgument
 from trio_xsock._network.options import check_count
@@ -25,7 +23,7 @@ from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.typing import Buffer
 
 from .file_receiving import receive_into
-from .lines import Lines, raise_end, split_bytes, split_text
+from .lines import Lines, raise_end, split_bytes, text_lines
 from .listening import ListeningCalls
 from .readers import exactly, until
 
@@ -59,25 +57,21 @@ class ReceiveCalls(ListeningCalls):
     def at_eof(self) -> bool:
         """The receive buffer is empty and nothing more can come."""
         self._inbox.settle()
-        return not self._inbox.buffer.size and not self._more_can_come()
-
-    def _more_can_come(self) -> bool:
-        connection = self._connection
-        if connection.state is CONNECTED:
-            return connection.ends.may_receive
-        return connection.state in (CONNECTING, LISTENING)
+        return not self._inbox.buffer.size and not more_can_come(self._connection)
 
     @overload
-    def read(self, n: int, encoding: None = None) -> bytes: ...
+    def read(self, n: int, encoding: None = None, *, errors: str = ...) -> bytes: ...
     @overload
-    def read(self, n: int, encoding: str) -> str: ...
-    def read(self, n: int, encoding: str | None = None) -> bytes | str:
+    def read(self, n: int, encoding: str, *, errors: str = ...) -> str: ...
+    def read(self, n: int, encoding: str | None = None, *, errors: str = "strict") -> bytes | str:
         """Take up to ``n`` bytes from the buffer; never waits. Xojo: ``Read``.
 
         Args:
             n: how many bytes at the most, whatever the encoding.
             encoding: give text; a character is never split, an incomplete one at the end
                 stays in the buffer.
+            errors: with an encoding, what to do about undecodable bytes: ``"strict"`` raises,
+                ``"replace"`` puts U+FFFD in their place; see ``bytes.decode``.
 
         Returns:
             Less than ``n`` bytes, or nothing, when there is less.
@@ -86,29 +80,30 @@ class ReceiveCalls(ListeningCalls):
             ValueError, TypeError: ``n`` is negative, or not an int.
             UnicodeDecodeError: undecodable bytes, or the stream ended inside a character;
                 nothing was taken, so ``read`` without an encoding still gets at them.
-            LookupError: no such encoding.
+            LookupError: no such encoding, or no such way of handling errors.
         """
         check_count("n", n)
         self._inbox.settle()
         if encoding is None:
             data: bytes | str = self._inbox.buffer.take(n)
         else:
-            data, used = self._decode(n, encoding)
+            data, used = self._decode(n, encoding, errors)
             self._inbox.buffer.skip(used)
         self._connection.resume_reading()
         return data
 
     @overload
-    def read_all(self, encoding: None = None) -> bytes: ...
+    def read_all(self, encoding: None = None, *, errors: str = ...) -> bytes: ...
     @overload
-    def read_all(self, encoding: str) -> str: ...
-    def read_all(self, encoding: str | None = None) -> bytes | str:
+    def read_all(self, encoding: str, *, errors: str = ...) -> str: ...
+    def read_all(self, encoding: str | None = None, *, errors: str = "strict") -> bytes | str:
         """Take everything from the buffer; never waits. Xojo: ``ReadAll``.
 
         Takes back a ``DataAvailable`` that still waits in a channel.
 
         Args:
             encoding: as for ``read``.
+            errors: likewise.
 
         Raises:
             UnicodeDecodeError, LookupError: as for ``read``.
@@ -121,21 +116,22 @@ class ReceiveCalls(ListeningCalls):
             if not connection.intake.reading:
                 connection.resume_reading()
         else:
-            data = self.read(inbox.buffer.size, encoding)
+            data = self.read(inbox.buffer.size, encoding, errors=errors)
         inbox.unannounced = False
         if self._delivery.hub.has_channels:
             self._delivery.hub.withdraw_data()
         return data
 
     @overload
-    def lookahead(self, encoding: None = None) -> bytes: ...
+    def lookahead(self, encoding: None = None, *, errors: str = ...) -> bytes: ...
     @overload
-    def lookahead(self, encoding: str) -> str: ...
-    def lookahead(self, encoding: str | None = None) -> bytes | str:
+    def lookahead(self, encoding: str, *, errors: str = ...) -> str: ...
+    def lookahead(self, encoding: str | None = None, *, errors: str = "strict") -> bytes | str:
         """Everything in the buffer, which stays there. Xojo: ``Lookahead``.
 
         Args:
             encoding: as for ``read``.
+            errors: likewise.
 
         Raises:
             UnicodeDecodeError, LookupError: as for ``read``.
@@ -143,10 +139,11 @@ class ReceiveCalls(ListeningCalls):
         self._inbox.settle()
         if encoding is None:
             return self._inbox.buffer.peek_all()
-        return self._decode(self._inbox.buffer.size, encoding)[0]
+        return self._decode(self._inbox.buffer.size, encoding, errors)[0]
 
-    def _decode(self, count: int, encoding: str) -> tuple[str, int]:
-        return self._inbox.buffer.decode(count, encoding, final=not self._more_can_come())
+    def _decode(self, count: int, encoding: str, errors: str) -> tuple[str, int]:
+        final = not more_can_come(self._connection)
+        return self._inbox.buffer.decode(count, encoding, errors, final=final)
 
     def purge(self) -> None:
         """Empty the receive buffer; the send queue is untouched. Xojo: ``Purge``."""
@@ -304,11 +301,15 @@ class ReceiveCalls(ListeningCalls):
             self._receiving = held
 
     @overload
-    def lines(self, encoding: str = "utf-8", max_bytes: int = 65536) -> Lines[str]: ...
-    @overload
-    def lines(self, encoding: None, max_bytes: int = 65536) -> Lines[bytes]: ...
     def lines(
-        self, encoding: str | None = "utf-8", max_bytes: int = 65536
+        self, encoding: str = "utf-8", max_bytes: int = 65536, *, errors: str = ...
+    ) -> Lines[str]: ...
+    @overload
+    def lines(
+        self, encoding: None, max_bytes: int = 65536, *, errors: str = ...
+    ) -> Lines[bytes]: ...
+    def lines(
+        self, encoding: str | None = "utf-8", max_bytes: int = 65536, *, errors: str = "strict"
     ) -> Lines[str] | Lines[bytes]:
         """Iterate over lines: ``async for line in sock.lines():``.
 
@@ -317,10 +318,11 @@ class ReceiveCalls(ListeningCalls):
         Args:
             encoding: of the text, one in which LF is the byte 10; ``None`` gives bytes.
             max_bytes: how long a line may be.
+            errors: as for ``read``.
 
         Raises:
             ValueError, TypeError: ``max_bytes`` is negative, or not an int.
-            LookupError: no such encoding.
+            LookupError: no such encoding, or no such way of handling errors.
 
         Raises (while iterating):
             DelimiterNotFoundError: a longer line; nothing is lost.
@@ -335,13 +337,7 @@ class ReceiveCalls(ListeningCalls):
         check_count("max_bytes", max_bytes)
         if encoding is None:
             return Lines(self, bytes, split_bytes, max_bytes)
-        codecs.lookup(encoding)
-        return Lines(
-            self,
-            lambda line: line.decode(encoding),
-            lambda piece: split_text(piece.decode(encoding)),
-            max_bytes,
-        )
+        return text_lines(self, encoding, errors, max_bytes)
 
     def __aiter__(self) -> Self:
         """Iterate over chunks of bytes until the stream ends."""
