@@ -241,6 +241,7 @@ async def an_encrypted_socket(folder: Path) -> None:
         assert_type(sock.cipher, str | None)
         assert_type(sock.selected_alpn_protocol, str | None)
         assert_type(sock.peer_certificate, dict[str, Any] | None)
+        assert_type(sock.peer_certificate_der, bytes | None)
         assert_type(sock.ssl_connected, bool)
         await sock.start_tls(announce=bytearray(b"go"), server_side=None)
 
@@ -336,6 +337,9 @@ async def messages() -> None:
         assert_type(await sock.wait_for_message(1, timeout=1.5), bytes | None)
         assert_type(sock.messages_available, int)
         assert_type(sock.max_message_size, int)
+        assert_type(sock.tls_version, str | None)
+        sock.ca_file = Path("ca.pem")
+        assert_type(sock.ca_file, str | None)
         async for command, data in sock:
             assert_type(command, int)
             assert_type(data, bytes)

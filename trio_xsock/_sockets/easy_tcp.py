@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from typing import NoReturn, Self
 
 import trio
@@ -13,18 +14,20 @@ from trio_xsock._engine.security import Security
 from trio_xsock._machines.message_ledger import MessageLedger
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_bool, check_count
-from trio_xsock._network.tls_options import TLSOptions, check_context
+from trio_xsock._network.tls_options import Path
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.message_hub import MESSAGE_METHODS, MessageHub
+from trio_xsock._values.connection_types import SSLConnectionTypes
 from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.message import Message
 
 from .messages import MessageCalls
+from .secured import Secured
 
 
 @protect_from_ki
-class EasyTCPSocket(MessageCalls, trio.abc.Channel[Message]):
+class EasyTCPSocket(Secured, MessageCalls, trio.abc.Channel[Message]):
     """One TCP connection that moves messages: a command and some bytes. Xojo: ``EasyTCPSocket``.
 
     A ``trio.abc.Channel[Message]`` that lives in ``async with``::
@@ -62,20 +65,22 @@ class EasyTCPSocket(MessageCalls, trio.abc.Channel[Message]):
         keepalive: as for ``TCPSocket``, and so are the next two.
         unacknowledged_timeout: seconds, or ``None`` for off.
         idle_timeout: seconds, or ``None`` for off.
-        ssl_context: encrypt connections with this; a server needs one, with its certificate.
-        tls: encrypt connections; without a ``ssl_context`` a client verifies the server
-            against the system's trust store, and its name against ``address``.
+        tls: encrypt connections. A client verifies the server against the system's trust
+            store, and its name against ``address``; a server needs a certificate.
+        ssl_context: a context of your own, in place of the options about versions, files, ALPN
+            and ``verify``. With one, connections are encrypted whatever ``tls`` says.
         max_message_size: bytes of data that a received message may have. A peer that announces
             more ends the connection before any of it is kept.
 
-    All options are attributes too.
+    The other arguments are those of ``SSLSocket`` and matter with ``tls`` only. All options are
+    attributes too; those of TLS take effect at the next connection.
 
     Raises:
         InvalidPortError: ``port`` or ``bind_port`` is outside 0..65535.
         TypeError, ValueError: another option is of a wrong type, or out of its range.
     """
 
-    __slots__ = ("_context", "_max_message_size")
+    __slots__ = ("_max_message_size",)
 
     _HANDLER_METHODS = MESSAGE_METHODS
 
@@ -96,15 +101,39 @@ class EasyTCPSocket(MessageCalls, trio.abc.Channel[Message]):
         keepalive: tuple[int, int, int] | None = None,
         unacknowledged_timeout: float | None = None,
         idle_timeout: float | None = None,
-        ssl_context: ssl.SSLContext | None = None,
         tls: bool = False,
+        ssl_connection_type: SSLConnectionTypes | int = SSLConnectionTypes.SSLv23,
+        ca_file: Path | None = None,
+        certificate_file: Path | None = None,
+        certificate_password: str = "",
+        certificate_rejection_file: Path | None = None,
+        require_client_certificate: bool = False,
+        server_hostname: str | None = None,
+        alpn_protocols: Sequence[str] = (),
+        ssl_context: ssl.SSLContext | None = None,
+        verify: bool = True,
+        handshake_timeout: float = 30.0,
+        https_compatible: bool = False,
         max_message_size: int = 2**24,
     ) -> None:
         self._max_message_size = check_count("max_message_size", max_message_size)
         self._handed_out = 0  # messages, since the last checkpoint of an iteration
-        self._context = check_context(ssl_context, TLSOptions())
-        if check_bool("tls", tls) or ssl_context is not None:
-            self._security = Security(ssl_context)
+        enabled = check_bool("tls", tls) or ssl_context is not None
+        self._security = self._tls = Security(
+            ssl_context,
+            enabled=enabled,
+            connection_type=ssl_connection_type,
+            ca_file=ca_file,
+            certificate_file=certificate_file,
+            certificate_password=certificate_password,
+            rejection_file=certificate_rejection_file,
+            require_client_certificate=require_client_certificate,
+            server_hostname=server_hostname,
+            alpn_protocols=alpn_protocols,
+            verify=verify,
+            handshake_timeout=handshake_timeout,
+            https_compatible=https_compatible,
+        )
         options = checked_options(
             receive_buffer_limit=receive_buffer_limit,
             send_buffer_limit=send_buffer_limit,
@@ -132,13 +161,18 @@ class EasyTCPSocket(MessageCalls, trio.abc.Channel[Message]):
 
     @property
     def tls(self) -> bool:
-        """Whether connections are encrypted from their beginning on."""
-        return self._wants_tls()
+        """Whether connections are encrypted from their beginning on; settable while closed.
 
-    @property
-    def ssl_context(self) -> ssl.SSLContext | None:
-        """What they are encrypted with; ``None`` for the defaults of a client."""
-        return self._context
+        Raises (assignment):
+            InvalidStateError: the socket is not closed.
+            TypeError: not a bool.
+        """
+        return self._tls.enabled
+
+    @tls.setter
+    def tls(self, enabled: bool) -> None:
+        self._check_closed("tls")
+        self._tls.set("enabled", check_bool("tls", enabled))
 
     # What would break the framing
 
