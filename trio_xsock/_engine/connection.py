@@ -705,7 +705,7 @@ class Connection:
                 self.hand_on()
             finally:
                 self.delivery.held = False
-        self.delivery.run(self)
+            self.delivery.run(self)
 
     def look(self) -> None:
         """Take in what has arrived and send what the OS takes.
@@ -833,14 +833,18 @@ class Connection:
         """
         loss = self.ends.loss or translate_loss(exc, f"{self.endpoint}: connection lost")
         self.happens(Happening.SEND_FAILED, loss)
+
+    def _read_the_rest(self) -> None:
+        """Read what arrived before the loss; the connection is over when all is read."""
         more = True
         while more and self.transport is not None:
             # What a read brings may be no whole record: then it had nothing, but there is more.
             more = self.intake.reading and self.transport.holds_input()
             more = self.read_step() or more
-        # Unless reading has paused nothing is left to be read: it is over.
-        if self.transport is not None and (self.intake.reading or self.ends.phase is _HELD):
-            self.lose(loss)
+        # If reading has paused, it goes on when there is room again.
+        if self.transport is not None and self.intake.reading:
+            assert self.ends.loss is not None
+            self.lose(self.ends.loss)
 
     def close(self, grace: float | None = None, *, farewell: SocketError | None = None) -> None:
         """End it, or the attempt at it.
@@ -867,17 +871,19 @@ class Connection:
         if self._later is not None:  # in the midst of effects, of which this is a consequence
             self._later.append((what, cause))
             return
+        before = self.ends.phase
         effects = self.ends.happens(what, cause, queued=self.outlet.ledger.open)
-        if not effects:
-            return
-        later = self._later = deque[tuple[Happening, SocketError | None]]()
-        try:
-            self._apply(effects)
-            while later:
-                next_one, cause = later.popleft()
-                self._apply(self.ends.happens(next_one, cause, queued=self.outlet.ledger.open))
-        finally:
-            self._later = None
+        if effects:
+            later = self._later = deque[tuple[Happening, SocketError | None]]()
+            try:
+                self._apply(effects)
+                while later:
+                    next_one, cause = later.popleft()
+                    self._apply(self.ends.happens(next_one, cause, queued=self.outlet.ledger.open))
+            finally:
+                self._later = None
+        if self.ends.phase is Phase.DYING and before is not Phase.DYING:
+            self._read_the_rest()
 
     def _apply(self, effects: tuple[Effect, ...]) -> None:
         ends = self.ends
@@ -987,8 +993,8 @@ class Connection:
             parking.fail(self.why_not_sending(self.delivery.socket))
         if self.closing is not None:
             self.closing.done()
-        if self.keeper is not None:
-            self.keeper.note_closed()
+        if self.delivery.keeper is not None:  # also where nothing was begun
+            self.delivery.keeper.note_closed()
         if self.owner is not None and self.keeper is not None:
             self.owner._connection_closed(self.delivery.socket)
             if not self.keeper.ended:
