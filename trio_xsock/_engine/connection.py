@@ -91,7 +91,6 @@ class Connection:
         closing: what a graceful close needs, once it has begun.
         ends: how far the ends are.
         failure: why it never came to be.
-        fin_error: what the OS said when we ended our direction, for a moment.
         handshake: that of a connection that a server has accepted, while it goes on.
         intake, outlet: its halves.
         keeper: the tasks of the block that it lives in; ``None`` before it begins.
@@ -113,7 +112,6 @@ class Connection:
         "delivery",
         "ends",
         "failure",
-        "fin_error",
         "handshake",
         "inbox",
         "intake",
@@ -149,7 +147,6 @@ class Connection:
         self.attempt: trio.CancelScope | None = None
         self.closing: Closing | None = None
         self.failure: SocketError | None = None
-        self.fin_error: OSError | None = None
         self.handshake: Handshake | None = None
         self.securing = False
         self._watch: Watch | None = None
@@ -627,14 +624,17 @@ class Connection:
         """
         loss = self.ends.loss or translate_loss(exc, f"{self.endpoint}: connection lost")
         self.happens(Happening.SEND_FAILED, loss)
+
+    def _read_the_rest(self) -> None:
+        """Read what arrived before the loss; the connection is over when all is read."""
         more = True
         while more and self.transport is not None:
             # What a read brings may be no whole record: then it had nothing, but there is more.
-            more = self.transport.holds_input()
-            more = (self.read_step() or more) and self.intake.reading
-        # Unless reading has paused nothing is left to be read: it is over.
-        if self.transport is not None and (self.intake.reading or self.ends.phase is _HELD):
-            self.lose(loss)
+            more = self.intake.reading and self.transport.holds_input()
+            more = self.read_step() or more
+        # If reading has paused, it goes on when there is room again.
+        if self.transport is not None and self.intake.reading and self.ends.loss is not None:
+            self.lose(self.ends.loss)
 
     def close(self, grace: float | None = None, *, farewell: SocketError | None = None) -> None:
         """End it, or the attempt at it.
@@ -661,17 +661,18 @@ class Connection:
         if self._later is not None:  # in the midst of effects, of which this is a consequence
             self._later.append((what, cause))
             return
+        before = self.ends.phase
         effects = self.ends.happens(what, cause, queued=self.outlet.ledger.open)
-        if not effects:
-            return
-        later = self._later = deque[tuple[Happening, SocketError | None]]()
-        try:
-            carry_out(self, effects)
-            while later:
-                next_one, cause = later.popleft()
-                carry_out(self, self.ends.happens(next_one, cause, queued=self.outlet.ledger.open))
-        finally:
-            self._later = None
-        exc, self.fin_error = self.fin_error, None
-        if exc is not None:
-            self.send_failed(exc)
+        if effects:
+            later = self._later = deque[tuple[Happening, SocketError | None]]()
+            try:
+                carry_out(self, effects)
+                while later:
+                    next_one, cause = later.popleft()
+                    carry_out(
+                        self, self.ends.happens(next_one, cause, queued=self.outlet.ledger.open)
+                    )
+            finally:
+                self._later = None
+        if self.ends.phase is Phase.DYING and before is not Phase.DYING:
+            self._read_the_rest()
