@@ -557,8 +557,7 @@ class Connection:
 
     def end_ticket(self, ticket: Ticket) -> None:
         """Nothing more will be fed to a ticket that was held."""
-        ticket.held = False
-        self.outlet.account(0)  # it leaves the queue
+        self.outlet.release(ticket)
         self.after_sending()
 
     def end_output(self, who: object) -> None:

@@ -239,6 +239,12 @@ class Outlet:
         if not ledger.left:
             self.end_batch(None)
 
+    def release(self, ticket: Ticket) -> None:
+        """Nothing more will be fed to a ticket that was held: it may leave the queue."""
+        ticket.held = False
+        self.ledger.account(0)
+        self.end_batch(None)
+
     # Dropping
 
     def drop(self, why: WhyRemoved, lost: SocketError | None = None) -> None:
