@@ -174,8 +174,17 @@ class Outlet:
         payload = self.ledger.take_back()
         if payload is None:
             return False
-        self.offer(transport, payload)
-        return not self.ledger.left
+        try:
+            sent = self.send_at_once(transport, payload)
+        except OSError:
+            self.ledger.queue(payload)
+            raise
+        if sent == len(payload):
+            return not self.ledger.left
+        self.ledger.queue(payload)
+        if sent > 0:
+            self.account(sent)
+        return False
 
     def write(self, transport: Transport) -> None:
         """Give the transport what it takes, and ask to be called again if that is not all.
@@ -238,12 +247,6 @@ class Outlet:
             self.settle()
         if not ledger.left:
             self.end_batch(None)
-
-    def release(self, ticket: Ticket) -> None:
-        """Nothing more will be fed to a ticket that was held: it may leave the queue."""
-        ticket.held = False
-        self.ledger.account(0)
-        self.end_batch(None)
 
     # Dropping
 

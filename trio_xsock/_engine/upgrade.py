@@ -11,6 +11,7 @@ from trio_xsock._network.handshake import Handshake, TLSSetup, wrap
 from trio_xsock._runtime.guard import protect_from_ki
 
 from .connection import Connection
+from .ticking import catch_up
 
 Over = Callable[[BaseException | None], None]
 """Called once, in the last step: with ``None``, or with what went wrong."""
@@ -61,7 +62,7 @@ class Upgrade:
         finally:
             connection.delivery.held = False
         if connection.transport is not None:
-            connection.catch_up(connection.transport)  # as a rule the peer goes on at once
+            catch_up(connection, connection.transport)  # as a rule the peer goes on at once
 
 
 @protect_from_ki

@@ -6,10 +6,13 @@ import socket as stdlib_socket
 
 import trio
 
-from trio_xsock._engine.connection import GRACE, Connection
+from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.ending import GRACE
 from trio_xsock._engine.intake import Inbox
 from trio_xsock._engine.options import ConnectionOptions
+from trio_xsock._engine.reasons import closed_error
 from trio_xsock._engine.security import Security
+from trio_xsock._engine.ticking import is_behind, look, tick
 from trio_xsock._machines.endpoint import address_text, check_address, check_port, format_endpoint
 from trio_xsock._machines.ledger import SendLedger
 from trio_xsock._machines.state import CLOSED, CLOSING, CONNECTING, Move
@@ -139,7 +142,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
                 connection.fail(None)
         if connection.state is CLOSED:
             await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
-            raise connection.closed_error(self, "closed while it was connecting")
+            raise closed_error(connection, self, "closed while it was connecting")
         await self._settle()
 
     async def _dial(self, connection: Connection) -> tuple[Transport, tuple[str, int]]:
@@ -300,7 +303,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._connection.abort_from_handler()
 
     def _next_deadline(self) -> float:
-        deadline = self._connection.tick()
+        deadline = tick(self._connection)
         acceptor = self._acceptor
         if acceptor is None:
             return deadline
@@ -309,10 +312,10 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         return min(deadline, acceptor.retry_at)
 
     def _take_stock(self) -> None:
-        self._connection.look()
+        look(self._connection)
 
     def _is_behind(self) -> bool:
-        return self._connection.is_behind
+        return is_behind(self._connection)
 
     def _contain(self, error: Exception) -> bool:
         """See ``Kept``: of a connection that a server accepted, the server is told."""

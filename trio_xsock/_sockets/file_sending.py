@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.reasons import check_sending, why_removed
+from trio_xsock._engine.requests import end_ticket, remove
 from trio_xsock._machines.ledger import FileRange, Ticket
 from trio_xsock._network.file_sending import kernel_sends_files
 from trio_xsock._network.file_source import PIECE, FileSource
@@ -62,7 +64,7 @@ class FileSend:
     def give_up(self) -> None:
         """What is queued of it leaves the queue."""
         if self._ticket is not None:
-            self._connection.remove(self._ticket)
+            remove(self._connection, self._ticket)
 
     def _queue(self, first: bytes) -> Ticket:
         ledger, source = self._connection.outlet.ledger, self._source
@@ -89,7 +91,7 @@ class FileSend:
                 source.position = begin + ticket.sent
         while ticket.left or ticket.held:
             if ticket.removed:  # when its last piece had just gone
-                raise connection.why_removed(ticket, self._who)
+                raise why_removed(connection, ticket, self._who)
             piece = await self._read_piece(PIECE if ticket.held else min(PIECE, ticket.left))
             if not piece:
                 self._end_of_file(ticket)
@@ -113,11 +115,11 @@ class FileSend:
                 piece = await self._source.read(count)
                 if not scope.cancel_called:
                     if ticket is None:  # while closing, nothing new is begun
-                        connection.check_sending(self._who)
+                        check_sending(connection, self._who)
                     return piece
         finally:
             connection.outlet.interrupt_on_drop(None)
-        raise connection.why_removed(ticket or Ticket(b"", 0), self._who)
+        raise why_removed(connection, ticket or Ticket(b"", 0), self._who)
 
     def _end_of_file(self, ticket: Ticket) -> None:
         """The file has ended; where its length was known, too early."""
@@ -125,4 +127,4 @@ class FileSend:
             total = ticket.sent + ticket.left
             text = f"{self._who!r}: the file ended after {ticket.sent} of {total} bytes"
             raise SocketError(text)
-        self._connection.end_ticket(ticket)
+        end_ticket(self._connection, ticket)

@@ -12,6 +12,7 @@ from typing import Any, Self
 import trio
 
 from trio_xsock._engine.connection import Connection, Owner
+from trio_xsock._engine.reasons import closed_error, why_not_sending
 from trio_xsock._engine.upgrade import Over, Upgrade
 from trio_xsock._machines.endpoint import address_text
 from trio_xsock._machines.state import LISTENING, Move
@@ -71,7 +72,7 @@ class ListeningCalls(ConnectedSocket):
             if connection.state is LISTENING and self._acceptor is None:  # failed, or cancelled
                 connection.fail(None)
         await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
-        raise connection.closed_error(self, "closed while it began to listen")
+        raise closed_error(connection, self, "closed while it began to listen")
 
     def _await_peer(self, listeners: Sequence[stdlib_socket.socket]) -> None:
         assert self._keeper is not None
@@ -155,7 +156,7 @@ class ListeningCalls(ConnectedSocket):
             if connection.attempt is scope:
                 connection.attempt = None
         await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
-        raise connection.why_not_sending(self)
+        raise why_not_sending(connection, self)
 
     # Of a server
 

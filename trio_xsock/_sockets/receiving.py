@@ -13,6 +13,7 @@ from typing import Any, Self, cast, overload
 import trio
 
 from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Reader, Receiver
+from trio_xsock._engine.reasons import verdict
 from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING
 from trio_xsock._network.options import check_count
 from trio_xsock._runtime.epoll import look_before_waiting
@@ -107,11 +108,13 @@ class ReceiveCalls(ListeningCalls):
         Raises:
             UnicodeDecodeError, LookupError: as for ``read``.
         """
-        inbox = self._inbox
-        inbox.settle()
+        inbox, connection = self._inbox, self._connection
+        if inbox.borrower is not None:
+            inbox.settle()
         if encoding is None:
             data: bytes | str = inbox.buffer.take_all()
-            self._connection.resume_reading()
+            if not connection.intake.reading:
+                connection.resume_reading()
         else:
             data = self.read(inbox.buffer.size, encoding)
         inbox.unannounced = False
@@ -254,7 +257,7 @@ class ReceiveCalls(ListeningCalls):
         try:
             inbox.settle()
             await trio.lowlevel.checkpoint_if_cancelled()
-            ended = connection.verdict(self)
+            ended = verdict(connection, self)
             if inbox.buffer.size or ended is not None or not reader.limit:
                 if ended is not None and (connection.ends.closed_by_us or not inbox.buffer.size):
                     raise_end(ended)
@@ -262,7 +265,7 @@ class ReceiveCalls(ListeningCalls):
                     connection.resume_reading()
                     return await reader.park()
             self._check_thread()
-            inbox.receiver = reader
+            inbox.waiting = reader
             connection.resume_reading()
             look_before_waiting()
             data = await reader.park(inbox.withdraw_receiver)

@@ -9,6 +9,7 @@ from typing import Any, Self
 import trio
 
 from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.reasons import check_sending
 from trio_xsock._engine.security import Security
 from trio_xsock._machines.state import CLOSING, CONNECTED
 from trio_xsock._machines.tls import TLSEngine
@@ -232,7 +233,7 @@ class SSLSocket(TCPSocket):
         connection = self._connection
         with self._send_conflict:
             await trio.lowlevel.checkpoint_if_cancelled()
-            connection.check_sending(self)
+            check_sending(connection, self)
             self._check_upgrade(connection)
             connection.hold()
             try:

@@ -1,0 +1,110 @@
+"""What the keeper task does for a connection when it was woken, or when a time has come.
+
+``tick`` sees to what the OS does not report: input that TLS holds, messages that are not decoded
+yet, the grace of a close, dead peers. A deadline is believed only after ``look``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import trio
+
+from trio_xsock._machines.ends import Happening
+from trio_xsock._machines.state import CONNECTED
+from trio_xsock._network.transport import Transport
+from trio_xsock._runtime.clock import runs_by_itself
+from trio_xsock._values.errors import LossReason, LostConnectionError
+
+from .closing import Closing
+from .connection import Connection
+from .watchdogs import Watchdogs
+
+
+def tick(connection: Connection) -> float:
+    """Do what is due; when to do so again, on Trio's clock."""
+    if connection.transport is not None:
+        catch_up(connection, connection.transport)
+    deadline = math.inf
+    if connection.transport is not None and connection.closing is not None:
+        deadline = _check_closing(connection, connection.closing)
+    transport, watchdogs = connection.transport, connection.watchdogs
+    if transport is not None and watchdogs is not None:
+        deadline = min(deadline, _check_watchdogs(connection, transport, watchdogs))
+    return deadline
+
+
+def catch_up(connection: Connection, transport: Transport) -> None:
+    """See to what the transport or the inbox holds, of which the OS will not tell."""
+    connection.wake_drainers(transport)
+    if not transport.unsent:
+        connection.after_sending()
+    if connection.has_input(transport):
+        connection.on_readable()
+    if connection.inbox.may_hand_on(connection.intake.limit) and connection.ends.may_receive:
+        connection.delivery.held = True
+        try:
+            connection.hand_on()
+        finally:
+            connection.delivery.held = False
+    connection.delivery.run(connection)
+
+
+def look(connection: Connection) -> None:
+    """Take in what has arrived and send what the OS takes.
+
+    To be called before a deadline is believed: the event loop may have stood still, and Trio
+    looks at the clock before it serves the sockets.
+    """
+    if connection.handshake is not None:
+        connection.handshake.look()
+    elif not connection.securing:  # else a task looks after the handshake
+        if connection.transport is not None and connection.intake.reading:
+            connection.on_readable()
+        if connection.transport is not None and connection.outlet.refused:
+            connection.on_writable()
+    connection.delivery.run(connection)
+
+
+def is_behind(connection: Connection) -> bool:
+    """Input was taken in that has not been looked at yet."""
+    return connection.state is CONNECTED and connection.inbox.may_hand_on(connection.intake.limit)
+
+
+def _check_closing(connection: Connection, closing: Closing) -> float:
+    if trio.current_time() >= closing.limit.deadline:
+        look(connection)
+    transport, now = connection.transport, trio.current_time()
+    if transport is None:
+        return math.inf
+    if closing.is_acknowledged(transport):
+        connection.happens(Happening.DELIVERED)
+    elif closing.limit.is_over(now, counts_lateness=runs_by_itself()):
+        connection.happens(Happening.GRACE_OVER)
+    else:
+        return closing.next_look(now)
+    connection.delivery.run(connection)
+    return math.inf
+
+
+def _check_watchdogs(connection: Connection, transport: Transport, watchdogs: Watchdogs) -> float:
+    connection.note_activity()
+    if watchdogs.is_due(trio.current_time()):
+        look(connection)
+        if connection.transport is not transport or connection.watchdogs is not watchdogs:
+            return -math.inf  # things have changed: look again
+        connection.note_activity()
+    deadline, why = watchdogs.check(
+        transport,
+        connection.outlet.bytes_sent,
+        trio.current_time(),
+        paused=not connection.intake.reading,
+        counts_lateness=runs_by_itself(),
+    )
+    if why is not None:
+        look(connection)  # what had arrived before stays readable
+        if connection.transport is transport:
+            text = f"{connection.endpoint}: connection lost: {why}"
+            connection.lose(LostConnectionError(text, reason=LossReason.TIMED_OUT))
+            connection.delivery.run(connection)
+    return deadline
