@@ -648,7 +648,7 @@ class Connection:
         else:
             kind = Happening.ACLOSE if farewell is None else Happening.DISCONNECT
             self.happens(kind, farewell)
-            if self.closing is not None:
+            if self.closing is not None and self.transport is not None:
                 self.limit_closing(self.closing, grace)
 
     def limit_closing(self, closing: Closing, grace: float) -> None:

@@ -43,6 +43,8 @@ def carry_out(connection: Connection, effects: tuple[Effect, ...]) -> None:
 
 
 def _serve_reader(connection: Connection) -> None:
+    if connection.ends.closed_by_us and not connection.inbox.waiting:
+        return  # whoever asks later is told why then
     ended = verdict(connection, connection.delivery.socket)
     if ended is not None:
         connection.inbox.end(ended, closed_by_us=connection.ends.closed_by_us)

@@ -136,7 +136,9 @@ class ListeningCalls(ConnectedSocket):
         """
         keeper, transport = connection.keeper, connection.transport
         assert keeper is not None
-        assert transport is not None
+        if transport is None:  # it was closed before this task began
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise connection.why_not_sending(self)
         encrypted = wrap(transport, setup, connection.endpoint)
         connection.put_over(encrypted)
         scope = connection.attempt = trio.CancelScope()
