@@ -19,7 +19,7 @@ from . import _arguments
 from ._arguments import Endpoint
 from ._beside import both
 from ._command import Command, add_json
-from ._errors import CommandError, ExitCode, UsageError
+from ._errors import CommandError, ExitCode, OutputFailedError, UsageError
 from ._interrupt import until_interrupted
 from ._report import Report
 from ._stdin import Input
@@ -98,6 +98,8 @@ async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
     exchange = _Exchange(options, report)
     try:
         code = await until_interrupted(lambda: report.while_read(exchange.run))
+    except OutputFailedError:  # then that is all there is to be said
+        raise
     except (CommandError, SocketError):
         if exchange.bound:
             exchange.note_counts()

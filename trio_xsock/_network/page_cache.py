@@ -14,41 +14,43 @@ class PageCache:
     """Looks after one file that is sent from its beginning to its end.
 
     It asks for the last byte of a range. The kernel reads ahead in order, so what is before it is
-    there as well, as a rule.
+    there as well, as a rule. Some file systems cannot be asked, such as those in user space and
+    the overlays of containers: of these only that is known to be there which was read just now.
 
     Args:
         fileno: the file's descriptor.
-
-    Attributes:
-        tells: the file system can be asked. Those in user space, and some others, cannot.
     """
 
-    __slots__ = ("_byte", "_fileno", "_until", "tells")
+    __slots__ = ("_byte", "_fileno", "_tells", "_until")
 
     def __init__(self, fileno: int) -> None:
         self._fileno = fileno
         self._byte = bytearray(1)
         self._until = 0
-        self.tells = bool(_NO_WAIT)
+        self._tells = bool(_NO_WAIT)
 
-    def has(self, offset: int, size: int) -> bool:
-        """Whether ``size`` bytes from ``offset`` can be had without waiting, or are not there."""
+    def available(self, offset: int, size: int) -> int:
+        """How many of ``size`` bytes from ``offset`` on can be had without waiting."""
         end = offset + size
-        if end <= self._until:
-            return True
-        if self._is_there(offset + _AHEAD - 1):
-            self._until = offset + _AHEAD
-            return True
-        return self._is_there(end - 1)
+        if end > self._until:
+            if self._is_there(offset + _AHEAD - 1):
+                self._until = offset + _AHEAD
+            elif self._is_there(end - 1):
+                return size
+        return max(0, min(size, self._until - offset))
+
+    def note_loaded(self, end: int) -> None:
+        """What comes before ``end`` has just been read."""
+        self._until = end
 
     def _is_there(self, position: int) -> bool:
-        if not self.tells:
+        if not self._tells:
             return False
         try:  # beyond the end of the file there is nothing to wait for, and nothing is learnt
             there = os.preadv(self._fileno, (self._byte,), position, _NO_WAIT)
         except BlockingIOError:
             return False
         except OSError:
-            self.tells = False
+            self._tells = False
             return False
         return there > 0
