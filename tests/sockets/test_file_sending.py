@@ -35,6 +35,7 @@ from trio_xsock import (
     SocketError,
     TCPSocket,
 )
+from trio_xsock._network import page_cache
 from trio_xsock._sockets import file_sending as _file_sending
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -1050,7 +1051,8 @@ async def test_a_disk_that_stalls_does_not_stop_the_loop(
             stalled.wait(10)
         return real(fd, buffers, position)
 
-    monkeypatch.setattr(_file_sending, "_AHEAD", PIECE_AT_MOST // 2)
+    monkeypatch.setattr(page_cache, "LEAST_AHEAD", PIECE_AT_MOST // 2)
+    monkeypatch.setattr(page_cache, "_MOST_AHEAD", PIECE_AT_MOST // 2)
     monkeypatch.setattr(os, "preadv", look_or_load)
     async with linked() as (sock, peer), trio.open_nursery() as nursery:
 

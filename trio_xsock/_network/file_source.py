@@ -195,6 +195,7 @@ class _OnDisk(FileSource):
         self, descriptor: Descriptor, position: int, size: int | None, fileno: int = -1
     ) -> None:
         super().__init__(position, size, fileno)
+        self.position: int = position
         self._descriptor = descriptor
 
     async def read(self, count: int) -> bytes:

@@ -9,6 +9,11 @@ _NO_WAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 _AHEAD: Final = 2**20
 """Bytes to ask for at a time: to ask costs 1 or 2 us, and files are mostly in memory, or not."""
 
+LEAST_AHEAD: Final = 2**20
+_MOST_AHEAD: Final = 2**22
+_SPEED_OF_MEMORY: Final = 5e8
+"""Bytes in a second; disks are slower, by and large."""
+
 
 class PageCache:
     """Looks after one file that is sent from its beginning to its end.
@@ -19,15 +24,19 @@ class PageCache:
 
     Args:
         fileno: the file's descriptor.
+
+    Attributes:
+        ahead: how many bytes to read next, where they may not be there.
     """
 
-    __slots__ = ("_byte", "_fileno", "_tells", "_until")
+    __slots__ = ("_byte", "_fileno", "_tells", "_until", "ahead")
 
     def __init__(self, fileno: int) -> None:
         self._fileno = fileno
         self._byte = bytearray(1)
         self._until = 0
         self._tells = bool(_NO_WAIT)
+        self.ahead = LEAST_AHEAD
 
     def available(self, offset: int, size: int) -> int:
         """How many of ``size`` bytes from ``offset`` on can be had without waiting."""
@@ -39,9 +48,15 @@ class PageCache:
                 return size
         return max(0, min(size, self._until - offset))
 
-    def note_loaded(self, end: int) -> None:
-        """What comes before ``end`` has just been read."""
+    def note_loaded(self, end: int, seconds: float) -> None:
+        """The ``ahead`` bytes before ``end`` have just been read, in so many seconds.
+
+        As fast as this they were in memory, and so is the rest, as a rule: calling a thread for
+        each MiB would cost as much again as sending it.
+        """
         self._until = end
+        is_fast = seconds < self.ahead / _SPEED_OF_MEMORY
+        self.ahead = min(self.ahead * 2, _MOST_AHEAD) if is_fast else LEAST_AHEAD
 
     def _is_there(self, position: int) -> bool:
         if not self._tells:

@@ -17,6 +17,7 @@ import signal
 import socket as stdlib_socket
 import sys
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import TypeVar
 
 import trio
@@ -44,10 +45,6 @@ _CONNECTION_ERRORS = frozenset(
         errnos.ETIMEDOUT,
     }
 )
-
-
-_AHEAD = 2**20
-"""Bytes that are read before the kernel sends them, where it may not have them in memory."""
 
 
 @protect_from_ki
@@ -165,10 +162,11 @@ class FileCalls(SendCalls):
 
     async def _load(self, ticket: Ticket, source: FileSource) -> None:
         """Have the kernel take the next bytes into its memory, for it to send them."""
-        count = min(_AHEAD, ticket.left)
-        await self._unless_dropped(source.load, count, ticket)
-        assert self._page_cache is not None
-        self._page_cache.note_loaded(source.position + count)
+        cache = self._page_cache
+        assert cache is not None
+        began = perf_counter()
+        await self._unless_dropped(source.load, min(cache.ahead, ticket.left), ticket)
+        cache.note_loaded(source.position + cache.ahead, perf_counter() - began)
         ticket.take_up_file()
 
     async def _read_piece(self, source: FileSource, count: int, ticket: Ticket | None) -> bytes:
