@@ -221,11 +221,13 @@ class Outlet:
         if not isinstance(chunk, FileRange):
             return transport.send(chunk, NO_SIGNAL)
         cache = self._cache
-        if cache is not None and not cache.has(chunk.offset, chunk.size):
-            # To send it could wait for the disk: its caller reads the next piece in a thread.
-            self.ledger.give_up_file(for_now=cache.tells)
-            self.settle()
-            return 0
+        if cache is not None:
+            size = cache.available(chunk.offset, chunk.size)
+            if not size:  # to send it could wait for the disk: its caller has it loaded first
+                self.ledger.give_up_file(for_now=True)
+                self.settle()
+                return 0
+            chunk = chunk._replace(size=size)
         sent = send_range(transport, chunk)
         if not sent:  # the kernel does not send this file: its caller reads it instead
             self.ledger.give_up_file()
