@@ -87,13 +87,13 @@ class Connection:
 
     Attributes:
         delivery, inbox, options, peer: as above.
+        begun: it was used: there was at least an attempt at it.
         attempt: the scope of ``connect()`` or ``listen()`` while that is going on.
         closing: what a graceful close needs, once it has begun.
         ends: how far the ends are.
         failure: why it never came to be.
         handshake: that of a connection that a server has accepted, while it goes on.
         intake, outlet: its halves.
-        keeper: the tasks of the block that it lives in; ``None`` before it begins.
         owner: the server that accepted it.
         securing: TLS's handshake is going on.
         state: where in its life it is.
@@ -108,6 +108,7 @@ class Connection:
         "watchdogs",
         "_waiters",
         "attempt",
+        "begun",
         "closing",
         "delivery",
         "ends",
@@ -115,7 +116,6 @@ class Connection:
         "handshake",
         "inbox",
         "intake",
-        "keeper",
         "options",
         "outlet",
         "owner",
@@ -141,7 +141,7 @@ class Connection:
         self.intake = Intake(options.receive_buffer_limit)
         self.outlet = Outlet(delivery, ledger, options.progress_interval)
         self.state: SocketState = CLOSED
-        self.keeper: Keeper | None = None
+        self.begun = False
         self.owner: Owner | None = None
         self.transport: Transport | None = None
         self.attempt: trio.CancelScope | None = None
@@ -157,10 +157,10 @@ class Connection:
 
     # Beginning
 
-    def begin(self, move: Move, keeper: Keeper, owner: Owner | None = None) -> None:
+    def begin(self, move: Move, owner: Owner | None = None) -> None:
         """An attempt begins: ``connect()``, ``listen()``, or a server's accept."""
         self.state = next_state(self.state, move)
-        self.keeper = keeper
+        self.begun = True
         self.owner = owner
 
     def fail(self, error: SocketError | None) -> None:
@@ -194,7 +194,7 @@ class Connection:
         self.start_watchdogs()
 
     def _use(self, transport: Transport) -> None:
-        keeper = self.keeper
+        keeper = self.delivery.keeper
         assert keeper is not None
         self.transport = transport
         transport.on_wake(self.wake)
@@ -288,6 +288,11 @@ class Connection:
     # Facts
 
     @property
+    def keeper(self) -> Keeper | None:
+        """The tasks of the block that it lives in; ``None`` before that was entered."""
+        return self.delivery.keeper
+
+    @property
     def is_connected(self) -> bool:
         """Connected, and our direction is open."""
         return self.state is CONNECTED and self.ends.may_send
@@ -301,8 +306,9 @@ class Connection:
 
     def wake_keeper(self) -> None:
         """Have ``tick`` called soon."""
-        if self.keeper is not None:
-            self.keeper.wake()
+        keeper = self.delivery.keeper
+        if keeper is not None:
+            keeper.wake()
 
     def resume_reading(self) -> None:
         """Something was taken, or is wanted: read on if there is room again."""
@@ -357,7 +363,7 @@ class Connection:
             self._lose_to(exc)
             return
         if data:
-            delivery, keeper = self.delivery, self.keeper
+            delivery, keeper = self.delivery, self.delivery.keeper
             delivery.hub.posted += 1
             delivery.hub.called += 1
             assert keeper is not None

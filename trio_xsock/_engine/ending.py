@@ -143,7 +143,8 @@ def _tell_closed(connection: Connection) -> None:
         connection.closing.done()
     if connection.delivery.keeper is not None:  # also where nothing was begun
         connection.delivery.keeper.note_closed()
-    if connection.owner is not None and connection.keeper is not None:
+    keeper = connection.keeper
+    if connection.owner is not None and keeper is not None:
         connection.owner._connection_closed(connection.delivery.socket)
-        if not connection.keeper.ended:
-            connection.keeper.retire()
+        if not keeper.ended:
+            keeper.retire()

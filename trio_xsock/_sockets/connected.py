@@ -81,14 +81,14 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._check_attempt(move)
         connection = self._connection
         keeper = self._require_block(move.value)
-        if connection.keeper is not None:  # it was used
+        if connection.begun:
             received, sent, pauses = self._before
             received += connection.intake.bytes_received
             sent += connection.outlet.bytes_sent
             self._before = received, sent, pauses + connection.intake.pauses
             self._connection = connection = self._new_connection(connection.peer)
         self._delivery.open(self, keeper)
-        connection.begin(move, keeper)
+        connection.begin(move)
         return connection
 
     def _check_attempt(self, move: Move) -> None:
