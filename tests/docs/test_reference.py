@@ -75,6 +75,8 @@ FAMILY = {
         "socket_pair",
         "ssl_socket_pair",
         "memory_socket_pair",
+        "serving",
+        "MemoryNetwork",
         "delay",
         "drop",
         "cut",

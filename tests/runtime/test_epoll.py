@@ -19,6 +19,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support import RawPeer, raw_pair, until
 from trio_xsock import TCPSocket
+from trio_xsock._engine.connection import Connection
 from trio_xsock._runtime import epoll as _epoll
 from trio_xsock._runtime.epoll import EpollHub, EpollWatch
 from trio_xsock._runtime.guard import Wakeups
@@ -269,10 +270,10 @@ async def test_a_step_that_raises_ends_its_socket(monkeypatch: pytest.MonkeyPatc
     """The block raises what the step raised, as itself."""
     error = MemoryError()
 
-    def read_step(self: TCPSocket) -> bool:
+    def read_step(self: Connection) -> bool:
         raise error
 
-    monkeypatch.setattr(TCPSocket, "_read_step", read_step)
+    monkeypatch.setattr(Connection, "read_step", read_step)
     ours, peer = raw_pair()
     with peer:
         with pytest.raises(MemoryError) as caught:

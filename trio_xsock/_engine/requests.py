@@ -79,7 +79,9 @@ def wait_for(connection: Connection, ticket: Ticket, parking: Parking[None], who
 def end_ticket(connection: Connection, ticket: Ticket) -> None:
     """Nothing more will be fed to a ticket that was held."""
     ticket.held = False
-    connection.outlet.account(0)  # it leaves the queue
+    outlet = connection.outlet
+    outlet.ledger.account(0)  # it leaves the queue, of which nobody need be told
+    outlet.end_batch(None)
     connection.after_sending()
 
 

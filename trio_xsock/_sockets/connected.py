@@ -18,6 +18,7 @@ from trio_xsock._machines.ledger import SendLedger
 from trio_xsock._machines.state import CLOSED, CLOSING, CONNECTING, Move
 from trio_xsock._network.acceptor import Acceptor
 from trio_xsock._network.dial import dial
+from trio_xsock._network.foreign import ForeignNetwork
 from trio_xsock._network.handshake import shake_hands, wrap
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_seconds
@@ -45,6 +46,8 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
 
     _security: Security | None = None
     """How to do TLS; ``None`` for sockets that do none."""
+    _network: ForeignNetwork | None = None
+    """What takes the OS's place; ``None`` for the OS."""
 
     def __init__(
         self,
@@ -86,14 +89,14 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._check_attempt(move)
         connection = self._connection
         keeper = self._require_block(move.value)
-        if connection.keeper is not None:  # it was used
+        if connection.begun:
             received, sent, pauses = self._before
             received += connection.intake.bytes_received
             sent += connection.outlet.bytes_sent
             self._before = received, sent, pauses + connection.intake.pauses
             self._connection = connection = self._new_connection(connection.peer)
         self._delivery.open(self, keeper)
-        connection.begin(move, keeper)
+        connection.begin(move)
         return connection
 
     def _check_attempt(self, move: Move) -> None:
@@ -159,16 +162,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         setup = None
         if security is not None and security.enabled:
             setup = security.setup(self._address, server_side=False)
-        reached: list[Address] = []
-        sock = await dial(
-            self._address,
-            self._port,
-            origin=Origin(self._bind_address, self._bind_port, self._network_interface),
-            reached=reached.append,
-        )
-        # The peer may have reset it since; what came before can be read, and then it is seen.
-        peer = address_text(reached[-1]), reached[-1][1]
-        transport = PlainTransport.of(sock)
+        transport, peer = await self._reach()
         if setup is None:
             return transport, peer
         assert connection.keeper is not None
@@ -180,6 +174,16 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         finally:
             connection.securing = False
         return encrypted, peer
+
+    async def _reach(self) -> tuple[Transport, tuple[str, int]]:
+        """A connection to ``address`` and ``port``, and the peer."""
+        origin = Origin(self._bind_address, self._bind_port, self._network_interface)
+        if self._network is not None:
+            return await self._network.connect(self._address, self._port, origin)
+        reached: list[Address] = []
+        sock = await dial(self._address, self._port, origin=origin, reached=reached.append)
+        # The peer may have reset it since; what came before can be read, and then it is seen.
+        return PlainTransport.of(sock), (address_text(reached[-1]), reached[-1][1])
 
     def _establish(
         self, connection: Connection, transport: Transport, peer: tuple[str, int]

@@ -12,6 +12,7 @@ from typing import Any
 from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Receiver
 from trio_xsock._network.file_sink import FileSink
 from trio_xsock._network.file_source import PIECE
+from trio_xsock._values.errors import SocketClosedError
 
 
 async def receive_into(
@@ -35,12 +36,17 @@ async def receive_into(
 
     Raises:
         OSError: what writing said.
+        SocketClosedError: the socket was connected anew while the file was written.
         SocketError: why nothing more will come, if the end is not a clean one.
 
     Cancellation: seen between two pieces.
     """
+    connections = inbox.connections
     try:
         while count is None or sink.written < count:
+            if inbox.connections != connections:
+                text = "the connection has ended, and the socket has another one"
+                raise SocketClosedError(text)
             most = PIECE if count is None else min(PIECE, count - sink.written)
             piece: bytes = await receive(AnyReader(inbox.buffer, most))
             if not piece:

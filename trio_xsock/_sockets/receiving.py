@@ -34,10 +34,9 @@ _BUSY = "another task is receiving from this socket"
 class ReceiveCalls(ListeningCalls):
     """What a ``TCPSocket`` can do with the bytes that have arrived, and to wait for more."""
 
-    __slots__ = ("_receiving",)
+    __slots__ = ()
 
     _inbox: ByteInbox
-    _receiving: bool
 
     # What never waits
 
@@ -256,9 +255,10 @@ class ReceiveCalls(ListeningCalls):
         check_sink(file)
         if count is not None:
             check_count("count", count)
-        if self._receiving:
+        intake = self._connection.intake
+        if intake.caller:
             raise trio.BusyResourceError(_BUSY)
-        self._receiving = True
+        intake.caller = True
         try:
             self._inbox.settle()
             ended = verdict(self._connection, self)
@@ -269,7 +269,7 @@ class ReceiveCalls(ListeningCalls):
             receive = functools.partial(self._receive, held=True)
             return await receive_into(sink, self._inbox, receive, count, progress)
         finally:
-            self._receiving = False
+            intake.caller = False
 
     async def _receive(self, reader: Receiver, held: bool = False) -> Any:
         """Serve ``reader`` at once, or let it wait until somebody brings in enough.
@@ -277,9 +277,10 @@ class ReceiveCalls(ListeningCalls):
         ``held``: the caller is the task that receives, for longer than this.
         """
         inbox, connection = self._inbox, self._connection
-        if self._receiving is not held:
+        intake = connection.intake
+        if intake.caller is not held:
             raise trio.BusyResourceError(_BUSY)
-        self._receiving = True
+        intake.caller = True
         try:
             inbox.settle()
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -298,7 +299,7 @@ class ReceiveCalls(ListeningCalls):
             connection.resume_reading()
             return data
         finally:
-            self._receiving = held
+            intake.caller = held
 
     @overload
     def lines(
