@@ -30,6 +30,13 @@ from ._network.socket_view import SocketView as SocketView
 from ._runtime.channel import EventChannel as EventChannel
 from ._runtime.channel import EventChannelStatistics as EventChannelStatistics
 from ._runtime.handlers import SocketHandler as SocketHandler
+from ._server.event_types import DiscoveryEvent as DiscoveryEvent
+from ._server.event_types import EasyTCPEvent as EasyTCPEvent
+from ._server.event_types import EasyUDPEvent as EasyUDPEvent
+from ._server.event_types import ServerEvent as ServerEvent
+from ._server.event_types import SSLEvent as SSLEvent
+from ._server.event_types import TCPEvent as TCPEvent
+from ._server.event_types import UDPEvent as UDPEvent
 from ._server.server import ServerSocket as ServerSocket
 from ._sockets.connecting import connect_ssl as connect_ssl
 from ._sockets.connecting import connect_tcp as connect_tcp

@@ -22,7 +22,10 @@ from trio_xsock import (
     DataAvailable,
     Datagram,
     DelimiterNotFoundError,
+    DiscoveryEvent,
+    EasyTCPEvent,
     EasyTCPSocket,
+    EasyUDPEvent,
     EasyUDPSocket,
     ErrorCode,
     ErrorOccurred,
@@ -45,6 +48,7 @@ from trio_xsock import (
     ReceivedMessage,
     SendComplete,
     SendProgress,
+    ServerEvent,
     ServerSocket,
     SocketClosedError,
     SocketCore,
@@ -54,9 +58,12 @@ from trio_xsock import (
     SocketStatistics,
     SocketView,
     SSLConnectionTypes,
+    SSLEvent,
     SSLSocket,
+    TCPEvent,
     TCPSocket,
     TLSError,
+    UDPEvent,
     UDPSocket,
     activation_sockets,
     connect_ssl,
@@ -96,6 +103,97 @@ def every_event_is_covered(event: Event) -> str:
             return f"{live} connections"
         case _:
             assert_never(event)
+
+
+def what_happens_to_a_stream(event: TCPEvent) -> int:
+    """No more than these, and ``event.socket`` is the socket's own type."""
+    assert_type(event.socket, TCPSocket)
+    match event:
+        case Connected(socket=sock) | DataAvailable(socket=sock):
+            assert_type(sock, TCPSocket)
+            return sock.bytes_available
+        case SendProgress(bytes_left=left):
+            return left
+        case SendComplete(socket=sock, bytes_sent=sent):
+            return sock.bytes_left_to_send + sent
+        case ErrorOccurred(error=error):
+            return error.errno or 0
+        case _:
+            assert_never(event)
+
+
+def what_happens_to_datagrams(event: UDPEvent) -> Datagram | None:
+    """Neither progress nor messages."""
+    match event:
+        case DataAvailable(socket=sock):
+            return sock.read()
+        case Connected() | SendComplete() | ErrorOccurred():
+            return None
+        case _:
+            assert_never(event)
+
+
+def what_happens_to_messages(event: EasyTCPEvent) -> str:
+    """No ``DataAvailable``."""
+    match event:
+        case ReceivedMessage(socket=sock, data=data):
+            sock.send_message(1, data)
+        case Connected(socket=sock):
+            assert_type(sock, EasyTCPSocket)
+        case SendProgress() | SendComplete() | ErrorOccurred():
+            pass
+        case _:
+            assert_never(event)
+    return ""
+
+
+def what_happens_to_groups(event: EasyUDPEvent | DiscoveryEvent) -> None:
+    """Members come and go in an ``AutoDiscovery`` only."""
+    match event:
+        case MemberJoined(socket=sock, member=member) | MemberLeft(socket=sock, member=member):
+            assert_type(sock, AutoDiscovery)
+            sock.send_message_to_individual(member, 1)
+        case Connected() | ReceivedMessage() | SendComplete() | ErrorOccurred():
+            pass
+        case _:
+            assert_never(event)
+
+
+def what_happens_to_a_server(event: ServerEvent) -> int:
+    """What ails it, and who comes and goes."""
+    match event:
+        case ConnectionsChanged(live=live):
+            return live
+        case ErrorOccurred(socket=server):
+            assert_type(server, ServerSocket[Any])
+            return server.port
+        case _:
+            assert_never(event)
+
+
+class Echo(SocketHandler[TCPSocket]):
+    """Its methods know what they are given."""
+
+    def on_data_available(self, socket: TCPSocket) -> None:
+        """Sends it back."""
+        socket.write(socket.read_all())
+
+
+async def each_socket_s_own_events(
+    secure: SSLSocket, chat: Chat, udp: UDPSocket, easy: EasyTCPSocket, group: EasyUDPSocket
+) -> None:
+    """A class of one's own has events of its own, which are those of its base, too."""
+    assert_type(secure.events, EventChannel[SSLEvent])
+    async for event in chat.events:
+        assert_type(event.socket, Chat)
+        print(what_happens_to_a_stream(event))
+    stream: EventChannel[TCPEvent] = secure.events
+    assert_type(udp.subscribe(), EventChannel[UDPEvent])
+    assert_type(easy.events, EventChannel[EasyTCPEvent])
+    assert_type(group.events, EventChannel[EasyUDPEvent])
+    assert_type(AutoDiscovery(1).events, EventChannel[DiscoveryEvent])
+    handler: SocketHandler[SSLSocket] = Echo()
+    print(stream, handler)
 
 
 def errors_carry_both_numbers(error: SocketError) -> None:
@@ -250,12 +348,12 @@ async def events_through_a_channel() -> None:
     """The three ways to a channel give the same kind of values."""
     shared = EventChannel()
     async with TCPSocket("example.org", 7, handler=Duck(), events=shared) as sock:
-        assert_type(sock.events, EventChannel)
+        assert_type(sock.events, EventChannel[TCPEvent])
         with sock.subscribe() as channel:
             events: trio.abc.ReceiveChannel[Event] = channel
             assert_type(await events.receive(), Event)
             async for event in channel:
-                print(every_event_is_covered(event))
+                print(every_event_is_covered(event), what_happens_to_a_stream(event))
         assert_type(shared.receive_nowait(), Event)
 
 
@@ -280,7 +378,8 @@ async def a_server_hands_out_what_it_was_told_to_make() -> None:
         server.stop_listening()
     async with ServerSocket() as plain:
         assert_type(await plain.accept(), TCPSocket)
-        assert_type(plain.subscribe(connections=True), EventChannel)
+        server_event = await plain.subscribe(connections=True).receive()
+        print(what_happens_to_a_server(server_event))
     async with ServerSocket.from_socket(*activation_sockets(), idle_timeout=60) as activated:
         assert_type(activated, ServerSocket[TCPSocket])
         assert_type(activated.idle_timeout, float | None)

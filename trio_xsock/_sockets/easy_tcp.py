@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from typing import NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import trio
 
@@ -20,6 +20,7 @@ from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.message_hub import MESSAGE_METHODS, MessageHub
 from trio_xsock._values.connection_types import SSLConnectionTypes
 from trio_xsock._values.errors import InvalidStateError
+from trio_xsock._values.events import MessageEvent
 from trio_xsock._values.message import Message
 
 from .messages import MessageCalls
@@ -83,6 +84,12 @@ class EasyTCPSocket(Secured, MessageCalls, trio.abc.Channel[Message]):
     __slots__ = ("_max_message_size",)
 
     _HANDLER_METHODS = MESSAGE_METHODS
+
+    if TYPE_CHECKING:
+
+        @property
+        def events(self) -> EventChannel[MessageEvent[Self]]: ...
+        def subscribe(self) -> EventChannel[MessageEvent[Self]]: ...
 
     def __init__(
         self,

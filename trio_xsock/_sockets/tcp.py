@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import trio
 
@@ -11,6 +11,7 @@ from trio_xsock._engine.options import checked_options
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._values.events import StreamEvent
 
 from .sending import SendCalls
 
@@ -57,6 +58,12 @@ class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
     """
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def events(self) -> EventChannel[StreamEvent[Self]]: ...
+        def subscribe(self) -> EventChannel[StreamEvent[Self]]: ...
 
     def __init__(
         self,
