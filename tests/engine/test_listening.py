@@ -29,7 +29,7 @@ from trio_xsock import (
     TCPSocket,
     network_interfaces,
 )
-from trio_xsock._engine import listening as _listening
+from trio_xsock._sockets import listening as _listening
 
 
 def refused(port: int, host: str = LOOPBACK) -> bool:

@@ -306,7 +306,7 @@ class Connection:
 
     def closed_error(self, who: object, what: str = "the socket was closed") -> SocketClosedError:
         """The error that says that we closed it."""
-        keeper = self.keeper
+        keeper = self.delivery.keeper
         cure = "connect() opens it again"
         if self.owner is not None or (keeper is not None and keeper.ended):
             cure = f"make a new {type(who).__name__}"
@@ -317,7 +317,7 @@ class Connection:
 
     def not_connected(self, who: object) -> InvalidStateError:
         """The error that says that there is no connection."""
-        if self.keeper is None:
+        if self.delivery.keeper is None:
             text = "never connected; use `async with`, then connect()"
         elif self.state is CONNECTING:
             text = "still connecting; wait for connect() to return"
