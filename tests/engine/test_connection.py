@@ -696,9 +696,10 @@ async def test_close_in_the_moment_of_success(monkeypatch: pytest.MonkeyPatch) -
     """The descriptor came, and is not wanted any more."""
     made: list[socket.socket] = []
 
-    async def dial(host: str, port: int, **_: Any) -> socket.socket:
+    async def dial(host: str, port: int, *, reached: Any, **_: Any) -> socket.socket:
         await trio.lowlevel.checkpoint()
         made.append(socket.create_connection((host, port)))
+        reached((host, port))
         sock.close()
         return made[0]
 

@@ -325,10 +325,12 @@ async def test_a_connected_socket_from_outside() -> None:
         assert (sock.state, sock.handle) == (SocketState.CLOSED, -1)
         assert sock.receive_buffer_limit == 10
         peer.send_nowait(b"early")
+        descriptor = ours.fileno()
         async with sock:
             assert sock.is_connected
-            assert sock.handle == ours.fileno()
-            assert not ours.getblocking()
+            assert sock.handle == descriptor
+            assert ours.fileno() == -1
+            assert not os.get_blocking(descriptor)
             assert (sock.remote_address, sock.remote_port) == (LOOPBACK, peer.port)
             await recorder.wait_for(DataAvailable)
             assert sock.read_all() == b"early"

@@ -36,6 +36,7 @@ from trio_xsock import (
     TCPSocket,
 )
 from trio_xsock._network import file_sending as _file_sending
+from trio_xsock._network.transport import PlainTransport
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = random.Random(1).randbytes(2_000_000)
@@ -854,7 +855,7 @@ async def test_a_transport_that_is_no_socket_is_fed(
         nursery.start_soon(sock.send_file, path)
         await until(lambda: sum(kernel.calls))
         before = len(kernel.calls)
-        monkeypatch.setattr(TCPSocket, "_transport_is_plain", lambda _: False)
+        monkeypatch.setattr(PlainTransport, "takes_files", False)
         assert await peer.recv_exactly(len(CONTENT)) == CONTENT
         assert len(kernel.calls) == before
         nursery.start_soon(sock.send_file, path)

@@ -157,7 +157,7 @@ def test_text_comes_out_as_it_went_in(text: str, encoding: str, sizes: list[int]
     except UnicodeDecodeError:  # a lone surrogate
         return
     sock = TCPSocket()
-    sock._state = SocketState.CONNECTED
+    sock._connection.state = SocketState.CONNECTED
     got, position = "", 0
     while position < len(data):
         for size in sizes:
@@ -165,7 +165,7 @@ def test_text_comes_out_as_it_went_in(text: str, encoding: str, sizes: list[int]
                 sock._inbox.buffer.append(piece)
             position += size
             got += sock.read_all(encoding)
-    sock._input_ended = True
+    sock._connection.ends.may_receive = False
     assert got + sock.read_all(encoding) == text
     assert sock.at_eof
 

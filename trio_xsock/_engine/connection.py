@@ -978,6 +978,7 @@ class Connection:
         self.intake.attach(None)
         self.outlet.attach(None)
         self.outlet.wake_for_room()
+        self.outlet.interrupt()
         if transport is not None:
             give_back(transport.close)
         self.state = next_state(self.state, Move.CLOSE)
