@@ -25,8 +25,8 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
-from trio_xsock._engine import watchdogs as _watchdogs
 from trio_xsock._machines.dead_peers import Sample
+from trio_xsock._network import tcp_info
 
 IDLE = Sample(in_flight=False, unanswered=False, last_ack=0.0)
 WAITING = Sample(in_flight=True, unanswered=False, last_ack=0.0)
@@ -39,7 +39,7 @@ class Samples:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.taken = 0
         self.answer: Callable[[], Sample | None] = lambda: IDLE
-        monkeypatch.setattr(_watchdogs, "take_sample", self._take)
+        monkeypatch.setattr(tcp_info, "take_sample", self._take)
 
     def _take(self, _: object) -> Sample | None:
         self.taken += 1

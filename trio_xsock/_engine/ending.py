@@ -125,6 +125,7 @@ def _release(connection: Connection) -> None:
     connection.intake.attach(None)
     connection.outlet.attach(None)
     connection.outlet.wake_for_room()
+    connection.outlet.interrupt()
     if transport is not None:
         give_back(transport.close)
     connection.state = next_state(connection.state, Move.CLOSE)
