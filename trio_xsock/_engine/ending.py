@@ -67,7 +67,8 @@ def _start_closing(connection: Connection) -> None:
         connection.limit_closing(closing, GRACE)
     if not connection.ends.their_end:
         connection.intake.start()
-        connection.wake()
+        if connection.transport is not None and connection.transport.ready:
+            connection.wake_keeper()  # of that the OS does not tell
 
 
 def _send_fin(connection: Connection) -> None:
@@ -141,8 +142,9 @@ def _tell_closed(connection: Connection) -> None:
         parking.fail(why_not_sending(connection, connection.delivery.socket))
     if connection.closing is not None:
         connection.closing.done()
-    if connection.keeper is not None:
-        connection.keeper.note_closed()
+    keeper = connection.delivery.keeper
+    if keeper is not None:  # also of one that never began
+        keeper.note_closed()
     if connection.owner is not None and connection.keeper is not None:
         connection.owner._connection_closed(connection.delivery.socket)
         if not connection.keeper.ended:
