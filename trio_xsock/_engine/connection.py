@@ -87,14 +87,13 @@ class Connection:
 
     Attributes:
         delivery, inbox, options, peer: as above.
+        begun: it was used: there was at least an attempt at it.
         attempt: the scope of ``connect()`` or ``listen()`` while that is going on.
         closing: what a graceful close needs, once it has begun.
         ends: how far the ends are.
         failure: why it never came to be.
-        fin_error: what the OS said when we ended our direction, for a moment.
         handshake: that of a connection that a server has accepted, while it goes on.
         intake, outlet: its halves.
-        keeper: the tasks of the block that it lives in; ``None`` before it begins.
         owner: the server that accepted it.
         securing: TLS's handshake is going on.
         state: where in its life it is.
@@ -109,15 +108,14 @@ class Connection:
         "watchdogs",
         "_waiters",
         "attempt",
+        "begun",
         "closing",
         "delivery",
         "ends",
         "failure",
-        "fin_error",
         "handshake",
         "inbox",
         "intake",
-        "keeper",
         "options",
         "outlet",
         "owner",
@@ -143,13 +141,12 @@ class Connection:
         self.intake = Intake(options.receive_buffer_limit)
         self.outlet = Outlet(delivery, ledger, options.progress_interval)
         self.state: SocketState = CLOSED
-        self.keeper: Keeper | None = None
+        self.begun = False
         self.owner: Owner | None = None
         self.transport: Transport | None = None
         self.attempt: trio.CancelScope | None = None
         self.closing: Closing | None = None
         self.failure: SocketError | None = None
-        self.fin_error: OSError | None = None
         self.handshake: Handshake | None = None
         self.securing = False
         self._watch: Watch | None = None
@@ -160,10 +157,10 @@ class Connection:
 
     # Beginning
 
-    def begin(self, move: Move, keeper: Keeper, owner: Owner | None = None) -> None:
+    def begin(self, move: Move, owner: Owner | None = None) -> None:
         """An attempt begins: ``connect()``, ``listen()``, or a server's accept."""
         self.state = next_state(self.state, move)
-        self.keeper = keeper
+        self.begun = True
         self.owner = owner
 
     def fail(self, error: SocketError | None) -> None:
@@ -197,7 +194,7 @@ class Connection:
         self.start_watchdogs()
 
     def _use(self, transport: Transport) -> None:
-        keeper = self.keeper
+        keeper = self.delivery.keeper
         assert keeper is not None
         self.transport = transport
         transport.on_wake(self.wake)
@@ -291,6 +288,11 @@ class Connection:
     # Facts
 
     @property
+    def keeper(self) -> Keeper | None:
+        """The tasks of the block that it lives in; ``None`` before that was entered."""
+        return self.delivery.keeper
+
+    @property
     def is_connected(self) -> bool:
         """Connected, and our direction is open."""
         return self.state is CONNECTED and self.ends.may_send
@@ -304,8 +306,9 @@ class Connection:
 
     def wake_keeper(self) -> None:
         """Have ``tick`` called soon."""
-        if self.keeper is not None:
-            self.keeper.wake()
+        keeper = self.delivery.keeper
+        if keeper is not None:
+            keeper.wake()
 
     def resume_reading(self) -> None:
         """Something was taken, or is wanted: read on if there is room again."""
@@ -360,7 +363,7 @@ class Connection:
             self._lose_to(exc)
             return
         if data:
-            delivery, keeper = self.delivery, self.keeper
+            delivery, keeper = self.delivery, self.delivery.keeper
             delivery.hub.posted += 1
             delivery.hub.called += 1
             assert keeper is not None
@@ -627,14 +630,17 @@ class Connection:
         """
         loss = self.ends.loss or translate_loss(exc, f"{self.endpoint}: connection lost")
         self.happens(Happening.SEND_FAILED, loss)
+
+    def _read_the_rest(self) -> None:
+        """Read what arrived before the loss; the connection is over when all is read."""
         more = True
         while more and self.transport is not None:
             # What a read brings may be no whole record: then it had nothing, but there is more.
-            more = self.transport.holds_input()
-            more = (self.read_step() or more) and self.intake.reading
-        # Unless reading has paused nothing is left to be read: it is over.
-        if self.transport is not None and (self.intake.reading or self.ends.phase is _HELD):
-            self.lose(loss)
+            more = self.intake.reading and self.transport.holds_input()
+            more = self.read_step() or more
+        # If reading has paused, it goes on when there is room again.
+        if self.transport is not None and self.intake.reading and self.ends.loss is not None:
+            self.lose(self.ends.loss)
 
     def close(self, grace: float | None = None, *, farewell: SocketError | None = None) -> None:
         """End it, or the attempt at it.
@@ -661,17 +667,18 @@ class Connection:
         if self._later is not None:  # in the midst of effects, of which this is a consequence
             self._later.append((what, cause))
             return
+        before = self.ends.phase
         effects = self.ends.happens(what, cause, queued=self.outlet.ledger.open)
-        if not effects:
-            return
-        later = self._later = deque[tuple[Happening, SocketError | None]]()
-        try:
-            carry_out(self, effects)
-            while later:
-                next_one, cause = later.popleft()
-                carry_out(self, self.ends.happens(next_one, cause, queued=self.outlet.ledger.open))
-        finally:
-            self._later = None
-        exc, self.fin_error = self.fin_error, None
-        if exc is not None:
-            self.send_failed(exc)
+        if effects:
+            later = self._later = deque[tuple[Happening, SocketError | None]]()
+            try:
+                carry_out(self, effects)
+                while later:
+                    next_one, cause = later.popleft()
+                    carry_out(
+                        self, self.ends.happens(next_one, cause, queued=self.outlet.ledger.open)
+                    )
+            finally:
+                self._later = None
+        if self.ends.phase is Phase.DYING and before is not Phase.DYING:
+            self._read_the_rest()

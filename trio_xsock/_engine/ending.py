@@ -86,7 +86,7 @@ def _send_fin(connection: Connection) -> None:
             return
         transport.shutdown(stdlib_socket.SHUT_WR)
     except OSError as exc:  # ENOTCONN: the peer has reset the connection
-        connection.fin_error = exc  # seen to when the effects are done
+        connection.send_failed(exc)
         return
     if connection.watchdogs is not None and connection.watchdogs.note_end():
         connection.wake_keeper()
@@ -142,10 +142,10 @@ def _tell_closed(connection: Connection) -> None:
         parking.fail(why_not_sending(connection, connection.delivery.socket))
     if connection.closing is not None:
         connection.closing.done()
-    keeper = connection.delivery.keeper
-    if keeper is not None:  # also of one that never began
-        keeper.note_closed()
-    if connection.owner is not None and connection.keeper is not None:
+    if connection.delivery.keeper is not None:  # also where nothing was begun
+        connection.delivery.keeper.note_closed()
+    keeper = connection.keeper
+    if connection.owner is not None and keeper is not None:
         connection.owner._connection_closed(connection.delivery.socket)
-        if not connection.keeper.ended:
-            connection.keeper.retire()
+        if not keeper.ended:
+            keeper.retire()

@@ -111,16 +111,26 @@ class Intake:
 
     Attributes:
         bytes_received: bytes that came on this connection.
+        caller: a task is receiving; no second one may.
         limit: as above.
         pauses: how often reading was stopped because the inbox was full.
         reading: the OS is asked to report input.
     """
 
-    __slots__ = ("_read_size", "_watch", "bytes_received", "limit", "pauses", "reading")
+    __slots__ = (
+        "_read_size",
+        "_watch",
+        "bytes_received",
+        "caller",
+        "limit",
+        "pauses",
+        "reading",
+    )
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.bytes_received: int = 0
+        self.caller = False
         self.pauses: int = 0
         self.reading = False
         self._read_size = SMALLEST_READ

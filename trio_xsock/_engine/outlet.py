@@ -16,7 +16,7 @@ from trio_xsock._network.file_sending import send_range
 from trio_xsock._network.page_cache import PageCache
 from trio_xsock._network.transport import NO_SIGNAL, Transport
 from trio_xsock._runtime.delivery import Delivery
-from trio_xsock._runtime.guard import Parking, protect_from_ki
+from trio_xsock._runtime.guard import ConflictDetector, Parking, protect_from_ki
 from trio_xsock._runtime.readiness import Watch
 from trio_xsock._values.errors import SocketError
 from trio_xsock._values.events import SendComplete, SendProgress
@@ -24,6 +24,7 @@ from trio_xsock._values.events import SendComplete, SendProgress
 _CHUNKS_PER_STEP = 4
 """Of what nobody watches 1 MiB: a quarter of a millisecond in which all other sockets wait."""
 _UNWATCHED_CHUNK = 2**18
+_BUSY = "another task is sending through this socket"
 
 WhyRemoved = Callable[[Ticket], SocketError]
 """Makes the error for a caller whose bytes were dropped."""
@@ -40,6 +41,7 @@ class Outlet:
 
     Attributes:
         ledger, progress_interval: as above.
+        caller: held by the task that is sending; no second one may.
         bytes_sent: bytes that the transport took on this connection.
         refused: the OS took no more at the last try; it reports when it does.
     """
@@ -54,6 +56,7 @@ class Outlet:
         "_watch",
         "_watching",
         "bytes_sent",
+        "caller",
         "ledger",
         "progress_interval",
         "refused",
@@ -63,6 +66,7 @@ class Outlet:
         self.ledger = ledger
         self.progress_interval = progress_interval
         self.bytes_sent: int = 0
+        self.caller = ConflictDetector(_BUSY)
         self.refused = False
         self._delivery = delivery
         self._watch: Watch | None = None
@@ -221,11 +225,13 @@ class Outlet:
         if not isinstance(chunk, FileRange):
             return transport.send(chunk, NO_SIGNAL)
         cache = self._cache
-        if cache is not None and not cache.has(chunk.offset, chunk.size):
-            # To send it could wait for the disk: its caller reads the next piece in a thread.
-            self.ledger.give_up_file(for_now=cache.tells)
-            self.settle()
-            return 0
+        if cache is not None:
+            size = cache.available(chunk.offset, chunk.size)
+            if not size:  # to send it could wait for the disk: its caller has it loaded first
+                self.ledger.give_up_file(for_now=True)
+                self.settle()
+                return 0
+            chunk = chunk._replace(size=size)
         sent = send_range(transport, chunk)
         if not sent:  # the kernel does not send this file: its caller reads it instead
             self.ledger.give_up_file()

@@ -14,7 +14,6 @@ from trio_xsock._engine.reasons import closed_error
 from trio_xsock._engine.security import Security
 from trio_xsock._engine.ticking import is_behind, look, tick
 from trio_xsock._machines.endpoint import address_text, check_address, check_port, format_endpoint
-from trio_xsock._machines.ends import Phase
 from trio_xsock._machines.ledger import SendLedger
 from trio_xsock._machines.state import CLOSED, CLOSING, CONNECTING, Move
 from trio_xsock._network.acceptor import Acceptor
@@ -82,15 +81,14 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._check_attempt(move)
         connection = self._connection
         keeper = self._require_block(move.value)
-        if connection.keeper is not None or connection.ends.phase is not Phase.OPEN:
-            # It was used, or closed before it could be.
+        if connection.begun:
             received, sent, pauses = self._before
             received += connection.intake.bytes_received
             sent += connection.outlet.bytes_sent
             self._before = received, sent, pauses + connection.intake.pauses
             self._connection = connection = self._new_connection(connection.peer)
         self._delivery.open(self, keeper)
-        connection.begin(move, keeper)
+        connection.begin(move)
         return connection
 
     def _check_attempt(self, move: Move) -> None:

@@ -138,7 +138,7 @@ class ListeningCalls(ConnectedSocket):
         assert keeper is not None
         if transport is None:  # it was closed before this task began
             await trio.lowlevel.checkpoint_if_cancelled()
-            raise connection.why_not_sending(self)
+            raise why_not_sending(connection, self)
         encrypted = wrap(transport, setup, connection.endpoint)
         connection.put_over(encrypted)
         scope = connection.attempt = trio.CancelScope()
@@ -182,7 +182,7 @@ class ListeningCalls(ConnectedSocket):
         self._keeper = own = keeper.child(self)
         connection = self._connection
         self._delivery.open(self, own)
-        connection.begin(Move.LISTEN, own, owner)
+        connection.begin(Move.LISTEN, owner)
         connection.open(transport, (address_text(peer), peer[1]), hold=self._wants_tls())
         return connection
 

@@ -31,10 +31,9 @@ _BUSY = "another task is receiving from this socket"
 class ReceiveCalls(ListeningCalls):
     """What a ``TCPSocket`` can do with the bytes that have arrived, and to wait for more."""
 
-    __slots__ = ("_receiving",)
+    __slots__ = ()
 
     _inbox: ByteInbox
-    _receiving: bool
 
     # What never waits
 
@@ -251,9 +250,10 @@ class ReceiveCalls(ListeningCalls):
     async def _receive(self, reader: Receiver) -> Any:
         """Serve ``reader`` at once, or let it wait until somebody brings in enough."""
         inbox, connection = self._inbox, self._connection
-        if self._receiving:
+        intake = connection.intake
+        if intake.caller:
             raise trio.BusyResourceError(_BUSY)
-        self._receiving = True
+        intake.caller = True
         try:
             inbox.settle()
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -272,7 +272,7 @@ class ReceiveCalls(ListeningCalls):
             connection.resume_reading()
             return data
         finally:
-            self._receiving = False
+            intake.caller = False
 
     @overload
     def lines(self, encoding: str = "utf-8", max_bytes: int = 65536) -> Lines[str]: ...

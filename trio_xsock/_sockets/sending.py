@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import trio
 
 from trio_xsock._engine.connection import Connection
@@ -14,22 +12,18 @@ from trio_xsock._engine.reasons import check_sending, why_not_sending
 from trio_xsock._engine.requests import end_output, queue_bytes, remove, send_at_once, wait_for
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._network.file_source import FileArgument, open_source, source_of
-from trio_xsock._runtime.guard import ConflictDetector, Parking, protect_from_ki
+from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._values.typing import Buffer
 
 from .file_sending import FileSend
 from .receiving import ReceiveCalls
-
-SENDING: Final = "another task is sending through this socket"
 
 
 @protect_from_ki
 class SendCalls(ReceiveCalls):
     """What a ``TCPSocket`` can do to send bytes."""
 
-    __slots__ = ("_send_conflict",)
-
-    _send_conflict: ConflictDetector
+    __slots__ = ()
 
     # Plain calls
 
@@ -86,7 +80,7 @@ class SendCalls(ReceiveCalls):
     async def _send_bytes(self, data: bytes | memoryview) -> None:
         connection = self._connection
         outlet = connection.outlet
-        with self._send_conflict:
+        with connection.outlet.caller:
             check_sending(connection, self)
             if not data:
                 await trio.lowlevel.checkpoint()
@@ -148,7 +142,7 @@ class SendCalls(ReceiveCalls):
         """
         source = source_of(file, offset, count)
         connection = self._connection
-        with self._send_conflict:
+        with connection.outlet.caller:
             try:
                 check_sending(connection, self)
                 if source is None:
@@ -180,10 +174,10 @@ class SendCalls(ReceiveCalls):
         the queue has run empty.
         Events: ``SendComplete`` of what was queued.
         """
-        with self._send_conflict:
+        connection = self._connection
+        with connection.outlet.caller:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check_thread()
-            connection = self._connection
             end_output(connection, self)
             await self._wait_until_flushed()
             if connection.ends.loss is not None:  # ending our direction found it lost
@@ -199,7 +193,7 @@ class SendCalls(ReceiveCalls):
         Cancellation: changes nothing.
         """
         connection = self._connection
-        with self._send_conflict:
+        with connection.outlet.caller:
             check_sending(connection, self)
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check_thread()

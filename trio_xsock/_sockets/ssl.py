@@ -231,7 +231,7 @@ class SSLSocket(TCPSocket):
         """
         data = bytes(memoryview(announce))
         connection = self._connection
-        with self._send_conflict:
+        with connection.outlet.caller:
             await trio.lowlevel.checkpoint_if_cancelled()
             check_sending(connection, self)
             self._check_upgrade(connection)
