@@ -67,7 +67,8 @@ def _start_closing(connection: Connection) -> None:
         connection.limit_closing(closing, GRACE)
     if not connection.ends.their_end:
         connection.intake.start()
-        connection.wake()
+        if connection.transport is not None and connection.transport.ready:
+            connection.wake_keeper()  # of that the OS does not tell
 
 
 def _send_fin(connection: Connection) -> None:
