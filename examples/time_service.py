@@ -4,6 +4,7 @@ The server is a handler object that answers as questions come. The client number
 that a late answer to an earlier one is not taken for the answer to this one.
 """
 
+import dataclasses
 import struct
 import time
 
@@ -25,7 +26,7 @@ class TimeServer:
             if len(question.data) == QUESTION.size:  # who knows what comes from a network
                 (number,) = QUESTION.unpack(question.data)
                 answer = ANSWER.pack(number, time.time())
-                sock.write(Datagram(question.address, question.port, answer))
+                sock.write(dataclasses.replace(question, data=answer))
 
 
 async def ask(sock: UDPSocket, host: str, port: int, tries: int = 5) -> float | None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import queue
 import re
+import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,9 +126,85 @@ class Program:
         self.end()
 
 
+class Raw:
+    """``xsock`` with standard output as bytes, and standard input to write to."""
+
+    def __init__(
+        self, *arguments: object, variables: dict[str, str] | None = None, **options: Any
+    ) -> None:
+        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, **options}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "trio_xsock._cli", *map(str, arguments)],
+            stderr=subprocess.PIPE,
+            env=environment(**(variables or {})),
+            **options,
+        )
+        assert self.process.stderr is not None
+        self.err = Lines(self.process.stderr)
+
+    def port(self) -> int:
+        """The port, from the first line of ``listen``."""
+        return int(self.err.until(r"^xsock: listening on port (\d+)$")[1])
+
+    def type(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def close_input(self) -> None:
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+
+    def end(self) -> tuple[int, bytes, list[str]]:
+        """The exit code, what is left of the output, and all lines of standard error."""
+        output = self.process.stdout.read() if self.process.stdout else b""
+        lines = self.err.rest()
+        return self.process.wait(PATIENCE), output, lines
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.close_input()
+        self.end()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+@contextlib.contextmanager
+def terminal() -> Iterator[tuple[int, int]]:
+    """The two sides of a pseudo-terminal that changes nothing: the person's, the program's."""
+    person, program = pty.openpty()
+    settings = termios.tcgetattr(program)
+    settings[1] &= ~termios.OPOST
+    settings[3] &= ~termios.ECHO
+    termios.tcsetattr(program, termios.TCSANOW, settings)
+    try:
+        yield person, program
+    finally:
+        os.close(person)
+        os.close(program)
+
+
+def read_terminal(person: int, until: bytes) -> bytes:
+    data = b""
+    while until not in data:
+        assert select.select([person], [], [], PATIENCE)[0], data
+        data += os.read(person, 4096)
+    return data
+
+
 def connect(port: int) -> socket.socket:
     """A raw connection to a receiver."""
     return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def receive_exactly(sock: socket.socket, count: int) -> bytes:

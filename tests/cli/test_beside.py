@@ -6,8 +6,6 @@ import pytest
 import trio
 
 from trio_xsock._cli._beside import beside, both
-from trio_xsock._cli._errors import PeerSilentError
-from trio_xsock._cli._exchange import Patience
 
 
 async def give(value: int, delay: float = 0.0) -> int:
@@ -72,29 +70,4 @@ async def test_one_failure_ends_the_other(first: bool) -> None:
 async def test_both_are_cancelled(autojump_clock: trio.testing.MockClock) -> None:
     with trio.move_on_after(1) as scope:
         await both(trio.sleep_forever, trio.sleep_forever)
-    assert scope.cancelled_caught
-
-
-async def test_patience(autojump_clock: trio.testing.MockClock) -> None:
-    patience = Patience(2, "the peer")
-    with pytest.raises(PeerSilentError, match="the peer was silent for 2 seconds"), patience:
-        for _ in range(5):
-            await trio.sleep(1.5)
-            patience.renew()
-        await trio.sleep_forever()
-    assert trio.current_time() == 9.5
-
-
-async def test_patience_lets_exceptions_pass() -> None:
-    exc = ValueError("x")
-    with pytest.raises(ValueError) as caught, Patience(2, "the peer"):
-        raise exc
-    assert caught.value is exc
-
-
-async def test_patience_is_not_the_callers_deadline(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    with trio.move_on_after(1) as scope, Patience(2, "the peer"):
-        await trio.sleep_forever()
     assert scope.cancelled_caught

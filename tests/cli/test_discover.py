@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import signal
@@ -52,6 +53,28 @@ def test_it_ends_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.endswith("xsock (this program)\n")
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_network_that_went_away_is_told_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    """In a line, or as an event; it goes on all the same."""
+    troubles = [OSError(errno.ENODEV, "No such device")]
+
+    def look(*_: object) -> OSError | None:
+        return troubles.pop() if troubles else None
+
+    monkeypatch.setattr("trio_xsock._engine.renewal.Renewal.look", look)
+    arguments = ["discover", "g", "--port", str(free_port()), "--interface", "lo"]
+    arguments += ["--seconds", "0.2", *(["--json"] if as_json else [])]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    if as_json:
+        events = [json.loads(line) for line in out.splitlines()]
+        assert {event["event"] for event in events} == {"joined", "error"}
+    assert "cannot be heard on lo: No such device" in (out if as_json else err)
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -85,6 +108,8 @@ def test_the_table() -> None:
         table.joined(Member("2", "10.0.0.2", 6, HOSTILE, {"room": "2\n3"}), own=False)
         shown = out.getvalue()
         table.left(Member("1", "10.0.0.1", 5, "one"))
+        table.trouble(OSError("the cable is out\x1b[2J"))
+    assert "xsock: the cable is out\\x1b[2J" in out.getvalue()
     assert "orchard: 2 members" in shown
     assert "one (this program)" in shown
     assert "10.0.0.2:6" in shown

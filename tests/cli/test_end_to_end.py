@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .support import Program
+from .support import Program, environment
 
 PIECE = 2**20
 
@@ -80,6 +80,35 @@ def test_ipv6(tmp_path: Path) -> None:
         with Program("send", tmp_path / "f", f"[::1]:{receiver.port()}") as sender:
             assert (sender.end(), receiver.end()) == (0, 0)
     assert "from [::1]:" in receiver.out.seen[1]
+
+
+@pytest.mark.skipif(not Path("/sys/class/net/lo").exists(), reason="needs Linux's /sys")
+def test_a_file_without_a_size_of_its_own(tmp_path: Path) -> None:
+    """Also a pipe: what the receiver confirms is what there was to read."""
+    read, write = os.pipe()
+    os.write(write, b"through a pipe")
+    os.close(write)
+    with Program("receive", "--keep-open", 0, tmp_path) as receiver:
+        place = f"127.0.0.1:{receiver.port()}"
+        for name, path in (("a", "/sys/class/net/lo/address"), ("b", "/dev/stdin")):
+            with Program("send", "--name", name, path, place, stdin=read) as sender:
+                assert sender.end() == 0
+    os.close(read)
+    assert (tmp_path / "a").read_bytes() == Path("/sys/class/net/lo/address").read_bytes()
+    assert (tmp_path / "b").read_bytes() == b"through a pipe"
+
+
+def test_names_beyond_the_locale(tmp_path: Path) -> None:
+    """Both ends move them as UTF-8, whatever the locale."""
+    plain = environment(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    name = "\u65e5\u672c.txt"
+    (tmp_path / name).write_bytes(b"data")
+    (tmp_path / "in").mkdir()
+    with Program("receive", 0, tmp_path / "in", env=plain) as receiver:
+        place = f"127.0.0.1:{receiver.port()}"
+        with Program("send", tmp_path / name, place, env=plain) as sender:
+            assert (sender.end(), receiver.end()) == (0, 0)
+    assert (tmp_path / "in" / name).read_bytes() == b"data"
 
 
 def test_default_folder_is_here(tmp_path: Path) -> None:

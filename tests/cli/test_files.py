@@ -1,4 +1,4 @@
-"""Files on both ends, without a network."""
+"""Files that are received, without a network."""
 
 from __future__ import annotations
 
@@ -12,23 +12,16 @@ from types import SimpleNamespace
 import pytest
 
 from trio_xsock._cli import _files
-from trio_xsock._cli._errors import CommandError, RefusedError, UsageError
+from trio_xsock._cli._errors import RefusedError, UsageError
 from trio_xsock._cli._files import (
-    PIECE,
-    FileShrankError,
     Folder,
     IfExists,
     IncomingFile,
-    Source,
     shown_path,
 )
 
-
-def read_all(source: Source) -> bytes:
-    pieces: list[bytes] = []
-    while piece := source.read_piece():
-        pieces.append(piece)
-    return b"".join(pieces)
+NO_LINKS = [errno.EPERM, errno.EACCES, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EMLINK]
+NO_SYNC = [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM]
 
 
 def receive(folder: Folder, name: str, data: bytes) -> str:
@@ -46,63 +39,6 @@ def broken(number: int) -> object:
         raise OSError(number, os.strerror(number))
 
     return fail
-
-
-@pytest.mark.parametrize("size", [0, 1, PIECE, PIECE + 1])
-def test_source_gives_the_whole_file(tmp_path: Path, size: int) -> None:
-    data = os.urandom(size)
-    (tmp_path / "f").write_bytes(data)
-    with Source(str(tmp_path / "f")) as source:
-        assert source.size == size
-        assert read_all(source) == data
-        assert source.digest() == hashlib.sha256(data).digest()
-        assert source.growth() == 0
-    source.close()
-
-
-def test_source_that_shrinks(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    path.write_bytes(bytes(3 * PIECE))
-    with Source(str(path)) as source:
-        source.read_piece()
-        os.truncate(path, PIECE + 5)
-        assert len(source.read_piece()) == 5
-        with pytest.raises(
-            FileShrankError, match=f"had {3 * PIECE} bytes .* after {PIECE + 5} now"
-        ):
-            source.read_piece()
-
-
-def test_source_that_grows_is_sent_as_announced(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    path.write_bytes(b"abc")
-    with Source(str(path)) as source:
-        with path.open("ab") as file:
-            file.write(b"defg")
-        assert read_all(source) == b"abc"
-        assert source.growth() == 4
-
-
-def test_sources_that_cannot_be_sent(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    for path, reason in [
-        (tmp_path / "missing\x1b", "No such file"),
-        (tmp_path, "not a regular file"),
-        (tmp_path / "pipe", "not a regular file"),
-        (Path("/dev/null"), "not a regular file"),
-        ("a\0b", "not a valid path"),
-    ]:
-        with pytest.raises(UsageError, match=reason) as caught:
-            Source(str(path))
-        assert str(caught.value).isprintable()
-
-
-def test_disk_error_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "f").write_bytes(b"abc")
-    with Source(str(tmp_path / "f")) as source:
-        monkeypatch.setattr(os, "read", broken(errno.EIO))
-        with pytest.raises(CommandError, match=r"reading .* failed: Input/output error"):
-            source.read_piece()
 
 
 def test_received_file_appears_at_the_end_only(tmp_path: Path) -> None:
@@ -196,10 +132,12 @@ def test_rename_gives_up_at_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize("number", NO_LINKS, ids=errno.errorcode.get)
 def test_without_links_nothing_is_overwritten_either(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool, number: int
 ) -> None:
-    monkeypatch.setattr(os, "link", broken(errno.EPERM))
+    """Each file system has an error of its own for that."""
+    monkeypatch.setattr(os, "link", broken(number))
     if taken:
         (tmp_path / "name").write_bytes(b"old")
     with Folder(str(tmp_path)) as folder:
@@ -210,6 +148,36 @@ def test_without_links_nothing_is_overwritten_either(
             assert receive(folder, "name", b"new") == "name"
     assert [path.name for path in tmp_path.iterdir()] == ["name"]
     assert (tmp_path / "name").read_bytes() == (b"old" if taken else b"new")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_fails_is_not_one_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "link", broken(number))
+    with Folder(str(tmp_path)) as folder, pytest.raises(RefusedError, match="naming the file"):
+        receive(folder, "name", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", NO_SYNC, ids=errno.errorcode.get)
+def test_a_disk_that_does_not_say_when_it_has_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", broken(number))
+    with Folder(str(tmp_path)) as folder:
+        receive(folder, "name", b"new")
+    assert (tmp_path / "name").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fails_at_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", broken(number))
+    with Folder(str(tmp_path)) as folder, pytest.raises(RefusedError, match="writing the file"):
+        receive(folder, "name", b"new")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_links_a_failed_replacement_leaves_nothing(
@@ -248,6 +216,11 @@ def test_too_large_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             folder.check_room("name", 2**62)
         unknown = SimpleNamespace(f_blocks=0, f_bavail=0, f_frsize=0)
         monkeypatch.setattr(os, "fstatvfs", lambda fd: unknown)
+        folder.check_room("name", 2**62)
+        monkeypatch.setattr(os, "fstatvfs", broken(errno.EOPNOTSUPP))
+        folder.check_room("name", 2**62)
+    monkeypatch.undo()
+    with Folder(str(tmp_path), ask_for_room=False) as folder:
         folder.check_room("name", 2**62)
 
 

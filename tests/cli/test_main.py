@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import trio
 from trio_xsock._cli import main
 from trio_xsock._cli._registry import COMMANDS
 
-from .support import Program
+from .support import Program, Raw
 
 
 @pytest.mark.parametrize(
@@ -114,18 +115,14 @@ def test_output_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:
     """As in ``xsock receive 7000 | head -1``."""
     (tmp_path / "f").write_bytes(b"data")
     (tmp_path / "in").mkdir()
-    code = (
-        "import os, sys; from trio_xsock._cli import main\n"
-        "from trio_xsock._cli import _report; real = _report.write_line\n"
-        "def write_line(stream, line):\n"
-        "    real(stream, line)\n"
-        "    if line.startswith('listening'):\n"
-        "        read, write = os.pipe(); os.close(read); os.dup2(write, 1)\n"
-        "_report.write_line = write_line; sys.exit(main())"
-    )
-    with Program("receive", 0, tmp_path / "in", code=code) as receiver:
-        with Program("send", tmp_path / "f", f"127.0.0.1:{receiver.port()}") as sender:
-            assert (sender.end(), receiver.end()) == (0, 0)
+    with Raw("receive", 0, tmp_path / "in", stdin=subprocess.DEVNULL) as receiver:
+        assert receiver.process.stdout is not None
+        port = int(receiver.process.stdout.readline().split()[-1])
+        receiver.process.stdout.close()
+        receiver.process.stdout = None
+        with Program("send", tmp_path / "f", f"127.0.0.1:{port}") as sender:
+            assert sender.end() == 0
+        assert receiver.end()[0] == 0
     assert (tmp_path / "in" / "f").read_bytes() == b"data"
     assert receiver.err.seen == []
 

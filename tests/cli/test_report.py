@@ -11,7 +11,8 @@ import time
 import pytest
 
 from trio_xsock._cli._progress import Bars, use_colours
-from trio_xsock._cli._report import Report, write_line
+from trio_xsock._cli._report import Report
+from trio_xsock._cli._stream import Stream
 
 
 class Terminal(io.StringIO):
@@ -58,17 +59,21 @@ def test_json() -> None:
 def test_characters_that_the_terminal_lacks() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    write_line(stream, "caf\u00e9")
+    Stream("standard output", stream).line("caf\u00e9")
     assert raw.getvalue() == b"caf\\xe9\n"
 
 
 def test_reader_that_went_away() -> None:
     read, write = os.pipe()
     os.close(read)
-    stream = os.fdopen(write, "w", encoding="utf-8")
-    write_line(stream, "nobody reads this")
-    write_line(stream, "nor this")
-    stream.close()
+    with os.fdopen(write, "w", encoding="utf-8") as file:
+        stream = Stream("standard output", file)
+        stream.line("nobody reads this")
+        stream.line("nor this")
+        stream.sink.drain(lambda: False)
+        stream.sink.close()
+    assert stream.sink.gone
+    assert stream.why_failed() == ""
 
 
 def test_bar_shows_rate_and_time_left(streams: tuple[Terminal, Terminal]) -> None:

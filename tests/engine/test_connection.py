@@ -23,6 +23,7 @@ from trio_xsock import (
     ErrorOccurred,
     InvalidPortError,
     InvalidStateError,
+    LossReason,
     LostConnectionError,
     NameResolutionError,
     OpenDriverError,
@@ -35,6 +36,7 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
+from trio_xsock._network import dial as _dial
 
 REAL_SOCKET = socket.socket
 
@@ -225,24 +227,33 @@ async def test_no_socket_to_be_had(
             await sock.connect()
 
 
-async def test_reset_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The peer is gone before anybody could ask who it is: a failed connect, nothing left open."""
-    recorder = EventRecorder()
+@pytest.mark.parametrize("looked_at_once", [False, True])
+async def test_data_and_a_reset_before_connect_returns(
+    monkeypatch: pytest.MonkeyPatch, looked_at_once: bool
+) -> None:
+    """Connected is connected: what came can be read, then comes the reset, once for all."""
+    recorder = EventRecorder(read=False)
+    is_up = _dial._is_up
 
-    def gone(_: socket.socket) -> None:
-        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+    def reset_it(sock: socket.socket) -> bool:
+        peer = listener.accept()[0]
+        peer.send(bytes(1000))
+        RawPeer(peer).reset()
+        return is_up(sock) or looked_at_once
 
+    monkeypatch.setattr(_dial, "_is_up", reset_it)
     with raw_listener() as listener:
-        port = listener.getsockname()[1]
-        async with TCPSocket("127.0.0.1", port, handler=recorder) as sock:
-            with monkeypatch.context() as patch:
-                patch.setattr(socket.socket, "getpeername", gone)
-                with pytest.raises(ConnectError, match=rf"127\.0\.0\.1:{port}.* at once") as caught:
-                    await sock.connect()
-            assert caught.value.errno == errno.ENOTCONN
-            assert [each.errno for each in caught.value.errors] == [errno.ENOTCONN]
-            assert recorder.errors == [caught.value]
+        async with TCPSocket(
+            "127.0.0.1", listener.getsockname()[1], handler=recorder, allow_half_close=True
+        ) as sock:
             await sock.connect()
+            assert sock.remote_address == "127.0.0.1"
+            assert await sock.receive_exactly(1000) == bytes(1000)
+            with pytest.raises(LostConnectionError) as caught:
+                await sock.receive_some()
+            assert caught.value.reason is LossReason.RESET
+            assert sock.last_error is caught.value
+            assert recorder.errors == [caught.value]
 
 
 async def test_reset_before_anybody_looked() -> None:

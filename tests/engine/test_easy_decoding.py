@@ -18,6 +18,7 @@ from trio_xsock import (
     FramingError,
     LossReason,
     LostConnectionError,
+    Message,
     encode_message,
 )
 
@@ -251,3 +252,79 @@ async def test_connecting_again_begins_anew() -> None:
                 assert sock.messages_available == 0
                 await peer.send(encode_message(2, b"new"))
                 assert await sock.receive() == (2, b"new")
+
+
+class BusySender(MessageListener):
+    """A handler that is told of sends, too."""
+
+    def on_send_progress(self, socket: EasyTCPSocket, bytes_sent: int, bytes_left: int) -> None:
+        pass
+
+    def on_send_complete(self, socket: EasyTCPSocket, user_aborted: bool) -> None:
+        pass
+
+
+@pytest.mark.parametrize("limit", [5000, 65536, 2**20])
+async def test_what_has_come_is_delivered_beside_sends(limit: int) -> None:
+    """Calls that are due for sends do not hold up what has arrived."""
+    listener = BusySender()
+    async with easy(handler=listener, receive_buffer_limit=limit) as (sock, peer):
+        peer.send_nowait(encode_message(5, bytes(100)) * 300)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+            sock.send_message(1, b"hello")
+        await until(lambda: len(listener.messages) == 300)
+
+
+async def test_input_goes_on_while_a_large_message_of_ours_is_stuck() -> None:
+    """A peer that reads nothing can still send all that there is room for."""
+
+    class Progress:
+        def on_send_progress(self, socket: object, bytes_sent: int, bytes_left: int) -> None:
+            pass
+
+    frames = encode_message(5, bytes(1000)) * 300
+    async with easy(handler=Progress()) as (sock, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(peer.send, frames)
+        nursery.start_soon(sock.send, Message(1, bytes(8_000_000)))
+        await until(lambda: sock.bytes_available == len(frames))
+        assert sock.bytes_left_to_send
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_handler_that_is_taken_away_while_it_is_called() -> None:
+    """The messages that were decoded with the present one wait for who comes next."""
+
+    class Once(MessageListener):
+        def on_received_message(self, socket: EasyTCPSocket, command: int, data: bytes) -> None:
+            super().on_received_message(socket, command, data)
+            socket.handler = None if len(self.messages) == 1 else second
+
+    first, second = Once(), MessageListener()
+    async with easy(handler=first) as (sock, peer):
+        peer.send_nowait(b"".join(encode_message(n) for n in range(200)))
+        await until(lambda: sock.messages_available)
+        sock.handler = second
+        await until(lambda: len(second.messages) == 199)
+        assert [message.command for message in first.messages + second.messages] == [*range(200)]
+
+
+async def test_a_raised_limit_lets_decoding_go_on() -> None:
+    """Without anybody taking a message."""
+    async with easy(receive_buffer_limit=64 * 140) as (sock, peer):
+        await peer.send(encode_message(1) * 600)
+        await until(lambda: sock.statistics().read_pauses)
+        sock.receive_buffer_limit = 2**20
+        await until(lambda: sock.messages_available == 600)
+
+
+async def test_a_close_within_a_message_is_one_error() -> None:
+    """Who sends is told the error that was posted, too."""
+    listener = MessageListener()
+    async with easy(handler=listener, allow_half_close=False) as (sock, peer):
+        peer.send_nowait(encode_message(3, b"abc")[:13])
+        peer.fin()
+        await until(lambda: listener.errors)
+        with pytest.raises(LostConnectionError, match="within a message") as caught:
+            sock.send_message(1)
+        assert caught.value is listener.errors[0][0] is sock.last_error

@@ -15,7 +15,8 @@ import trio
 import trio.testing
 
 from tests.support import EventRecorder, RawPeer, accept, check_grammar, raw_listener, settle, until
-from tests.support.pairs import GatedResolver, linked, shrink_send_buffer
+from tests.support.pairs import GatedResolver, descriptor_of, linked, shrink_send_buffer
+from tests.support.tls import tls_linked
 from trio_xsock import (
     Connected,
     DataAvailable,
@@ -1049,3 +1050,31 @@ async def test_a_wake_up_too_many_while_closing() -> None:
         assert await sock.poll() is False
         assert sock.state is SocketState.CLOSING
         assert await end_seen_by(peer) == (LOTS, "FIN")
+
+
+async def test_a_reset_whose_error_a_send_took_is_no_clean_end() -> None:
+    """``sendfile`` drops the error where some went, and ``recv`` then tells of an end like any."""
+    recorder = EventRecorder()
+    async with linked(handler=recorder) as (sock, peer):
+        peer.reset()
+        with descriptor_of(sock) as raw:
+            assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+        with pytest.raises(LostConnectionError) as caught:
+            await sock.receive_some()
+        assert caught.value.reason is LossReason.RESET
+        assert recorder.errors == [caught.value]
+        with pytest.raises(LostConnectionError) as again:
+            await sock.send_all(b"x")
+        assert again.value is caught.value is sock.last_error
+
+
+async def test_the_same_on_tls() -> None:
+    """There it is not taken for a stream that was cut off either."""
+    async with tls_linked() as (sock, peer):
+        peer.raw.reset()
+        with descriptor_of(sock) as raw:
+            assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+        with pytest.raises(LostConnectionError) as caught:
+            await sock.receive_some()
+        assert caught.value.reason is LossReason.RESET
+        assert sock.last_error is caught.value

@@ -206,7 +206,8 @@ async def test_silent_and_failing_clients_keep_nobody_out() -> None:
             await peer.handshake()
             sock = await server.accept()
             assert server.active_connections() == [sock]
-            assert await plain.recv_all_to_eof() == b""
+            alert = await plain.recv_all_to_eof()  # fatal, protocol_version
+            assert alert == b"\x15\x03\x01\x00\x02\x02\x46"
             assert await silent.recv_all_to_eof() == b""
             await until(lambda: server.statistics().handshaking == 0)
             statistics = server.statistics()

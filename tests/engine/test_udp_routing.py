@@ -46,7 +46,7 @@ async def test_names_are_resolved_by_send_only() -> None:
             await sock.send(Datagram("peer.example", peer.port, b"sent"))
             assert await peer.receive() == (b"sent", LOOPBACK, sock.port)
             with pytest.raises(NameResolutionError, match="no IP address; `await send"):
-                sock.write(Datagram("peer.example", peer.port, b"data"))
+                sock.write(Datagram("far.example", peer.port, b"data"))
             with pytest.raises(NameResolutionError):
                 sock.write_to("localhost", b"data", peer.port)
             with pytest.raises(NameResolutionError, match="empty"):
@@ -64,11 +64,11 @@ async def test_of_a_hosts_addresses_the_first_reachable_one_is_used() -> None:
             assert (await peer.receive())[0] == b"sent"
             Answers("192.0.2.1", "192.0.2.2")
             with pytest.raises(SocketError) as caught:
-                await sock.send(Datagram("peer.example", peer.port, b"data"))
+                await sock.send(Datagram("far.example", peer.port, b"data"))
             assert caught.value.errno == errno.ENETUNREACH
             Answers("192.0.2.1", LOOPBACK)
             with pytest.raises(SocketError) as caught:
-                await sock.send(Datagram("peer.example", peer.port, bytes(70_000)))
+                await sock.send(Datagram("near.example", peer.port, bytes(70_000)))
             assert caught.value.errno == errno.EMSGSIZE
 
 
@@ -81,7 +81,7 @@ class Unreachable:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._port, name)
 
-    def route(self, address: Any) -> Any:
+    def route(self, address: Any, source: str = "") -> Any:
         route = self._port.route(address)
 
         def send(data: Any, target: Any) -> int:

@@ -30,22 +30,42 @@ SELF = Identity(False, 1500, "n", {"a": "b"})
         (lambda writer: writer.goodbye(), Packet(Kind.GOODBYE, "g")),
         (
             lambda writer: writer.challenge(OTHER, NONCE),
-            Packet(Kind.CHALLENGE, "g", target=OTHER, challenge=NONCE, identity=SELF),
+            Packet(Kind.CHALLENGE, "g", receiver=OTHER, challenge=NONCE, identity=SELF),
         ),
         (
             lambda writer: writer.response(OTHER, ANSWER),
-            Packet(Kind.RESPONSE, "g", target=OTHER, answer=ANSWER, identity=SELF),
+            Packet(Kind.RESPONSE, "g", receiver=OTHER, answer=ANSWER, identity=SELF),
         ),
         (
             lambda writer: writer.response(OTHER, ANSWER, NONCE),
-            Packet(Kind.RESPONSE, "g", target=OTHER, challenge=NONCE, answer=ANSWER, identity=SELF),
+            Packet(
+                Kind.RESPONSE, "g", receiver=OTHER, challenge=NONCE, answer=ANSWER, identity=SELF
+            ),
         ),
         (
             lambda writer: writer.message(7, b"hello"),
             Packet(Kind.GROUP_MESSAGE, "g", command=7, data=b"hello"),
         ),
+        (
+            lambda writer: writer.message(7, b"hello", OTHER),
+            Packet(Kind.GROUP_MESSAGE, "g", receiver=OTHER, command=7, data=b"hello"),
+        ),
+        (
+            lambda writer: writer.announcement(please_answer=False, receiver=OTHER),
+            Packet(Kind.ANNOUNCE, "g", receiver=OTHER, identity=SELF),
+        ),
     ],
-    ids=["ask", "announce", "goodbye", "challenge", "answer", "answer and challenge", "message"],
+    ids=[
+        "ask",
+        "announce",
+        "goodbye",
+        "challenge",
+        "answer",
+        "answer and challenge",
+        "message",
+        "message to one",
+        "announce to one",
+    ],
 )
 def test_each_says_who_it_is_and_what_it_wants(
     settings: Settings, write: Callable[[PacketWriter], bytes], expected: Packet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,6 +17,7 @@ from trio_xsock._machines.member_packets import Settings
 from trio_xsock._machines.membership import Joined, Left, Membership, Received, Send
 from trio_xsock._machines.packets import (
     PADDED_SIZE,
+    Identity,
     Kind,
     Packet,
     decode,
@@ -300,21 +302,20 @@ def test_who_has_seen_nothing_is_not_fooled_by_recordings() -> None:
 
 @pytest.mark.parametrize("kind", [Kind.ANNOUNCE, Kind.CHALLENGE])
 def test_answers_are_rate_limited(kind: Kind) -> None:
-    """A flood of questions from anywhere is answered so many times, and no more."""
+    """A flood of questions from one address is answered so many times, and no more."""
     for key in (None, KEY):
         network = Network()
         host = network.add(key=key, maximum_members=10)
         network.run(3)
         before = host.bytes_sent
         rng = random.Random(1)
-        target = bytes.fromhex(host.own.instance_id)
-        packet = question(key)._replace(kind=kind, target=target, challenge=b"c" * 16)
+        own = bytes.fromhex(host.own.instance_id)
+        packet = question(key)._replace(kind=kind, receiver=own, challenge=b"c" * 16)
         for number in range(1000):
             stranger = packet._replace(instance=rng.randbytes(16))
             host.machine.receive(encode(stranger, key), ("10.1.1.1", number + 1), network.now)
             network._take_effects(host)
-        expected = 50 if key or kind is Kind.ANNOUNCE else 0
-        assert host.bytes_sent - before == expected * PADDED_SIZE
+        assert host.bytes_sent - before == 50 * PADDED_SIZE
         assert len(host.machine.members) <= 10
 
 
@@ -342,7 +343,7 @@ def test_a_member_s_address_cannot_be_taken_over() -> None:
 
 
 def test_strangers_in_an_open_group() -> None:
-    """They may speak; handshakes are for groups with a key."""
+    """They may speak; a challenge must name its receiver."""
     network = Network()
     one, two = network.add_many(2)
     network.run(2)
@@ -356,6 +357,242 @@ def test_strangers_in_an_open_group() -> None:
         one.machine.receive(encode(packet, None), stranger, network.now)
     assert one.machine.effects == [Received(5, b"hello", stranger)]
     assert all_see([one, two])
+
+
+# Not a tool for attacks on others
+
+
+class Forger:
+    """Speaks for members that do not exist, from any address, and hears no answers."""
+
+    def __init__(self, host: Host, network: Network) -> None:
+        self.host, self.network = host, network
+        self.rng = random.Random(9)
+        self.answers: list[bytes] = []
+        network.watch = self.note
+
+    def note(self, data: bytes, source: Endpoint, to: Endpoint | None) -> None:
+        if source == self.host.endpoint and to is not None and to[0].startswith("10.9."):
+            self.answers.append(data)
+
+    def announce(self, number: int = 1, **changes: Any) -> None:
+        identity = Identity(True, changes.pop("hold", 6000), f"forged {number}", {})
+        packet = Packet(Kind.ANNOUNCE, "test", self.rng.randbytes(16), 1, identity=identity)
+        source = (f"10.9.{number // 256}.{number % 256}", 9)
+        data = encode(packet._replace(**changes), changes.get("key"))
+        self.host.machine.receive(data, source, self.network.now)
+        self.network._take_effects(self.host)
+
+
+@pytest.mark.parametrize("hold", [50, 6000, 10_000, 3_600_000, 2**32 - 1])
+def test_who_has_never_answered_is_not_asked(hold: int) -> None:
+    """One answer to each packet, none later; and it goes after our own expiry at the latest."""
+    network = Network()
+    host = network.add()
+    network.run(5)
+    forger = Forger(host, network)
+    forger.announce(hold=hold)
+    assert host.names() == ["host 1", "forged 1"]
+    took = network.run(4000, lambda: host.names() == ["host 1"])
+    assert took < 6 * 1.31
+    assert [len(data) for data in forger.answers] == [PADDED_SIZE]
+    forger.announce(hold=hold)
+    network.run(10)
+    assert len(forger.answers) == 2
+
+
+def test_a_member_that_is_gone_is_asked_a_few_times() -> None:
+    """However long it claimed to stay, and however short our own interval is."""
+    network = Network()
+    one = network.add(heartbeat_interval=0.01, expiry=10)
+    two = network.add(expiry=3600)
+    network.run(3)
+    assert all_see([one, two])
+    asked: list[float] = []
+    network.watch = lambda _, source, to: (
+        asked.append(network.now) if (source, to) == (one.endpoint, two.endpoint) else None
+    )
+    network.kill(two)
+    network.run(200, lambda: one.names() == ["host 1"])
+    assert one.names() == ["host 1"]
+    assert network.now < 3 + 100 + 1  # ten times one's own expiry
+    assert 1 <= len(asked) <= 9
+
+
+def test_a_short_announcement_is_nothing() -> None:
+    """Less than the wire format's minimum: nobody joins, nothing is answered."""
+    network = Network()
+    host = network.add()
+    network.run(5)
+    identity = Identity(True, 6000, "", {})
+    packet = encode(Packet(Kind.ANNOUNCE, "test", b"s" * 16, 1, identity=identity), None)
+    for size in (52, 100, PADDED_SIZE - 1):
+        host.machine.receive(packet[:size], ("10.9.0.1", 9), network.now)
+    assert host.machine.effects == []
+    host.machine.receive(packet, ("10.9.0.1", 9), network.now)
+    assert [type(effect) for effect in host.machine.effects] == [Joined, Send]
+
+
+def test_forged_members_make_room() -> None:
+    """A table full of them keeps nobody out, and none that is proven is put out for another."""
+    network = Network()
+    hosts = network.add_many(3, maximum_members=6)
+    network.run(5)
+    forger = Forger(hosts[0], network)
+    for number in range(20):
+        forger.announce(number)
+    assert len(hosts[0].names()) == 6
+    log = list(hosts[0].log)
+    newcomer = network.add(maximum_members=6)
+    assert network.run(5, lambda: newcomer.own.name in hosts[0].names()) < 0.2
+    assert [entry[1:] for entry in hosts[0].log[len(log) :]] == [
+        ("-", "forged 0"),
+        ("+", newcomer.own.name),
+    ]
+    for number in range(30, 60):
+        forger.announce(number)
+    assert {host.own.name for host in [*hosts, newcomer]} <= set(hosts[0].names())
+    network.run(10)
+    assert all_see([*hosts, newcomer])
+
+
+def test_a_full_table_of_members_stays_as_it_is() -> None:
+    """Nobody is put out who has answered, and no stranger is challenged in vain."""
+    network = Network()
+    hosts = network.add_many(4, maximum_members=4)
+    network.run(5)
+    lengths = [len(host.log) for host in hosts]
+    late = network.add(maximum_members=4)
+    answers: list[Packet] = []
+    network.watch = lambda data, _, to: (
+        answers.append(decode(data)) if to == late.endpoint else None
+    )
+    network.run(5)
+    assert [len(host.log) for host in hosts] == lengths
+    assert {answer.kind for answer in answers} == {Kind.RESPONSE}  # it has room for them
+    assert {answer.challenge for answer in answers} == {bytes(16)}
+
+
+def test_a_flood_does_not_keep_a_newcomer_out() -> None:
+    """Forged from many addresses at 800 a second, or from one at 5,000."""
+    for sources, rate in ((800, 800), (1, 5000)):
+        network = Network()
+        host = network.add()
+        network.run(5)
+        forger = Forger(host, network)
+        for number in range(rate):
+            forger.announce(number % sources)
+            network.run(1 / rate)
+        newcomer = network.add()
+        began = network.now
+        while network.now < began + 1 and newcomer.own.name not in host.names():
+            forger.announce(int(network.now * rate) % sources)
+            network.run(1 / rate)
+        proven = host.machine._table.get(bytes.fromhex(newcomer.own.instance_id))
+        assert proven is not None
+        assert len(forger.answers) <= (50 * 3 if sources == 1 else 1000 * 3)
+
+
+@pytest.mark.parametrize("sources", [1, 100])
+def test_replays_do_not_keep_a_newcomer_out(sources: int) -> None:
+    """Recorded announcements at 1,000 a second, also from the newcomer's own address."""
+    network = Network()
+    recorded: list[bytes] = []
+    network.watch = lambda data, _, to: recorded.append(data) if to is None else None
+    gone = network.add_many(3, key=KEY)
+    network.run(10)
+    for host in gone:
+        network.kill(host)
+    host = network.add(key=KEY)
+    network.run(5)
+    newcomer_address = f"10.0.0.{network.count + 1}"
+    answers: list[Endpoint] = []
+    network.watch = lambda _, source, to: (
+        answers.append(to) if to and source == host.endpoint else None
+    )
+    replay = itertools.cycle(recorded)
+
+    def play() -> None:
+        number = int(network.rng.random() * sources)
+        source = (f"10.9.0.{number}" if number else newcomer_address, 9)
+        host.machine.receive(next(replay), source, network.now)
+        network._take_effects(host)
+
+    for _ in range(1000):
+        play()
+        network.run(0.001)
+    assert len(answers) <= len(recorded)
+    answers.clear()
+    newcomer = network.add(key=KEY)
+    began = network.now
+    while newcomer.own.name not in host.names():
+        play()
+        network.run(0.001)
+    assert network.now - began < 0.2
+    assert set(answers) == {newcomer.endpoint}
+
+
+def test_a_message_to_one_cannot_be_played_to_another() -> None:
+    """Nor an answer, a challenge or a question that was for one alone; nor with a key only."""
+    for key in (None, KEY):
+        network = Network()
+        one, two, three = network.add_many(3, key=key)
+        network.run(3)
+        instance = bytes.fromhex(two.own.instance_id)
+        packets = one.machine.packets
+        for data in (
+            packets.message(1, b"pay", instance),
+            packets.announcement(please_answer=True, receiver=instance),
+            packets.challenge(instance, b"n" * 16),
+            packets.response(instance, b"a" * 16, b"n" * 16),
+        ):
+            three.machine.receive(data, one.endpoint, network.now)
+            assert three.machine.effects == []
+            two.machine.receive(data, one.endpoint, network.now)
+            (effect,) = two.machine.effects
+            assert isinstance(effect, Received | Send)
+            two.machine.effects.clear()
+
+
+def test_who_answers_late_is_not_asked_in_circles() -> None:
+    """A network so slow that no challenge is answered in time: one answer to each announcement."""
+    network = Network(delay=3.0)
+    network.add_many(2)
+    counts: list[int] = []
+    for _ in range(4):
+        sent: list[object] = []
+        network.watch = lambda _, __, to, sent=sent: sent.append(to) if to else None
+        network.run(20)
+        counts.append(len(sent))
+    assert max(counts) < 20 * 2 * 4
+
+
+def test_a_packet_costs_the_same_for_few_and_many() -> None:
+    """With a key and 1,000 members no packet looks at all of them."""
+    costs = []
+    for count in (10, 1000):
+        network = Network()
+        host = network.add(key=KEY)
+        others = [Host(2 + number, network.rng, 0.0, key=KEY) for number in range(count)]
+        for other in others:
+            instance = bytes.fromhex(other.own.instance_id)
+            nonce = host.machine._challenges.nonce_for(instance, other.endpoint, 0.0)
+            proof = other.machine.packets.response(bytes.fromhex(host.own.instance_id), nonce)
+            host.machine.receive(proof, other.endpoint, 0.0)
+        assert len(host.machine.members) == count + 1
+        beats = [other.machine.packets.announcement(please_answer=False) for other in others[:10]]
+        steps = 0
+
+        def count_steps(*_: object) -> None:
+            nonlocal steps
+            steps += 1
+
+        for other, beat in zip(others, beats, strict=False):
+            sys.setprofile(count_steps)
+            host.machine.receive(beat, other.endpoint, 0.5)
+            sys.setprofile(None)
+        costs.append(steps)
+    assert costs[1] < costs[0] * 1.2
 
 
 def test_challenges_are_bounded() -> None:

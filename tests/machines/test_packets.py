@@ -19,6 +19,7 @@ from trio_xsock._machines.packets import (
     decode,
     encode,
     encode_group_message,
+    tag,
 )
 from trio_xsock._sockets.easy_udp import group_address
 
@@ -35,12 +36,12 @@ ids = st.binary(min_size=16, max_size=16)
 def packets(draw: st.DrawFn) -> Packet:
     """Any packet of ``AutoDiscovery``."""
     kind = draw(st.sampled_from([kind for kind in Kind if kind is not Kind.MESSAGE]))
-    packet = Packet(kind, draw(texts), draw(ids), draw(st.integers(0, 2**64 - 1)))
+    packet = Packet(kind, draw(texts), draw(ids), draw(st.integers(0, 2**64 - 1)), draw(ids))
     if kind is Kind.GROUP_MESSAGE:
         command, data = draw(st.integers(0, 2**31 - 1)), draw(st.binary(max_size=100))
         return packet._replace(command=command, data=data)
     if kind in (Kind.CHALLENGE, Kind.RESPONSE):
-        packet = packet._replace(target=draw(ids), challenge=draw(ids), answer=draw(ids))
+        packet = packet._replace(challenge=draw(ids), answer=draw(ids))
     if kind is Kind.GOODBYE:
         return packet
     metadata = draw(st.dictionaries(texts, texts, max_size=3))
@@ -74,19 +75,49 @@ def test_vectors_of_messages(vector: dict[str, Any]) -> None:
 def test_vectors_of_discovery(vector: dict[str, Any]) -> None:
     """The documented bytes, both ways, with a key and without."""
     key = bytes.fromhex(vector["key"]) or None
-    wire = bytes.fromhex(vector["packet"]["head"]) + bytes(vector["packet"]["zeros"])
-    wire += bytes.fromhex(vector["packet"]["tail"])
+    wire = wire_bytes(vector)
     packet = decode(wire, key)
     assert packet.kind.name == vector["kind"]
     assert packet.group == vector["group"]
     assert packet.instance.hex() == vector["instance"]
     assert packet.counter == vector["counter"]
+    assert packet.receiver.hex() == vector["receiver"]
+    if "challenge" in vector:
+        assert packet.challenge.hex() == vector["challenge"]
+        assert packet.answer.hex() == vector["answer"]
+    if "command" in vector:
+        assert (packet.command, packet.data.hex()) == (vector["command"], vector["data"])
     assert encode(packet, key) == wire
     if packet.identity is not None:
         assert packet.identity.name == vector["sender"]["name"]
         assert dict(packet.identity.metadata) == vector["sender"]["metadata"]
         assert packet.identity.hold == vector["sender"]["hold"]
         assert packet.identity.please_answer == vector["sender"]["please_answer"]
+
+
+def wire_bytes(vector: dict[str, Any]) -> bytes:
+    """A documented packet, with the zeros that are only counted there."""
+    parts = vector["packet"]
+    return bytes.fromhex(parts["head"]) + bytes(parts["zeros"]) + bytes.fromhex(parts["tail"])
+
+
+@pytest.mark.parametrize("vector", VECTORS["refused"], ids=by_name)
+def test_vectors_of_what_is_refused(vector: dict[str, Any]) -> None:
+    """What would be answered with more bytes than it has, and what is not signed."""
+    with pytest.raises(PacketError):
+        decode(wire_bytes(vector), bytes.fromhex(vector["key"]) or None)
+
+
+@given(packets(), st.sampled_from([None, KEY]), st.integers(0, PADDED_SIZE - 1))
+def test_a_packet_that_is_answered_cannot_be_shorter_than_the_answer(
+    packet: Packet, key: bytes | None, size: int
+) -> None:
+    """Cut short anywhere, and rightly signed."""
+    if packet.identity is not None:
+        short = encode(packet, None)[: max(0, size - 16) if key else size]
+        short += tag(short, key) if key else b""
+        with pytest.raises(PacketError):
+            decode(short, key)
 
 
 @given(packets(), st.sampled_from([None, KEY]))
@@ -146,10 +177,14 @@ def test_hostile_bytes_raise_only_the_one_error(data: bytes, key: bytes | None) 
         b"XU\x01\x00\x01\xff\x00\x00\x00\x00",
         b"XU\x01\x00\x00\xff\xff\xff\xff",
         b"XU\x01\x00\x00\x00\x00\x00",
-        b"XU\x01\x04\x00" + bytes(24) + b"more",
-        b"XU\x01\x01\x00" + bytes(24) + bytes(5) + b"\x00\x02" + (b"\x40" + b"k" * 64) * 4 + b"x",
-        b"XU\x01\x01\x00" + bytes(24) + bytes(5) + b"\x00\x03" + (b"\x40" + b"k" * 64) * 6,
-        b"XU\x01\x01\x00" + bytes(24) + bytes(5) + b"\x41" + b"n" * 70,
+        b"XU\x01\x04\x00" + bytes(40) + b"more",
+        (b"XU\x01\x01\x00" + bytes(45) + b"\x00\x02" + (b"\x40" + b"k" * 64) * 4 + b"x").ljust(
+            PADDED_SIZE, b"\0"
+        ),
+        (b"XU\x01\x01\x00" + bytes(45) + b"\x00\x03" + (b"\x40" + b"k" * 64) * 6).ljust(
+            PADDED_SIZE, b"\0"
+        ),
+        (b"XU\x01\x01\x00" + bytes(45) + b"\x41" + b"n" * 70).ljust(PADDED_SIZE, b"\0"),
     ],
 )
 def test_packets_that_are_none(data: bytes) -> None:

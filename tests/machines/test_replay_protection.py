@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_xsock._machines.replay_protection import Challenges, ReplayWindow
+from trio_xsock._machines.replay_protection import Challenges, ReplayWindow, StrangerCounters
 
 HERE, ELSEWHERE = ("10.0.0.1", 1), ("10.0.0.2", 1)
 
@@ -42,30 +42,72 @@ def test_the_right_answer_counts_once() -> None:
     assert not pending.settle(b"a", HERE, nonce, 1.9)
 
 
-def test_a_challenge_is_repeated_while_it_holds() -> None:
-    """To the same stranger in the same place; later, or elsewhere, there is a fresh one."""
+def test_every_challenge_that_is_not_too_old_may_be_answered() -> None:
+    """Whichever of them arrived; each is for one stranger in one place."""
     pending = challenges()
-    nonce = pending.nonce_for(b"a", HERE, 0.0)
-    assert pending.nonce_for(b"a", HERE, 1.9) == nonce
-    later = pending.nonce_for(b"a", HERE, 2.0)
-    elsewhere = pending.nonce_for(b"a", ELSEWHERE, 2.0)
-    another = pending.nonce_for(b"b", HERE, 2.0)
-    assert len({nonce, later, elsewhere, another}) == 4
+    first, second = pending.nonce_for(b"a", HERE, 0.0), pending.nonce_for(b"a", HERE, 1.0)
+    elsewhere = pending.nonce_for(b"a", ELSEWHERE, 0.0)
+    another = pending.nonce_for(b"b", HERE, 0.0)
+    assert len({first, second, elsewhere, another}) == 4
+    assert not pending.settle(b"a", HERE, elsewhere, 1.0)
+    assert not pending.settle(b"a", HERE, another, 1.0)
+    assert pending.settle(b"a", HERE, second, 1.0)
+    assert pending.settle(b"a", HERE, first, 1.0)
+    assert not challenges_of_another().settle(b"a", ELSEWHERE, elsewhere, 1.0)
+
+
+def challenges_of_another() -> Challenges:
+    """Made with another secret."""
+    return Challenges(random.Random(2).randbytes, 2.0)
+
+
+def test_nobody_s_challenge_is_pushed_out() -> None:
+    """However many strangers ask meanwhile; nothing is stored for any of them."""
+    pending = challenges()
+    first = pending.nonce_for(b"first", HERE, 0.0)
+    for number in range(10_000):
+        pending.nonce_for(b"%d" % number, HERE, 0.5)
+    assert len(pending) == 0
+    assert pending.settle(b"first", HERE, first, 1.0)
+
+
+def test_those_that_were_answered_are_forgotten_when_they_are_too_old() -> None:
+    """And cannot be answered again at any time."""
+    pending = challenges()
+    nonces = {now: pending.nonce_for(b"a", HERE, now) for now in (0.0, 1.0, 5.0)}
+    assert pending.settle(b"a", HERE, nonces[0.0], 0.5)
+    assert pending.settle(b"a", HERE, nonces[1.0], 1.5)
     assert len(pending) == 2
-
-
-def test_challenges_expire_and_are_bounded() -> None:
-    """The oldest go first."""
-    pending = challenges()
-    nonces = {
-        name: pending.nonce_for(name, HERE, now) for now, name in enumerate([b"a", b"b", b"c"])
-    }
-    pending.expire(3.0)
+    assert pending.settle(b"a", HERE, nonces[5.0], 5.0)
     assert len(pending) == 1
-    assert pending.settle(b"c", HERE, nonces[b"c"], 3.0)
-    pending.expire(3.0)
-    first = pending.nonce_for(b"first", HERE, 3.0)
-    for number in range(64):
-        pending.nonce_for(bytes([number]), HERE, 3.0)
-    assert len(pending) == 64
-    assert not pending.settle(b"first", HERE, first, 3.0)
+    assert not any(pending.settle(b"a", HERE, nonce, 5.1) for nonce in nonces.values())
+
+
+@given(st.floats(0, 1e12), st.floats(0, 3))
+def test_a_challenge_holds_for_its_time_on_any_clock(now: float, later: float) -> None:
+    """Give or take a millisecond, and the clock's own precision."""
+    pending = challenges()
+    nonce = pending.nonce_for(b"a", HERE, now)
+    slack = 0.0011 + (now + later) * 1e-15
+    if later < 2 - slack:
+        assert pending.settle(b"a", HERE, nonce, now + later)
+    elif later > 2 + slack:
+        assert not pending.settle(b"a", HERE, nonce, now + later)
+
+
+def test_the_counters_of_strangers() -> None:
+    """Each packet counts once, also after its sender was a member; a bounded number is known."""
+    strangers = StrangerCounters()
+    assert strangers.accept(b"a", 5)
+    assert not strangers.accept(b"a", 5)
+    assert not strangers.accept(b"a", 4)
+    assert strangers.accept(b"a", 7)
+    assert strangers.accept(b"a", 6)
+    assert strangers.accept(b"b", 1)
+    strangers.remember(b"a", ReplayWindow(100))
+    assert not strangers.accept(b"a", 99)
+    assert strangers.accept(b"a", 101)
+    for number in range(3000):
+        strangers.accept(b"%d" % number, 1)
+        assert not strangers.accept(b"a", 101)
+    assert len(strangers) == 1024

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from trio_xsock._machines.udp_queue import ArrivalQueue, Departure, DepartureQueue, Packet
 
 SENDER = ("192.0.2.1", 7)
+LOCAL = "192.0.2.2"
 
 
 def packets(first: int, count: int) -> list[Packet]:
-    return [(b"%d" % number, SENDER) for number in range(first, first + count)]
+    return [(b"%d" % number, SENDER, LOCAL) for number in range(first, first + count)]
 
 
 @given(st.integers(1, 20), st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30))))
@@ -30,14 +31,14 @@ def test_what_finds_no_room_is_dropped_and_counted(
         put += arriving
         kept = arrived[: limit - len(expected)]
         dropped += len(arrived) - len(kept)
-        size += sum(len(data) for data, _ in kept)
+        size += sum(len(data) for data, *_ in kept)
         expected += kept
         assert queue.put(arrived) is bool(kept)
         for _ in range(min(leaving, len(expected))):
             assert queue.packets.popleft() == expected.popleft()
             taken += 1
         assert queue.packets == expected
-        assert queue.size() == sum(len(data) for data, _ in expected)
+        assert queue.size() == sum(len(data) for data, *_ in expected)
     assert (queue.dropped, queue.received) == (dropped, put - dropped)
     assert queue.bytes_received == size
     assert taken + len(expected) + dropped == put
@@ -55,8 +56,18 @@ def test_a_lower_limit_keeps_what_is_there() -> None:
 def test_empty_datagrams_are_datagrams() -> None:
     """They take a place, and no bytes."""
     queue = ArrivalQueue(2)
-    assert queue.put([(b"", SENDER)])
+    assert queue.put([(b"", SENDER, LOCAL)])
     assert (len(queue.packets), queue.size(), queue.received) == (1, 0, 1)
+
+
+def test_what_came_from_port_0_is_dropped_and_counted() -> None:
+    """Nobody could answer it; the others keep their order, also where room is scarce."""
+    queue = ArrivalQueue(2)
+    nobody = (b"zero", ("192.0.2.1", 0), LOCAL)
+    assert not queue.put([nobody])
+    assert queue.put([nobody, *packets(0, 1), nobody, *packets(1, 2)])
+    assert list(queue.packets) == packets(0, 2)
+    assert (queue.received, queue.dropped, queue.bytes_received) == (2, 4, 2)
 
 
 def departure(data: bytes) -> Departure[str, str]:

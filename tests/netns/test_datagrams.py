@@ -17,6 +17,7 @@ from tests.support.datagrams import RawUDP, bound
 from tests.support.link import Host, Link
 from trio_xsock import (
     Datagram,
+    ErrorOccurred,
     NetworkInterface,
     SocketError,
     UDPSocket,
@@ -141,6 +142,49 @@ async def test_an_interface_that_is_removed_and_made_again(link: Link) -> None:
         link.near.ip("link add other0 type veth peer name other1", add, *up)  # another number
         sock.write_to(GROUP, b"after")
         assert await sock.receive() == Datagram("10.99.0.1", PORT, b"after")
+
+
+async def test_memberships_follow_an_interface_that_is_made_again(link: Link) -> None:
+    """Without a word from us, and its absence is posted once."""
+    add = "link add one0 type veth peer name two0"
+    up = ("addr add 10.99.0.1/24 dev one0", "link set one0 up", "link set two0 up")
+    link.near.ip(add, *up)
+    async with bound(PORT, address="", network_interface=network_interface("one0")) as sock:
+        assert sock.join_multicast_group(GROUP)
+        with sock.subscribe() as events:
+            link.near.ip("link del one0")
+            with trio.fail_after(15):
+                async for event in events:
+                    if isinstance(event, ErrorOccurred):
+                        break
+            assert "one0" in str(sock.last_error)
+            link.near.ip("link add other0 type veth peer name other1", add, *up)
+            await until(lambda: is_member("one0"))
+
+
+async def test_memberships_follow_the_routes(link: Link) -> None:
+    """No interface is chosen, and the route to the group moves."""
+    link.near.ip(
+        "link add one0 type veth peer name two0",
+        "addr add 10.99.0.1/24 dev one0",
+        "link set one0 up",
+        "link set two0 up",
+        f"route add 239.0.0.0/8 dev {DEVICE}",
+    )
+    async with bound(PORT, address="") as sock:
+        assert sock.join_multicast_group(GROUP)
+        assert is_member(DEVICE)
+        link.near.ip("route replace 239.0.0.0/8 dev one0")
+        await until(lambda: is_member("one0"))
+        assert not is_member(DEVICE)
+
+
+def is_member(device: str) -> bool:
+    """Whether the OS has a membership of ours at a device."""
+    shown = subprocess.run(
+        ["ip", "maddr", "show", "dev", device], capture_output=True, text=True, timeout=10
+    )
+    return GROUP in shown.stdout
 
 
 async def test_link_local_addresses_keep_their_zone(link: Link) -> None:

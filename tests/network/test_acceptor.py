@@ -41,6 +41,9 @@ class Host:
             self.acceptor.retry()
         return self.acceptor.retry_at
 
+    def _contain(self, error: Exception) -> bool:
+        return False
+
     def _handle_failure(self) -> None:
         raise AssertionError("nothing should fail")  # pragma: no cover
 

@@ -28,6 +28,9 @@ from trio_xsock._network.file_source import PIECE, FileSource, open_source, sour
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 
 
+SYS_FILE = Path("/sys/class/net/lo/address")
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A file on a disk."""
@@ -129,6 +132,27 @@ async def test_an_empty_file_has_no_size_to_speak_of(tmp_path: Path) -> None:
     assert size is None
     assert data.startswith(b"Name:")
     assert (await content("/proc/self/status", 1, 3)) == (3, data[1:4])
+
+
+@pytest.mark.skipif(not SYS_FILE.exists(), reason="needs Linux's /sys")
+async def test_a_file_that_states_more_than_it_has_is_read_to_its_end() -> None:
+    """/sys states a page of memory; by path and as an open file."""
+    with SYS_FILE.open("rb", buffering=0) as file:  # noqa: ASYNC230 - it does not wait
+        data = file.read()
+        assert len(data) < os.fstat(file.fileno()).st_size
+        assert await content(SYS_FILE) == (None, data)
+        assert await content(file) == (None, data)
+        assert await content(SYS_FILE, 1, 3) == (3, data[1:4])
+
+
+async def test_a_file_that_is_one_hole_has_its_size(tmp_path: Path) -> None:
+    """It occupies nothing on the disk, as those of the kernel do."""
+    hole = tmp_path / "hole"
+    hole.touch()
+    os.truncate(hole, 100_000)
+    assert await content(hole) == (100_000, bytes(100_000))
+    with hole.open("rb") as file:
+        assert await content(file) == (100_000, bytes(100_000))
 
 
 async def test_devices_are_read() -> None:

@@ -10,6 +10,7 @@ import trio
 
 from tests.support import raw_listener, raw_pair
 from trio_xsock._network.kernel import has_unread_input, unacknowledged_bytes
+from trio_xsock._network.tcp_info import take_sample
 
 
 async def test_unread_input_is_seen_and_stays() -> None:
@@ -61,6 +62,17 @@ def test_a_socket_that_is_not_connected_has_no_such_number() -> None:
     """The OS refuses to tell, and that is no exception."""
     with raw_listener() as listener:
         assert unacknowledged_bytes(listener) is None
+
+
+def test_a_closed_socket_waits_for_nobody() -> None:
+    """It has no descriptor that the OS could be asked about, and nothing is on its way."""
+    ours, peer = raw_pair()
+    with peer:
+        ours.close()
+        assert unacknowledged_bytes(ours) == 0
+        assert not has_unread_input(ours)
+        sample = take_sample(ours)
+        assert sample is None or not sample.in_flight
 
 
 def test_elsewhere_there_is_no_such_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -259,3 +259,35 @@ def test_few_are_kept(tmp_path: Path) -> None:
             TLSOptions(certificate_file=SERVER, alpn_protocols=(f"p{number}",)), server_side=True
         )
     assert len(_tls_context._former) == _tls_context._CONTEXTS
+
+
+@pytest.mark.parametrize("kind", ["nowhere", "folder"])
+def test_a_key_log_that_cannot_be_opened_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    """Python opens it for each context that it makes itself."""
+    path = str(tmp_path if kind == "folder" else tmp_path / "nowhere" / "keys")
+    monkeypatch.setattr(_tls_context, "_client_context", ssl.create_default_context)
+    monkeypatch.setenv("SSLKEYLOGFILE", path)
+    _tls_context._make_context.cache_clear()
+    try:
+        with pytest.raises(TLSError, match=f"SSLKEYLOGFILE '{path}' cannot be opened") as caught:
+            context_for(TLSOptions(), server_side=False)
+    finally:
+        _tls_context._make_context.cache_clear()
+    assert caught.value.reason == "KEYLOG_FILE"
+    assert caught.value.errno
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        TLSOptions(ca_file="a\0b"),
+        TLSOptions(certificate_file="a\0b"),
+        TLSOptions(certificate_file=str(credentials().locked), certificate_password="x" * 2000),
+    ],
+)
+def test_what_openssl_does_not_take_is_a_tls_error(options: TLSOptions) -> None:
+    """Not a ValueError of Python's."""
+    with pytest.raises(TLSError):
+        context_for(options, server_side=False)

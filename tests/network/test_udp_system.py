@@ -51,7 +51,7 @@ def send(port: SystemPort, host: str, data: bytes, number: int = 0) -> None:
 
 
 def received(port: SystemPort) -> list[bytes]:
-    return [data for data, _ in port.receive()]
+    return [data for data, *_ in port.receive()]
 
 
 @pytest.mark.parametrize(
@@ -145,6 +145,6 @@ def test_a_port_that_cannot_be_set_up_is_closed(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_ipv6_address_of_no_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     """Multicasts then go where the routes say."""
-    monkeypatch.setattr("trio_xsock._network.udp_system.interface_of", lambda _: None)
+    monkeypatch.setattr("trio_xsock._network.joined_groups.interface_of", lambda _: None)
     with port_at("::1") as (port, _):
         assert port._scope.index == 0

@@ -36,6 +36,9 @@ class Owner:
         self.on_work()
         return self.deadlines.pop(0) if self.deadlines else math.inf
 
+    def _contain(self, error: Exception) -> bool:
+        return False
+
     def _handle_failure(self) -> None:
         self.failed.append("failed")
 

@@ -88,6 +88,9 @@ class Idle:
     def _work(self) -> float:
         return math.inf  # pragma: no cover
 
+    def _contain(self, error: Exception) -> bool:
+        return False
+
     def _handle_failure(self) -> None:
         """What failed is looked for in the keeper."""
 

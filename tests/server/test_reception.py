@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -260,14 +261,20 @@ async def test_a_socket_that_closes_in_its_handshake_is_refused() -> None:
             assert server.statistics().handshaking == 0
 
 
-async def test_a_mistake_in_a_handshake_leaves_the_servers_block() -> None:
-    """What no peer can cause is no matter of one connection."""
-    with pytest.raises(ValueError, match="a mistake of ours"):
-        async with guarded() as server:
-            with await connect(server) as peer:
-                peer.send_nowait(b"!")
-                await trio.sleep_forever()
-    assert server.statistics().handshaking == 0
+async def test_a_mistake_in_a_handshake_ends_one_peer(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged with its traceback, and the server serves the next."""
+    async with guarded() as server:
+        with await connect(server) as peer, await connect(server) as other:
+            peer.send_nowait(b"!")
+            assert await peer.recv_some() == b""
+            other.send_nowait(b"y")
+            assert (await server.accept()).remote_port == other.port
+        assert server.statistics().handshaking == 0
+        assert server.statistics().refused == 1
+    [record] = caplog.records
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "a mistake of ours"
+    caplog.clear()
 
 
 async def test_a_handshake_that_is_over_at_once() -> None:
@@ -558,3 +565,59 @@ async def test_accept_after_a_stop_says_so() -> None:
         with await RawPeer.connect(server.port):
             await until(lambda: server.statistics().handshaking)
             server.stop_listening()
+
+
+@pytest.mark.parametrize(
+    ("sent", "text"),
+    [
+        (b"hello, this is no TLS\n", "the peer does not speak TLS"),
+        (b"GET / HTTP/1.0\r\n\r\n", "the peer does not speak TLS but plain HTTP"),
+    ],
+)
+async def test_a_plain_peer_of_a_tls_server_is_named(
+    caplog: pytest.LogCaptureFixture, sent: bytes, text: str
+) -> None:
+    """In one line, without a traceback."""
+    context = credentials().server_context()
+    with caplog.at_level(logging.DEBUG, "trio_xsock"):
+        async with listening(add_socket=lambda: SSLSocket(ssl_context=context)) as server:
+            with await connect(server) as peer:
+                peer.send_nowait(sent)
+                await until(lambda: server.statistics().refused)
+    [line] = [each for each in caplog.records if "refused" in each.message]
+    assert text in line.message
+    assert line.exc_info is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("certificate", "the client sent no certificate"),
+        ("trust", "the peer does not trust the authority of our certificate"),
+    ],
+)
+async def test_a_client_without_certificate_or_trust_is_named(
+    caplog: pytest.LogCaptureFixture, kind: str, text: str
+) -> None:
+    """In one line, too."""
+    issued = credentials()
+    context = issued.server_context()
+    client = issued.client_context()
+    if kind == "certificate":
+        context.load_verify_locations(issued.ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    else:
+        client = ssl.create_default_context(cafile=issued.elsewhere)
+    with caplog.at_level(logging.DEBUG, "trio_xsock"):
+        async with listening(add_socket=lambda: SSLSocket(ssl_context=context)) as server:
+            with await connect(server) as raw:
+                peer = TLSPeer(raw, client)
+                with pytest.raises((OSError, EOFError)):
+                    try:
+                        await peer.handshake()
+                        await peer.recv_some()
+                    finally:
+                        await peer.flush()
+                await until(lambda: server.statistics().refused)
+    [line] = [each for each in caplog.records if "refused" in each.message]
+    assert text in line.message

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 import trio
 
 from tests.support import until
+from tests.support.datagrams import RawUDP
 from tests.support.groups import MemberListener, discovery, free_port, met, names
 from tests.support.peers import LOOPBACK
 from trio_xsock import (
     AutoDiscovery,
     InvalidPortError,
     Member,
+    NameResolutionError,
 )
 
 
@@ -47,6 +50,73 @@ async def test_two_programs_on_one_machine(key: bytes | None) -> None:
         await until(lambda: len(listener.log) == 4)
         assert listener.log == ["+one", "+two", (LOOPBACK, other.port, 5, b""), "-two"]
         assert names(one) == ["one"]
+
+
+@pytest.mark.parametrize("key", [None, b"a key"], ids=["open", "key"])
+async def test_a_message_to_one_is_for_nobody_else(
+    key: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorded, and played to another from the true address, it is not delivered."""
+    port = free_port()
+    async with (
+        discovery(port, name="one", key=key) as one,
+        discovery(port, name="two", key=key) as two,
+        discovery(port, name="three", key=key) as three,
+    ):
+        await met(one, two, three)
+        sent: list[bytes] = []
+        write = AutoDiscovery._write
+
+        def record(sock: AutoDiscovery, address: str, data: bytes, port: int) -> None:
+            sent.append(data)
+            write(sock, address, data, port)
+
+        others = {member.name: member for member in one.get_member_list()}
+        with monkeypatch.context() as patched:
+            patched.setattr(AutoDiscovery, "_write", record)
+            one.send_message_to_individual(others["two"], 1, b"pay")
+        assert await two.wait_for_message(1) == b"pay"
+        one._write(LOOPBACK, sent[0], three.local_port)
+        one.send_message_to_individual(LOOPBACK, 2, b"after it", three.local_port)
+        assert await three.wait_for_message(2) == b"after it"
+        assert three.messages_available == 0
+
+
+async def test_messages_to_one_that_cannot_be_sent() -> None:
+    """Refused at once, by type or value; to an address of no member only where all may listen."""
+    async with discovery(free_port(), name="one") as one:
+        me = one.get_member_list()[0]
+        nobody = Member("not hexadecimal", LOOPBACK, 5)
+        for arguments, error in (
+            ((LOOPBACK, "1"), TypeError),
+            ((LOOPBACK, -1), ValueError),
+            ((LOOPBACK, 1, ("a",)), TypeError),
+            ((5, 1), TypeError),
+            ((b"127.0.0.1", 1), TypeError),
+            (("printer", 1), NameResolutionError),
+            (("printer", 1, b"", 5), NameResolutionError),
+            ((LOOPBACK, 1, b"", 0), InvalidPortError),
+            ((LOOPBACK, 1, b"", 65536), InvalidPortError),
+            ((me, 1, b"", 5), ValueError),
+            ((nobody, 1), ValueError),
+            ((dataclasses.replace(me, instance_id="ab"), 1), ValueError),
+        ):
+            with pytest.raises(error):
+                one.send_message_to_individual(*arguments)  # type: ignore[arg-type]
+        for call in (one.register, one.unregister, lambda name: one.send_message_to_group(name, 1)):
+            for name, error in ((5, TypeError), ("", ValueError), ("x" * 65, ValueError)):
+                with pytest.raises(error):
+                    call(name)
+        before = one.statistics().packets_out
+        one.send_message_to_individual("127.0.0.77", 1)
+        assert one.statistics().packets_out == before
+        with RawUDP() as peer:
+            one.send_message_to_individual(LOOPBACK, 1, b"hello", peer.port)
+            assert (await peer.receive())[0].endswith(b"hello")
+    async with discovery(free_port(), name="one", key=b"a key") as one:
+        before = one.statistics().packets_out
+        one.send_message_to_individual(LOOPBACK, 1, b"hello", 5)
+        assert one.statistics().packets_out == before
 
 
 @pytest.mark.parametrize(

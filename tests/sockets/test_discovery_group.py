@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from tests.support import until
+from tests.support.datagrams import RawUDP
 from tests.support.groups import MemberListener, discovery, free_port, met, names, raw_sender
 from tests.support.peers import LOOPBACK
 from trio_xsock import (
@@ -20,6 +21,7 @@ from trio_xsock import (
     SocketClosedError,
     SocketError,
 )
+from trio_xsock._machines.packets import Identity, Kind, Packet, decode, encode
 from trio_xsock._network.udp_system import SystemPort
 from trio_xsock._sockets.easy_udp import group_address
 
@@ -119,6 +121,32 @@ async def test_hostile_packets_change_nothing() -> None:
         with pytest.raises(trio.WouldBlock):
             channel.receive_nowait()
         assert names(one) == ["one", "two"]
+
+
+async def test_strangers_get_one_answer_and_no_more_than_they_sent() -> None:
+    """A short announcement gets none, a whole one gets one of its size, and nothing follows."""
+    fast = {"heartbeat_interval": 0.02, "expiry": 0.2}
+    async with discovery(free_port(), name="one", **fast) as one:
+        identity = Identity(True, 3_600_000, "forged", {})
+        packet = Packet(Kind.ANNOUNCE, "test group", b"s" * 16, 1, identity=identity)
+        with RawUDP() as peer:
+            data = encode(packet, None)
+            peer.send(data.rstrip(b"\0") + b"\0", one.local_port)
+            peer.send(data[:-1], one.local_port)
+            peer.send(data, one.local_port)
+            answer, _, port = await peer.receive()
+            assert (len(answer), port) == (len(data), one.local_port)
+            assert decode(answer).kind is Kind.CHALLENGE
+            assert names(one) == ["one", "forged"]
+            await until(lambda: names(one) == ["one"])
+            peer.send(data, one.local_port)
+            before = decode(answer).counter
+            answer, _, _ = await peer.receive()
+            assert decode(answer).kind is Kind.CHALLENGE
+            assert decode(answer).counter > before + 5  # announcements to the group, all of them
+            assert names(one) == ["one", "forged"]
+            with pytest.raises(BlockingIOError):
+                peer.sock.recv(2000)
 
 
 async def test_the_port_must_be_one_that_others_can_know() -> None:

@@ -312,3 +312,24 @@ async def test_a_handler_s_messages_are_joined() -> None:
         frames = b"".join(encode_message(*message) for message in expected)
         assert await peer.recv_exactly(len(frames)) == frames
         assert sock.bytes_left_to_send == 0
+
+
+async def test_a_send_in_a_cancelled_scope_is_in_the_sums() -> None:
+    """It counts as queued and aborted, alone and beside another message."""
+    async with easy(small=True) as (sock, _):
+        channel = sock.events
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await sock.send(Message(1, bytes(88)))
+        assert scope.cancelled_caught
+        events = [channel.receive_nowait(), channel.receive_nowait()]
+        assert events[1] == SendComplete(sock, True, 0, 100)
+        sock.send_message(1, bytes(3_000_000))
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await sock.send(Message(1, bytes(188)))
+        sent = sock.bytes_sent
+        sock.close()
+        ends = [event async for event in channel if isinstance(event, SendComplete)]
+        assert sum(end.bytes_sent for end in ends) == sent
+        assert sum(end.bytes_unsent for end in ends) == 3_000_012 + 200 - sent

@@ -109,9 +109,14 @@ async def test_waiting_for_a_message() -> None:
             for arguments in ((-1,), (1, None, -1), (1, None, float("nan"))):
                 with pytest.raises(ValueError):
                     await sock.wait_for_message(*arguments)
-            for arguments in ((1, 5), ("1",)):
+            for arguments in ((1, 5), ("1",), (True,), (1, None, "5"), (1, b"127.0.0.1")):
                 with pytest.raises(TypeError):
                     await sock.wait_for_message(*arguments)
+            for name in ("localhost", "", "127.0.0.1.", "127.0.0"):
+                with pytest.raises(NameResolutionError, match="an IP address is needed here"):
+                    await sock.wait_for_message(1, name)
+            one.sendto(encode_group_message("", 3, b"mapped"), (LOOPBACK, sock.port))
+            assert await sock.wait_for_message(3, f"::ffff:{LOOPBACK}") == b"mapped"
 
 
 async def test_closing_ends_the_waits() -> None:
@@ -236,8 +241,18 @@ async def test_what_cannot_be_done() -> None:
         for command in (-1, 2**31):
             with pytest.raises(ValueError, match="command"):
                 sock.send_message_to_group("a", command)
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="data must be a str, or bytes in any buffer, not int"):
             sock.send_message_to_individual(LOOPBACK, 1, 5)  # type: ignore[arg-type]
+        for data in (None, ("a", "b"), ["a"], object()):
+            with pytest.raises(TypeError, match="data must be"):
+                sock.send_message_to_group("a", 1, data)  # type: ignore[arg-type]
+        with pytest.raises(UnicodeEncodeError):
+            sock.send_message_to_group("a", 1, "\ud800")
+        for port in (0, -1, 65536):
+            with pytest.raises(InvalidPortError, match="port must be in"):
+                sock.send_message_to_individual(LOOPBACK, 1, port=port)
+        with pytest.raises(TypeError, match="port must be an int"):
+            sock.send_message_to_individual(LOOPBACK, 1, port="7")  # type: ignore[arg-type]
         assert sock.statistics().packets_out == 0
 
 

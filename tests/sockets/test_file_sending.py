@@ -28,6 +28,7 @@ from trio_xsock import (
     InvalidStateError,
     LossReason,
     LostConnectionError,
+    OutOfMemoryError,
     SendComplete,
     SendProgress,
     SocketClosedError,
@@ -39,6 +40,7 @@ from trio_xsock._sockets import file_sending as _file_sending
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = random.Random(1).randbytes(2_000_000)
 INTERVAL = 65536
+PIECE_AT_MOST = 2**18
 
 kernel_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has this sendfile")
 
@@ -378,7 +380,41 @@ async def test_what_reading_says_is_raised(path: Path) -> None:
         assert sock.is_connected
 
 
+@pytest.mark.skipif(not os.path.exists("/sys/class/net/lo/address"), reason="needs Linux's /sys")
+@pytest.mark.parametrize("kernel_file", [Path("/sys/class/net/lo/address"), Path("/proc/version")])
+async def test_a_file_without_a_size_of_its_own_is_sent_to_its_end(kernel_file: Path) -> None:
+    with kernel_file.open("rb") as file:
+        data = file.read()
+    async with linked() as (sock, peer):
+        assert await sock.send_file(kernel_file) == len(data) > 0
+        with kernel_file.open("rb") as file:
+            assert await sock.send_file(file) == len(data)
+        assert await peer.recv_exactly(2 * len(data)) == 2 * data
+
+
 # What is refused
+
+
+async def test_no_thread_left_is_out_of_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To open a path, and to read where the kernel does not send; the connection lives."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    recorder = EventRecorder()
+    async with linked(handler=recorder) as (sock, peer):
+        with monkeypatch.context() as patch:
+            patch.setattr("trio._threads.start_thread_soon", refuse)
+            with pytest.raises(OutOfMemoryError, match="no thread to open"):
+                await sock.send_file(path)
+            with (
+                gzip.open(path) as file,
+                pytest.raises(OutOfMemoryError, match="no thread to read"),
+            ):
+                await sock.send_file(file, count=5)  # type: ignore[arg-type]
+        assert sock.bytes_left_to_send == 0
+        await sock.send_all(b"x")
+        assert await peer.recv_exactly(1) == b"x"
 
 
 async def test_what_cannot_be_sent(tmp_path: Path, path: Path) -> None:
@@ -983,3 +1019,56 @@ async def test_a_peer_that_is_never_read_gets_the_file_all_the_same(path: Path, 
             await sock.send_file(path)
             await sock.aclose()
     assert received == [CONTENT]
+
+
+# Slow disks
+
+
+@kernel_only
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_disk_that_stalls_does_not_stop_the_loop(
+    path: Path, kernel: Way, monkeypatch: pytest.MonkeyPatch, tells: bool
+) -> None:
+    """What is not in memory is read in a thread; the kernel goes on with what is."""
+    stalled = threading.Event()
+    cold = range(500_000, 900_000)
+    real_read, real_look = os.pread, os.preadv
+    size = len(CONTENT)
+
+    def is_cold(position: int) -> bool:
+        return position in cold and not stalled.is_set()
+
+    def look(fd: int, buffers: Any, position: int, flags: int = 0) -> int:
+        assert flags == os.RWF_NOWAIT
+        if not tells:
+            raise OSError(errno.EOPNOTSUPP, "cannot be asked")
+        if is_cold(position) or (position > cold.stop and not stalled.is_set()):
+            raise BlockingIOError(errno.EAGAIN, "not in memory")
+        return real_look(fd, buffers, position, flags)
+
+    def read(fd: int, count: int, position: int) -> bytes:
+        assert threading.current_thread() is not threading.main_thread()
+        if is_cold(position) or is_cold(position + count - 1):
+            stalled.wait(10)
+        return real_read(fd, count, position)
+
+    def check_chunk() -> None:
+        assert tells
+
+    monkeypatch.setattr(os, "preadv", look)
+    monkeypatch.setattr(os, "pread", read)
+    kernel.before = check_chunk
+    async with linked() as (sock, peer), trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def send() -> None:
+            assert await sock.send_file(path) == size
+
+        got = await peer.recv_exactly(cold.start - PIECE_AT_MOST)
+        await trio.testing.wait_all_tasks_blocked(0.05)  # the loop runs while the disk does not
+        calls = len(kernel.calls)
+        stalled.set()
+        got += await peer.recv_exactly(size - len(got))
+        assert got == CONTENT
+        if tells:
+            assert len(kernel.calls) > calls

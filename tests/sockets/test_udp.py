@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import inspect
 import socket
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from trio_xsock import (
     SendComplete,
     SocketClosedError,
     SocketCore,
+    SocketError,
     UDPSocket,
     network_interfaces,
 )
@@ -422,3 +425,53 @@ async def test_events_and_calls_together() -> None:
             assert await client.receive() == Datagram(LOOPBACK, server.port, bytes(size))
         assert isinstance(await events.receive(), Connected)
         assert isinstance(await events.receive(), SendComplete)
+
+
+async def test_an_answer_leaves_from_the_address_that_was_asked() -> None:
+    """Bound to all addresses; the client takes answers of the one that it asked only."""
+    async with bound(address="") as sock:
+        for asked in ("127.0.0.1", "127.0.0.2"):
+            with RawUDP() as peer:
+                peer.sock.connect((asked, sock.port))
+                peer.sock.send(b"question")
+                datagram = await sock.receive()
+                assert datagram.local_address == asked
+                sock.write(dataclasses.replace(datagram, data=b"answer"))
+                assert await peer.receive() == (b"answer", asked, sock.port)
+
+
+async def test_an_address_that_is_not_ours_is_refused() -> None:
+    """The OS says so, and the socket goes on."""
+    async with bound(address="") as sock:
+        with pytest.raises(SocketError, match="local_address"):
+            sock.write(Datagram("127.0.0.1", 9, b"data", "192.0.2.1"))
+        assert sock.is_connected
+
+
+@pytest.mark.parametrize("port", [9.0, Decimal(9), 9 + 0j, True])
+async def test_what_is_no_port_is_refused_also_for_a_known_address(port: Any) -> None:
+    """Such values equal a port that is known already."""
+    async with bound() as sock:
+        known = 1 if port is True else 9
+        sock.write_to("127.0.0.1", b"data", known)
+        before = sock.statistics().packets_out
+        with pytest.raises(TypeError, match="port must be"):
+            sock.write_to("127.0.0.1", b"data", port)
+        for datagram in (("127.0.0.1", 9, b"data"), "text", b"data"):
+            with pytest.raises(TypeError, match="a Datagram is needed"):
+                sock.write(datagram)  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match="a Datagram is needed"):
+                await sock.send(datagram)  # type: ignore[arg-type]
+        assert sock.statistics().packets_out == before
+
+
+async def test_why_a_group_was_not_joined() -> None:
+    """The system's limit, and what is no group at all."""
+    async with bound(address="", network_interface=LO) as sock:
+        joined = [sock.join_multicast_group(f"239.1.2.{number}") for number in range(1, 200)]
+        if not all(joined):  # the limit of this machine may be higher
+            assert sock.last_error is not None
+            assert sock.last_error.errno == errno.ENOBUFS
+            assert "igmp_max_memberships" in str(sock.last_error)
+        assert not sock.join_multicast_group("192.0.2.1")
+        assert "no multicast group" in str(sock.last_error)

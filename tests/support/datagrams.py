@@ -125,8 +125,8 @@ class Congestion:
             def __getattr__(self, name: str) -> Any:
                 return getattr(port, name)
 
-            def route(self, address: Any) -> Route:
-                send, target = port.route(address)
+            def route(self, *address: Any) -> Route:
+                send, target = port.route(*address)
 
                 def send_or_fail(data: Any, where: Any) -> int:
                     congestion.meet()

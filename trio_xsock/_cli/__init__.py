@@ -4,10 +4,12 @@ Layers, a module imports only from those above it::
 
     _text _arguments _beside           escaping, the words of the command line, two tasks
     _errors _transfer                  exit codes and failures, the wire format (no I/O)
-    _names _files _report _exchange    safe names, files, output, frames over a socket
+    _sink _stream _report _log         output: the thread that writes, lines, statements, logging
+    _threads _names _source _files     work in threads, safe names, files out and in
+    _exchange                          frames over a socket
     _progress _interrupt _command      bars, Ctrl-C, what a command is
     _outgoing _incoming                one transfer, either end, without a word
-    _view _stdio                       bytes as a reader bears them (no I/O), standard streams
+    _stdin _view _stdio                input; bytes as a reader bears them (no I/O), what came
     _conversation _sockets _talk       both directions of a connection, and what is said of it
     _eventlog _rounds                  what the demo shows and does
     _send _receive _connect _listen    the commands
@@ -20,5 +22,6 @@ It uses the library's public names only, and needs the extra ``cli``.
 from __future__ import annotations
 
 from ._main import main as main
+from ._main import program as program
 
-__all__ = ["main"]
+__all__ = ["main", "program"]

@@ -61,6 +61,21 @@ def size(text: str) -> int:
     return int(digits) * int(base ** _POWERS[unit.lower()])
 
 
+def count(text: str) -> int:
+    """How many of something, 0 or more."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise argparse.ArgumentTypeError(f"{text!a} is not a number, 0 or more")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """How many of something, at least 1."""
+    number = count(text)
+    if not number:
+        raise argparse.ArgumentTypeError("it has to be at least 1")
+    return number
+
+
 def seconds(text: str) -> float:
     """A time-out in seconds; 0 stands for no limit and gives infinity."""
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import trio
 
+from ._arguments import positive
 from ._command import Command
 from ._errors import CommandError, ExitCode, UsageError
 from ._interrupt import until_interrupted
@@ -16,7 +17,7 @@ from ._report import Report
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
-_PATIENCE = 5.0
+_PATIENCE = 1.5
 
 _NO_CHECKOUT = """\
 the benchmarks belong to the source tree and are not part of the installed package.
@@ -32,7 +33,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--contenders", metavar="NAMES", help="these contenders, with commas between"
     )
-    parser.add_argument("--rounds", type=int, metavar="N", help="measure each so often")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="measure each so often")
     parser.add_argument(
         "--json", dest="json_file", metavar="FILE", help="write all figures to a file"
     )
@@ -77,7 +78,7 @@ async def _let_it_end(process: trio.Process) -> None:
     with trio.move_on_after(_PATIENCE):
         await process.wait()
     if process.returncode is None:
-        process.terminate()
+        process.kill()
 
 
 COMMAND = Command(

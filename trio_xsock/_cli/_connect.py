@@ -7,7 +7,7 @@ import argparse
 from . import _arguments
 from ._command import Command
 from ._errors import ExitCode
-from ._exchange import Patience
+from ._patience import Patience
 from ._report import Report
 from ._sockets import add_connection_options, make_socket
 from ._talk import Talker
@@ -28,12 +28,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
     check_tls(options)
-    talker = Talker(options, report)
+    talker = Talker(options, report, serves=False)
 
     async def work() -> ExitCode:
         async with make_socket(options, *options.to) as sock:
-            with Patience(options.timeout, endpoint(*options.to)):
-                await sock.connect()
+            await Patience(options.timeout, endpoint(*options.to)).during(sock.connect)
             return await talker.talk(sock, "connected to")
 
     return await talker.run(work)

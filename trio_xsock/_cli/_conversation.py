@@ -3,16 +3,31 @@
 Each direction runs to its own end, as with any netcat: when our input has ended the peer is
 told and may go on, and when the peer has ended what is left of our input is still sent. A
 person at a terminal is not left typing at nobody: there the peer's end ends it all.
+
+A server that takes one client after the other (``hands_over``) cannot know whether a client that
+has ended still reads. It sends what input there is, and ends once that has been silent for a
+moment. Input that did not reach a client is kept for the next one: what was not sent, and what
+crossed its end, or was sent after it, and was answered by a reset.
 """
 
 from __future__ import annotations
+
+import select
+from collections import deque
+from collections.abc import Callable
 
 import trio
 
 from trio_xsock import LostConnectionError, TCPSocket, TLSError
 
 from ._beside import both
-from ._stdio import PIECE, Input, Output
+from ._stdin import PIECE, Input
+from ._stdio import Output
+
+_SILENCE = 0.5
+"""Seconds of silent input after which a client that has ended is left; what was sent so shortly
+before its end may have crossed it."""
+_FIRST = 8
 
 
 class Conversation:
@@ -23,21 +38,41 @@ class Conversation:
         source: what is sent.
         output: where to put what is received.
         shutdown: tell the peer when ``source`` has ended.
+        hands_over: ``source`` goes on to the next client when this one has ended.
+        judge: called when the peer has ended; may raise ``CommandError`` for what came.
 
     Attributes:
         received: bytes that the peer sent and we took.
+        first: the first few of them.
+        unanswered: we sent something and told our end, and after that the peer ended, or the
+            connection was lost, without a byte of its own.
     """
 
     def __init__(
-        self, sock: TCPSocket, source: Input, output: Output, *, shutdown: bool = True
+        self,
+        sock: TCPSocket,
+        source: Input,
+        output: Output,
+        *,
+        shutdown: bool = True,
+        hands_over: bool = False,
+        judge: Callable[[Conversation], None] = lambda _: None,
     ) -> None:
         self._sock = sock
         self._source = source
         self._output = output
         self._shutdown = shutdown
         self._sending = trio.CancelScope()
+        self._hands_over = hands_over
+        self._judge = judge
+        self._reading = trio.CancelScope()
+        self._peer_ended = False
+        self._told_end = False
+        self._unsure: deque[tuple[float, bytes]] = deque()  # what was sent last, and when
         self._loss: LostConnectionError | TLSError | None = None
         self.received = 0
+        self.first = b""
+        self.unanswered = False
 
     @property
     def sent(self) -> int:
@@ -49,7 +84,8 @@ class Conversation:
 
         Raises:
             SocketError: the connection is lost.
-            CommandError: our input or output fails.
+            CommandError: what ``judge`` raises.
+            OutputFailedError: our output cannot be written.
             OutputGoneError: nobody reads our output any more.
         """
         await both(self._send, self._receive)
@@ -59,19 +95,84 @@ class Conversation:
     async def _send(self) -> None:
         with self._sending:
             try:
-                while data := await self._source.read():
-                    await self._sock.send_all(data)
-                if self._shutdown:
+                while data := await self._next():
+                    await self._send_piece(data)
+                if self._peer_ended and _was_reset(self._sock.handle):
+                    self._take_back()
+                elif self._shutdown:
                     await self._sock.send_eof()
+                    self._told_end = True
             except (LostConnectionError, TLSError) as exc:
                 # What the peer said before may still be unread; that task will find the loss.
                 self._loss = exc
+                if self._peer_ended:
+                    self._take_back()
         await trio.lowlevel.checkpoint()
 
+    def _take_back(self) -> None:
+        """The peer has reset what we sent after its end, or so shortly before that they crossed."""
+        self._source.put_back(b"".join(data for _, data in self._unsure))
+        self._unsure.clear()
+
+    async def _next(self) -> bytes:
+        """The next input for this peer; none once the peer has ended and our input is silent."""
+        data = b""
+        with trio.CancelScope() as self._reading:
+            self._limit_silence()
+            data = await self._source.read()
+        if not data:  # else a cancellation must not cost it
+            await trio.lowlevel.checkpoint_if_cancelled()
+        return data
+
+    def _limit_silence(self) -> None:
+        if self._hands_over and self._peer_ended:
+            self._reading.deadline = trio.current_time() + _SILENCE
+
+    async def _send_piece(self, data: bytes) -> None:
+        before = self._sock.bytes_sent
+        try:
+            await self._sock.send_all(data)
+        except BaseException:
+            self._source.put_back(data[self._sock.bytes_sent - before :])
+            raise
+        finally:
+            self._remember(data[: self._sock.bytes_sent - before])
+
+    def _remember(self, data: bytes) -> None:
+        """Keep ``data``, which was sent just now, for as long as it may prove to be lost."""
+        if not self._hands_over:
+            return
+        self._unsure.append((trio.current_time(), data))
+        if not self._peer_ended:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let go of what has certainly met the peer."""
+        oldest = trio.current_time() - _SILENCE
+        while self._unsure and self._unsure[0][0] < oldest:
+            self._unsure.popleft()
+
     async def _receive(self) -> None:
-        while data := await self._sock.receive_some(PIECE):
-            self.received += len(data)
-            await self._output.write(data)
+        try:
+            while data := await self._sock.receive_some(PIECE):
+                self.first += data[: _FIRST - len(self.first)]
+                self.received += len(data)
+                await self._output.write(data)
+        finally:
+            self.unanswered = self._told_end and self.sent > 0 and not self.received
+        self._judge(self)
+        self._peer_ended = True
+        self._forget()
+        self._limit_silence()
         await self._output.write(b"", final=True)
         if self._source.is_terminal:
             self._sending.cancel(reason="the peer has ended")
+
+
+def _was_reset(descriptor: int) -> bool:
+    """Whether the peer answered with a reset, which no read of ours will find after its end."""
+    if descriptor < 0 or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(state & select.POLLERR for _, state in poll.poll(0))

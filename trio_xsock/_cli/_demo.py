@@ -6,19 +6,19 @@ import argparse
 import os
 import tempfile
 
-import trio
-
 from trio_xsock import SocketError
 
 from . import _arguments
 from ._command import Command, add_json
 from ._errors import CommandError, ExitCode, escape_error
-from ._files import PIECE, Folder
+from ._files import Folder
 from ._interrupt import until_interrupted
 from ._progress import use_colours
 from ._report import Fact, Report
 from ._rounds import Aborted, Whole, aborted_by_cancellation, aborted_by_handler, whole_file
+from ._source import PIECE
 from ._text import escape, speed
+from ._threads import in_thread
 
 _SIZE = 200 * 2**20
 _SMALLEST = 32 * 2**20
@@ -63,7 +63,7 @@ class _Demo:
         use_colours(self._report)
         try:
             with tempfile.TemporaryDirectory(prefix="xsock-demo-") as temporary:
-                code = await until_interrupted(lambda: self._rounds(temporary))
+                code = await until_interrupted(lambda: self._read(temporary))
         except OSError as exc:
             raise CommandError(f"no temporary folder: {exc.strerror}") from exc
         if code is None:
@@ -71,9 +71,12 @@ class _Demo:
             return ExitCode.INTERRUPTED
         return code
 
+    async def _read(self, temporary: str) -> ExitCode:
+        return await self._report.while_read(lambda: self._rounds(temporary))
+
     async def _rounds(self, temporary: str) -> ExitCode:
         path = os.path.join(temporary, "sample.bin")
-        await trio.to_thread.run_sync(_make_file, path, self._size)
+        await in_thread("the demo", _make_file, path, self._size)
         self._title("file", f"A file of {self._size} random bytes: {escape(path)}")
         self._title("round", "1. The whole file, as 'xsock send' and 'xsock receive' move it")
         with Folder(temporary) as folder:

@@ -15,7 +15,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trio_xsock import AutoDiscovery, Member, MemberJoined, MemberLeft, NetworkInterface
+from trio_xsock import (
+    AutoDiscovery,
+    ErrorOccurred,
+    Member,
+    MemberJoined,
+    MemberLeft,
+    NetworkInterface,
+)
 
 from . import _arguments
 from ._command import Command, add_json
@@ -68,6 +75,8 @@ class _Show(Protocol):
 
     def left(self, member: Member) -> None: ...
 
+    def trouble(self, error: Exception) -> None: ...
+
 
 class _Lines:
     """A line for each, for logs and programs."""
@@ -80,6 +89,9 @@ class _Lines:
 
     def left(self, member: Member) -> None:
         self._say("left", "-", member, False)
+
+    def trouble(self, error: Exception) -> None:
+        self._report.trouble("error", escape(str(error)))
 
     def _say(self, event: str, sign: str, member: Member, own: bool) -> None:
         where = endpoint(member.address, member.port)
@@ -114,6 +126,10 @@ class _LiveTable:
         self._rows.pop(member.instance_id, None)
         self._draw()
 
+    def trouble(self, error: Exception) -> None:
+        """A line above the table."""
+        self._live.console.print(Text(f"xsock: {escape(str(error))}"))
+
     def _draw(self) -> None:
         table = Table(title=Text(f"{escape(self._group)}: {len(self._rows)} members"))
         for heading in ("name", "address", "tells"):
@@ -142,17 +158,17 @@ async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
 
     async def work() -> ExitCode:
         with _show(options.group, report) as show, trio.move_on_after(options.seconds or math.inf):
-            await _watch(discovery, options.group, show)
+            await _watch(discovery, options.group, show, report)
         return ExitCode.DONE
 
-    code = await until_interrupted(work)
+    code = await until_interrupted(lambda: report.while_read(work))
     if code is None:
         report.trouble("interrupted", "interrupted", message="interrupted")
         return ExitCode.INTERRUPTED
     return code
 
 
-async def _watch(discovery: AutoDiscovery, group: str, show: _Show) -> None:
+async def _watch(discovery: AutoDiscovery, group: str, show: _Show, report: Report) -> None:
     async with discovery:
         await discovery.bind()
         try:
@@ -166,8 +182,11 @@ async def _watch(discovery: AutoDiscovery, group: str, show: _Show) -> None:
                     show.joined(member, member.instance_id == own.instance_id)
                 case MemberLeft(member=member):
                     show.left(member)
+                case ErrorOccurred(error=error):  # it goes on, and may be well again later
+                    show.trouble(error)
                 case _:  # of the socket itself
                     pass
+            await report.room()
 
 
 def _read_key(path: Path | None) -> bytes | None:
@@ -188,7 +207,7 @@ def _show(group: str, report: Report) -> Generator[_Show]:
     if report.as_json or not is_terminal(report.out):
         yield _Lines(report)
         return
-    console = Console(file=report.out, highlight=False)
+    console = Console(file=report.out.screen(moves=True), highlight=False)
     with Live(console=console, auto_refresh=False) as live:
         yield _LiveTable(group, live)
 

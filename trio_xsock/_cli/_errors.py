@@ -30,6 +30,14 @@ class CommandError(Exception):
     exit_code = ExitCode.FAILED
 
 
+class OutputFailedError(CommandError):
+    """Standard output cannot be written, as on a disk that is full."""
+
+
+class OutputGoneError(Exception):
+    """Whoever read our output has gone; a command that is there for its output has ended."""
+
+
 class UsageError(CommandError):
     """The command line asks for something impossible, such as a file that is not there."""
 
@@ -63,3 +71,10 @@ class NothingReceivedError(CommandError):
 def escape_error(exc: Exception) -> str:
     """The text of ``exc``, fit to be shown, whoever raised it."""
     return str(exc) if isinstance(exc, CommandError) else escape(str(exc))
+
+
+def describe(exc: Exception) -> str:
+    """What failed, for errors that nobody expected here; fit to be shown."""
+    if isinstance(exc, OSError) and exc.strerror:
+        return escape(exc.strerror)
+    return escape(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__)

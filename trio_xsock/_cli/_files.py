@@ -1,13 +1,17 @@
-"""Files on both ends: one that is read to be sent, and one that grows while it is received.
+"""The folder that files are received into, and a file that grows while it is received.
 
 Everything here blocks and is meant to be called in a worker thread, one call at a time;
-nothing here knows of the network. Reading and writing hash on the way, in the same call,
-so that the event loop never does.
+nothing here knows of the network. Writing hashes on the way, in the same call, so that the
+event loop never does.
 
 What is received grows under a temporary name in its folder and gets its own name only at
 the end, in one step: whoever looks sees the whole file or none. All calls name files
 relative to the folder's descriptor and never follow a link, so that nothing lands
-elsewhere, whatever is done to the path meanwhile.
+elsewhere, whatever is done to the path meanwhile. Names lie in the folder as UTF-8, whatever
+the locale.
+
+Not every file system can make links, confirm that a file is on the disk, or tell how much room
+is left. What it cannot do is done in another way, or done without.
 """
 
 from __future__ import annotations
@@ -22,17 +26,28 @@ import stat
 from collections.abc import Generator
 from typing import Self
 
-from ._errors import CommandError, RefusedError, UsageError
+from ._errors import RefusedError, UsageError
 from ._names import numbered
 from ._text import escape, quote
 
-PIECE = 2**20
-"""Bytes that are read, hashed or written in one go."""
 TEMPORARY_PREFIX = ".xsock-"
 TEMPORARY_SUFFIX = ".part"
 
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DISK_FAILS = _NO_SPACE | {errno.EIO, errno.EROFS}
+"""Of a link that cannot be made: the disk is broken or full. All else means: no links here."""
+_NO_SYNC = frozenset(
+    {
+        errno.EACCES,
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.ENOTSUP,
+        errno.ENOTTY,
+        errno.EOPNOTSUPP,
+        errno.EPERM,
+    }
+)
+"""The file system does not tell when a file is on the disk."""
 
 
 class IfExists(enum.Enum):
@@ -43,89 +58,29 @@ class IfExists(enum.Enum):
     RENAME = "rename"
 
 
-class FileShrankError(CommandError):
-    """The file that is being sent lost bytes that were already announced."""
-
-
-class Source:
-    """A regular file open for reading, its size as it was when it was opened."""
-
-    def __init__(self, path: str) -> None:
-        """Open ``path``.
-
-        Raises:
-            UsageError: it is not there, not readable or not a regular file.
-        """
-        self.path = path
-        try:
-            # O_NONBLOCK: opening a named pipe must not wait for somebody who writes.
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except (OSError, ValueError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else "not a valid path"
-            raise UsageError(f"cannot read {quote(path)}: {reason}") from exc
-        status = os.fstat(self._fd)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(self._fd)
-            raise UsageError(f"cannot send {quote(path)}: it is not a regular file")
-        self.size = status.st_size
-        self.bytes_read = 0
-        self._hash = hashlib.sha256()
-
-    def read_piece(self) -> bytes:
-        """The next piece, hashed; ``b""`` when all of the announced size was read.
-
-        Raises:
-            FileShrankError: the file ends before that.
-            CommandError: the disk does not give it.
-        """
-        wanted = min(PIECE, self.size - self.bytes_read)
-        if wanted == 0:
-            return b""
-        try:
-            piece = os.read(self._fd, wanted)
-        except OSError as exc:
-            raise CommandError(f"reading {quote(self.path)} failed: {exc.strerror}") from exc
-        if not piece:
-            raise FileShrankError(
-                f"{quote(self.path)} shrank while it was sent: it had {self.size} bytes at the "
-                f"start and ends after {self.bytes_read} now"
-            )
-        self._hash.update(piece)
-        self.bytes_read += len(piece)
-        return piece
-
-    def digest(self) -> bytes:
-        """SHA-256 of what was read so far."""
-        return self._hash.digest()
-
-    def growth(self) -> int:
-        """How many bytes the file has now beyond the size that was announced."""
-        return max(0, os.fstat(self._fd).st_size - self.size)
-
-    def close(self) -> None:
-        """Close the file; legal more than once."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-
 class Folder:
     """The one folder that files are received into."""
 
-    def __init__(self, path: str, if_exists: IfExists = IfExists.REFUSE) -> None:
+    def __init__(
+        self,
+        path: str,
+        if_exists: IfExists = IfExists.REFUSE,
+        *,
+        ask_for_room: bool = True,
+    ) -> None:
         """Open ``path``.
+
+        Args:
+            path: of the folder.
+            if_exists: what happens to a name that is in use.
+            ask_for_room: refuse a file that is larger than the room that is left.
 
         Raises:
             UsageError: it is not there, not a folder, or not writable.
         """
         self.path = path
         self.if_exists = if_exists
+        self._ask_for_room = ask_for_room
         try:
             self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (OSError, ValueError) as exc:
@@ -142,16 +97,25 @@ class Folder:
             RefusedError: the name is in use, or the disk has less than ``size`` bytes left.
         """
         self._check_name_free(name)
-        disk = os.fstatvfs(self.fd)
-        free = disk.f_bavail * disk.f_frsize
-        if disk.f_blocks and size > free:
+        free = self._room()
+        if free is not None and size > free:
             raise RefusedError(
                 f"{quote(name)} has {size} bytes, but the receiver's disk has only {free} left"
             )
 
+    def _room(self) -> int | None:
+        """Bytes that the disk has left; ``None`` if nobody asks, or it does not say."""
+        if not self._ask_for_room:
+            return None
+        try:
+            disk = os.fstatvfs(self.fd)
+        except OSError:
+            return None
+        return disk.f_bavail * disk.f_frsize if disk.f_blocks else None
+
     def _check_name_free(self, name: str) -> None:
         try:
-            status = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+            status = os.stat(name.encode(), dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
             return
         except OSError as exc:
@@ -217,7 +181,11 @@ class IncomingFile:
             CommandError: the disk reports an error only now.
         """
         with _disk_errors("writing the file"):
-            os.fsync(self._fd)
+            try:
+                os.fsync(self._fd)
+            except OSError as exc:
+                if exc.errno not in _NO_SYNC:
+                    raise
 
     def publish(self, name: str) -> str:
         """Give the file its name in one step; which one it is, if that had to be changed.
@@ -256,33 +224,36 @@ class IncomingFile:
         except FileExistsError:
             return False
         except OSError as exc:
-            if exc.errno not in _NO_LINKS:
+            if exc.errno in _DISK_FAILS:
                 raise
             return self._claim_without_links(name)
         return True
 
     def _link(self, temporary: str, name: str) -> None:
         fd = self._folder.fd
-        os.link(temporary, name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
+        os.link(
+            temporary.encode(), name.encode(), src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False
+        )
 
     def _claim_without_links(self, name: str) -> bool:
         """As :meth:`_claim` where the file system has no links: reserve, then replace."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            os.close(os.open(name, flags, 0o666, dir_fd=self._folder.fd))
+            os.close(os.open(name.encode(), flags, 0o666, dir_fd=self._folder.fd))
         except FileExistsError:
             return False
         try:
             self._replace(name)
         except BaseException:
-            os.unlink(name, dir_fd=self._folder.fd)
+            with contextlib.suppress(OSError):  # the first error is the one to be told
+                os.unlink(name.encode(), dir_fd=self._folder.fd)
             raise
         return True
 
     def _replace(self, name: str) -> None:
         assert self._temporary is not None
         fd = self._folder.fd
-        os.replace(self._temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
+        os.replace(self._temporary.encode(), name.encode(), src_dir_fd=fd, dst_dir_fd=fd)
         self._temporary = None
 
 
@@ -294,7 +265,7 @@ def _disk_errors(doing: str) -> Generator[None]:
     except OSError as exc:
         if exc.errno in _NO_SPACE:
             raise RefusedError(f"the receiver's disk is full: {doing} failed") from exc
-        raise RefusedError(f"{doing} failed at the receiver: {exc.strerror}") from exc
+        raise RefusedError(f"{doing} failed at the receiver: {exc.strerror or exc}") from exc
 
 
 def shown_path(folder: str, name: str) -> str:

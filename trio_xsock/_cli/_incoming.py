@@ -7,6 +7,7 @@ can still be reached, and leaves no file behind.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,11 +21,15 @@ from ._errors import (
     IncompleteTransferError,
     NothingReceivedError,
     RefusedError,
+    describe,
 )
-from ._exchange import LINGER, Patience, read_frame
-from ._files import PIECE, Folder, IncomingFile
+from ._exchange import LINGER, read_frame
+from ._files import Folder, IncomingFile
 from ._names import check_untrusted_name
+from ._patience import Patience
+from ._source import PIECE
 from ._text import escape
+from ._threads import in_thread
 from ._transfer import (
     Header,
     Reply,
@@ -89,7 +94,7 @@ class Incoming:
             NothingReceivedError: the peer left without a byte.
             RefusedError: we do not take it.
             CommandError: the sender sends garbage, falls silent, goes away or sends
-                another file than it announced.
+                another file than it announced; or something failed here, whatever it is.
         """
         last_words = "the receiver was interrupted"
         try:
@@ -99,6 +104,9 @@ class Incoming:
             raise
         except SocketError as exc:
             raise CommandError(escape(f"the sender is gone: {exc}")) from exc
+        except Exception as exc:  # whatever it is, it ends this transfer and no other
+            last_words = f"the receiver failed: {describe(exc)}"
+            raise CommandError(last_words) from exc
         finally:
             if self._file is not None:
                 self._file.discard()
@@ -114,29 +122,31 @@ class Incoming:
 
     async def _take(self, sock: TCPSocket) -> None:
         header = await self._read_header(sock)
-        file = self._file = await trio.to_thread.run_sync(self._prepare, header)
+        file = self._file = await in_thread("the receiver", self._prepare, header)
         self.header = header
         self._on_header(header)
-        with self._patience:
+
+        async def take_body() -> bytes:
             await sock.send_all(Reply(Status.GO_AHEAD).encode())
             await self._read_body(sock, header.size, file)
-            trailer = await self._read_trailer(sock)
+            return await self._read_trailer(sock)
+
+        trailer = await self._patience.during(take_body, sock)
         if trailer != file.digest():
             raise RefusedError(
                 f"the checksum is wrong: the sender says {trailer.hex()}, "
                 f"what came in has {file.digest().hex()}"
             )
-        await self._sync(sock, file)
+        await self._at_work(sock, file.sync)
         # The last step is not left half done: a file that has its name is confirmed.
         with trio.CancelScope(shield=True):
-            name = await trio.to_thread.run_sync(file.publish, header.name)
+            name = await in_thread("the receiver", file.publish, header.name)
             self._received = Received(name, header.size, trailer)
             await self._confirm(sock, self._received)
 
     async def _read_header(self, sock: TCPSocket) -> Header:
         try:
-            with self._patience:
-                return await read_frame(sock, self._parser)
+            return await self._patience.during(lambda: read_frame(sock, self._parser), sock)
         except (IncompleteTransferError, SocketError) as exc:
             if not self._parser.started:
                 raise NothingReceivedError("the sender left without a word") from exc
@@ -162,7 +172,7 @@ class Incoming:
             self.bytes_in += len(piece)
             self._patience.renew()
             self._on_progress(self.bytes_in)
-            await trio.to_thread.run_sync(file.write, piece)
+            await self._at_work(sock, functools.partial(file.write, piece))
         await trio.lowlevel.checkpoint()
 
     async def _read_trailer(self, sock: TCPSocket) -> bytes:
@@ -174,8 +184,11 @@ class Incoming:
                 "but before their checksum"
             ) from None
 
-    async def _sync(self, sock: TCPSocket, file: IncomingFile) -> None:
-        """Wait for the disk, and let the sender know meanwhile that we live."""
+    async def _at_work(self, sock: TCPSocket, work: Callable[[], None]) -> None:
+        """Wait for the disk, and let the sender know meanwhile that we live.
+
+        That is not the sender's silence, nor shall it be taken for ours.
+        """
 
         async def reassure() -> None:
             while True:
@@ -186,7 +199,8 @@ class Incoming:
                 except SocketError:
                     return
 
-        await beside(reassure, lambda: trio.to_thread.run_sync(file.sync))
+        with self._patience.at_work():
+            await beside(reassure, lambda: in_thread("the receiver", work))
 
     async def _confirm(self, sock: TCPSocket, stored: Received) -> None:
         reply = Reply(Status.STORED, stored.size, stored.digest, stored.name)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-import trio
-
 from trio_xsock import NetworkInterface, network_interfaces
 
 from ._command import Command, add_json
 from ._errors import ExitCode
+from ._interrupt import until_interrupted
 from ._report import Report
 from ._text import escape
 
@@ -42,6 +41,19 @@ def _table(interfaces: Sequence[NetworkInterface]) -> list[str]:
 
 
 async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
+    async def work() -> ExitCode:
+        _show(report)
+        await report.delivered()
+        return ExitCode.DONE
+
+    code = await until_interrupted(work)
+    if code is None:
+        report.trouble("interrupted", "interrupted")
+        return ExitCode.INTERRUPTED
+    return code
+
+
+def _show(report: Report) -> None:
     interfaces = network_interfaces()
     titles, *lines = _table(interfaces)
     if not report.as_json:
@@ -59,8 +71,6 @@ async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
             is_loopback=interface.is_loopback,
             mtu=interface.mtu,
         )
-    await trio.lowlevel.checkpoint()
-    return ExitCode.DONE
 
 
 COMMAND = Command(

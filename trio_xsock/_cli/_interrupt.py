@@ -3,21 +3,96 @@
 A ``KeyboardInterrupt`` may surface between any two lines. Here the signal cancels the work
 instead: sockets then account for what went out as for any other cancellation, files are
 removed, peers are told.
+
+``Signals`` holds for the whole command, ``until_interrupted`` for its work within ``trio.run``.
+Further signals change nothing. After one, output is waited for a moment only, so that neither a
+reader that does not read nor a stopped terminal keeps the program.
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import signal
+import time
 from collections.abc import Awaitable, Callable, Generator
 from types import FrameType
-from typing import TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import trio
 
 T = TypeVar("T")
 
-_WANTED = ("SIGINT", "SIGTERM", "SIGHUP")
+_WANTED: Final = ("SIGINT", "SIGTERM", "SIGHUP")
+_LAST_WORDS: Final = 1.0
+"""Seconds after a signal in which what was written may still be read."""
+
+
+class Signals:
+    """Counts the signals that ask to end, instead of what they do otherwise.
+
+    A context manager. Signals that were ignored when it was entered stay ignored (``nohup``).
+
+    Attributes:
+        count: how many came.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+        self._react: Callable[[], None] | None = None
+        self._patience_ends = float("inf")
+        self.count = 0
+
+    def is_impatient(self) -> bool:
+        """Whether output that nobody takes is not to be waited for any longer."""
+        if self.count and self._patience_ends == float("inf"):
+            self._patience_ends = time.monotonic() + _LAST_WORDS
+        return time.monotonic() >= self._patience_ends
+
+    def ignore(self) -> None:
+        """Let no further signal change anything: the exit code is decided."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+
+    @contextlib.contextmanager
+    def reaction(self, react: Callable[[], None]) -> Generator[None]:
+        """Call ``react`` when a signal comes, or if one came before."""
+        self._react = react
+        if self.count:
+            react()
+        try:
+            yield
+        finally:
+            self._react = None
+
+    def __enter__(self) -> Self:
+        present = [signal.Signals[name] for name in _WANTED if hasattr(signal, name)]
+        wanted = [number for number in present if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._handle) for number in wanted}
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if self._react is not None:
+            self._react()
+
+
+_current: contextvars.ContextVar[Signals | None] = contextvars.ContextVar("signals", default=None)
+
+
+@contextlib.contextmanager
+def signals_of_the_command() -> Generator[Signals]:
+    """Catch signals from here on, also for ``until_interrupted`` within."""
+    with Signals() as signals:
+        token = _current.set(signals)
+        try:
+            yield signals
+        finally:
+            _current.reset(token)
 
 
 async def until_interrupted(work: Callable[[], Awaitable[T]]) -> T | None:
@@ -26,25 +101,20 @@ async def until_interrupted(work: Callable[[], Awaitable[T]]) -> T | None:
     The work is then cancelled and awaited; what it finished in spite of the signal counts.
     Signals that were ignored when the program began stay ignored (``nohup``).
     """
+    signals = _current.get()
+    if signals is None:
+        with signals_of_the_command():
+            return await until_interrupted(work)
     scope = trio.CancelScope()
-    with scope, _signals_call(lambda: scope.cancel(reason="a signal asked to end")):
+    token = trio.lowlevel.current_trio_token()
+
+    def react() -> None:
+        token.run_sync_soon(_cancel, scope, idempotent=True)
+
+    with scope, signals.reaction(react):
         return await work()
     return None
 
 
-@contextlib.contextmanager
-def _signals_call(react: Callable[[], None]) -> Generator[None]:
-    """Call ``react`` in Trio's thread when a signal comes, instead of what it does otherwise."""
-    token = trio.lowlevel.current_trio_token()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        token.run_sync_soon(react, idempotent=True)
-
-    present = [signal.Signals[name] for name in _WANTED if hasattr(signal, name)]
-    wanted = [number for number in present if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in wanted}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _cancel(scope: trio.CancelScope) -> None:
+    scope.cancel(reason="a signal asked to end")

@@ -9,6 +9,7 @@ from trio_xsock import ServerSocket, TCPSocket
 from . import _arguments
 from ._command import Command, add_bind
 from ._errors import ExitCode
+from ._log import left_without_a_word, telling_refusals, why_refused
 from ._report import Report
 from ._sockets import add_connection_options, make_socket
 from ._talk import Talker
@@ -34,7 +35,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
     check_tls(options)
-    talker = Talker(options, report)
+    talker = Talker(options, report, serves=True, hands_over=options.keep_open)
     server: ServerSocket[TCPSocket] = ServerSocket(
         options.port,
         address=options.bind,
@@ -42,6 +43,10 @@ async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
         maximum_sockets_connected=1,
         add_socket=lambda: make_socket(options),
     )
+
+    def refused(why: object) -> None:
+        if server.is_listening and not left_without_a_word(why):
+            report.trouble("refused", why_refused(why))
 
     async def work() -> ExitCode:
         async with server:
@@ -52,13 +57,17 @@ async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
                 port=server.port,
                 address=server.local_address,
             )
-            while True:
-                async with await server.accept() as sock:
-                    if not options.keep_open:
-                        server.stop_listening()  # a second client is refused, not left waiting
-                    code = await talker.talk(sock, "connection from")
+            with telling_refusals(refused):
+                return await take()
+
+    async def take() -> ExitCode:
+        while True:
+            async with await server.accept() as sock:
                 if not options.keep_open:
-                    return code
+                    server.stop_listening()  # a second client is refused, not left waiting
+                code = await talker.talk(sock, "connection from")
+            if not options.keep_open:
+                return code
 
     return await talker.run(work)
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NoReturn
 
 import trio
 
 from trio_xsock import SocketError
 
 from ._command import Command
-from ._errors import CommandError, ExitCode, escape_error
+from ._errors import CommandError, ExitCode, OutputFailedError, OutputGoneError, escape_error
+from ._interrupt import Signals, signals_of_the_command, until_interrupted
+from ._log import logging_to
 from ._report import Report
+from ._text import escape
 
 _commands: tuple[Command, ...] | None
 try:
@@ -41,26 +46,88 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 network failure or refusal, 2 wrong usage, 130 interrupted.
     """
+    with signals_of_the_command() as signals:
+        return _main(argv, signals)
+
+
+def program() -> NoReturn:
+    """Be the program ``xsock``: ``main()``, and then the end of the process.
+
+    A signal that comes after the exit code was decided does not change it.
+    """
+    with signals_of_the_command() as signals:
+        code = _main(None, signals)
+        signals.ignore()
+        sys.exit(code)
+
+
+def _main(argv: Sequence[str] | None, signals: Signals) -> int:
+    report = Report()
+    try:
+        code = _parse_and_run(argv, report)
+    finally:
+        report.finish(signals.is_impatient)
+    if signals.count and not report.is_delivered():
+        return ExitCode.INTERRUPTED
+    return code
+
+
+def _parse_and_run(argv: Sequence[str] | None, report: Report) -> int:
     if _commands is None:
-        sys.stderr.write(_MISSING_RICH)
+        report.plain(_MISSING_RICH, error=True)
         return ExitCode.USAGE
     try:
-        options = _parser(_commands).parse_args(argv)
+        options = _parser(_commands, report).parse_args(argv)
     except SystemExit as exc:  # argparse's way to end: --help, or wrong usage
-        return exc.code if isinstance(exc.code, int) else ExitCode.USAGE
-    report = Report(as_json=getattr(options, "json", False))
+        if exc.code:
+            return ExitCode.USAGE
+        return _run(report, functools.partial(_deliver, report))
+    report.as_json = getattr(options, "json", False)
+    with logging_to(report):
+        return _run(report, functools.partial(options.command.run, options, report))
+
+
+async def _deliver(report: Report) -> ExitCode:
+    """The work of ``--help``, which has been written."""
+
+    async def work() -> ExitCode:
+        await report.delivered()
+        return ExitCode.DONE
+
+    code = await until_interrupted(work)
+    return ExitCode.INTERRUPTED if code is None else code
+
+
+def _run(report: Report, work: Callable[[], Awaitable[int]]) -> int:
     try:
-        return int(trio.run(options.command.run, options, report))
+        return int(trio.run(work))
+    except OutputGoneError:  # as in "xsock connect ... | head -1"
+        return ExitCode.DONE
+    except OutputFailedError:  # the report says so at its end
+        return ExitCode.FAILED
     except (CommandError, SocketError) as exc:
         report.trouble("failed", escape_error(exc))
         return exc.exit_code if isinstance(exc, CommandError) else ExitCode.FAILED
+    except OSError as exc:  # of our own machine, such as a file that an option or variable names
+        report.trouble("failed", escape(str(exc)))
+        return ExitCode.FAILED
     except KeyboardInterrupt:
         report.trouble("interrupted", "interrupted")
         return ExitCode.INTERRUPTED
 
 
-def _parser(choices: Sequence[Command]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser_class(report: Report) -> type[argparse.ArgumentParser]:
+    """Parsers, also of the commands, that write as all of the command does."""
+
+    class Parser(argparse.ArgumentParser):
+        def _print_message(self, message: str, file: object = None) -> None:
+            report.plain(message, error=file is not sys.stdout)
+
+    return Parser
+
+
+def _parser(choices: Sequence[Command], report: Report) -> argparse.ArgumentParser:
+    parser = _parser_class(report)(
         prog="xsock",
         description="Move files and bytes over TCP. 'xsock COMMAND --help' tells more.",
         epilog="exit codes: 0 done, 1 network failure or refusal, 2 wrong usage, 130 interrupted",

@@ -20,7 +20,10 @@ _DEVICES = re.compile(
     r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3]) *(?:\..*)?",
     re.IGNORECASE | re.DOTALL,
 )
+_RESERVED = frozenset('<>:"|?*')
+"""What Windows, and FAT and SMB on any system, have in no name."""
 _DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_OTHER_NAME = "(send it under another name with --name)"
 _LAST_NUMBER = 9999
 
 
@@ -29,7 +32,8 @@ def check_untrusted_name(name: str) -> str:
 
     Raises:
         RefusedError: it is empty, hidden or too long, would lead elsewhere, names a
-            device, or holds characters that deceive whoever reads it.
+            device, looks like an option, cannot be stored on some systems, or holds
+            characters that deceive whoever reads it.
     """
     reason = _objection(name)
     if reason is not None:
@@ -47,12 +51,19 @@ def _objection(name: str) -> str | None:
     if any(_deceives(character) for character in name):
         return "it holds control characters"
     if name.startswith("."):
-        return "hidden files are not taken (send it under another name with --name)"
+        return f"hidden files are not taken {_OTHER_NAME}"
+    if name.startswith("-"):  # rm * and tar * in the folder would obey it
+        return f"it begins with a dash, which commands take for an option {_OTHER_NAME}"
+    if reserved := _RESERVED.intersection(name):
+        shown = " ".join(sorted(reserved))
+        return f"some systems have no {shown} in a name {_OTHER_NAME}"
+    if name.endswith((".", " ")):
+        return f"some systems drop a dot or blank at the end {_OTHER_NAME}"
     length = len(name.encode())
     if length > _NAME_BYTES:
         return f"it has {length} bytes, {_NAME_BYTES} are allowed"
     if _DEVICES.fullmatch(name):
-        return "it names a device on some systems (send it under another name with --name)"
+        return f"it names a device on some systems {_OTHER_NAME}"
     return None
 
 

@@ -20,8 +20,9 @@ from ._errors import (
     RefusedByPeerError,
     TransferFormatError,
 )
-from ._exchange import Patience, read_frame
-from ._files import Source
+from ._exchange import read_frame
+from ._patience import Patience
+from ._source import Source
 from ._text import escape
 from ._transfer import Header, Reply, Status, Trailer, UntrustedReplyParser
 
@@ -30,7 +31,7 @@ class Outgoing:
     """The sending half of a transfer.
 
     Args:
-        source: the file.
+        source: the file; its size is known by the time of ``run``.
         name: what the receiver shall call it.
         timeout: seconds of silence after which the receiver is given up.
         on_progress: called with the bytes that went out so far.
@@ -45,7 +46,8 @@ class Outgoing:
         on_progress: Callable[[int], None],
     ) -> None:
         self._source = source
-        self._header = Header(name, source.size).encode()
+        self._name = name
+        self._header = b""
         self._patience = Patience(timeout, "the receiver")
         self._on_progress = on_progress
         self._sock: TCPSocket | None = None
@@ -79,6 +81,7 @@ class Outgoing:
                 away, or stored something else; or the file cannot be read, or shrank.
         """
         self._sock = sock
+        self._header = Header(self._name, self._source.size).encode()
         events = sock.subscribe()
 
         async def follow() -> None:
@@ -88,10 +91,14 @@ class Outgoing:
                     self._on_progress(self.bytes_out)
             await trio.lowlevel.checkpoint()
 
+        async def exchange() -> None:
+            with self._answering:
+                await beside(lambda: self._listen(sock), lambda: self._speak(sock))
+            await trio.lowlevel.checkpoint()
+
         async def talk() -> None:
             try:
-                with self._patience, self._answering:
-                    await beside(lambda: self._listen(sock), lambda: self._speak(sock))
+                await self._patience.during(exchange, sock)
             except PeerSilentError as exc:
                 self._loss = self._loss or exc
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -106,8 +113,7 @@ class Outgoing:
         try:
             await sock.send_all(self._header)
             await self._go_ahead.wait()
-            while piece := await trio.to_thread.run_sync(self._source.read_piece):
-                self._patience.renew()
+            while piece := await self._read_piece():
                 await sock.send_all(piece)
             self._all_sent = True
             await sock.send_all(Trailer(self._source.digest()).encode())
@@ -116,6 +122,10 @@ class Outgoing:
             # be in our receive buffer. The listening task finds that, or the loss.
             self._loss = exc
         await trio.sleep_forever()
+
+    async def _read_piece(self) -> bytes:
+        with self._patience.at_work():
+            return await in_thread("the sender", self._source.read_piece)
 
     async def _listen(self, sock: TCPSocket) -> None:
         """Take replies until the last one, which may come at any time."""

@@ -11,7 +11,7 @@ import functools
 import os
 import time
 from collections.abc import Generator
-from typing import Self, TextIO
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -24,7 +24,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from ._report import Report, write_line
+from ._report import Report
+from ._stream import Stream
 from ._text import amount, quote, speed
 
 _LINE_EVERY = 2.0
@@ -33,7 +34,7 @@ _LABEL = 40
 """Characters of a name beside its bar."""
 
 
-def is_terminal(stream: TextIO) -> bool:
+def is_terminal(stream: Stream) -> bool:
     """Whether ``stream`` can show a bar that moves."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -42,7 +43,7 @@ def use_colours(report: Report) -> None:
     """Let ``report`` paint, if it writes to a person's terminal that may show colours."""
     if report.as_json or os.environ.get("NO_COLOR") or not is_terminal(report.out):
         return
-    console = Console(file=report.out, highlight=False, soft_wrap=True)
+    console = Console(file=report.out.screen(moves=False), highlight=False, soft_wrap=True)
     report.paint = lambda sentence, style: console.print(Text(sentence, style=style))
 
 
@@ -73,7 +74,7 @@ class Meter:
             self._task = None
         return time.monotonic() - self._started
 
-    def _maybe_line(self, stream: TextIO, done: int) -> None:
+    def _maybe_line(self, stream: Stream, done: int) -> None:
         now = time.monotonic()
         if now < self._next_line or done >= self._total:
             return
@@ -81,10 +82,9 @@ class Meter:
         elapsed = now - self._started
         left = (self._total - done) * elapsed / done if done else None
         remaining = "" if left is None else f", {left:.0f} s left"
-        write_line(
-            stream,
+        stream.line(
             f"{self._label}: {100 * done // self._total} %, {amount(done)} of "
-            f"{amount(self._total)}, {speed(done, elapsed)}{remaining}",
+            f"{amount(self._total)}, {speed(done, elapsed)}{remaining}"
         )
 
 
@@ -99,7 +99,7 @@ class Bars:
     def __init__(self, report: Report) -> None:
         self._report = report
         self.live: Progress | None = None
-        self.lines: TextIO | None = None
+        self.lines: Stream | None = None
         if report.as_json:
             return
         if is_terminal(report.err):
@@ -132,14 +132,14 @@ def _off_the_screen(live: Progress) -> Generator[None]:
         live.start()
 
 
-def _display(stream: TextIO) -> Progress:
+def _display(stream: Stream) -> Progress:
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-        console=Console(file=stream, highlight=False),
+        console=Console(file=stream.screen(moves=True), highlight=False),
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,

@@ -19,6 +19,7 @@ from ._errors import CommandError, ExitCode, NothingReceivedError, escape_error
 from ._files import Folder, IfExists, shown_path
 from ._incoming import Incoming, Received
 from ._interrupt import until_interrupted
+from ._log import left_without_a_word, telling_refusals, why_refused
 from ._progress import Bars, Meter
 from ._report import Report
 from ._text import endpoint, quote, speed
@@ -64,6 +65,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         type=_arguments.size,
         metavar="SIZE",
         help="refuse larger files; 5000, 64K, 200MiB, 1GB (default: what the disk has left)",
+    )
+    parser.add_argument(
+        "--ignore-free-space",
+        dest="ask_for_room",
+        action="store_false",
+        help="take files of any size, whatever room the disk says that it has left",
     )
     add_tls(parser, serves=True)
     add_timeout(parser)
@@ -170,7 +177,7 @@ class _Receiver:
         check_tls(options)
         self.report = report
         self.bars = Bars(report)
-        self.folder = Folder(options.folder, options.if_exists)
+        self.folder = Folder(options.folder, options.if_exists, ask_for_room=options.ask_for_room)
         self.timeout: float = options.timeout
         self.max_size: int | None = options.max_size
         self._keep_open: bool = options.keep_open
@@ -181,12 +188,15 @@ class _Receiver:
             maximum_sockets_connected=_MOST_SENDERS if options.keep_open else 1,
             add_socket=lambda: make_tcp_socket(options),
         )
+        self._accepting = trio.CancelScope()
+        self._refusal = ""
         self._running: list[_Transfer] = []
 
     async def run(self) -> ExitCode:
         with self.folder, self.bars:
             try:
-                code = await until_interrupted(self._serve)
+                with telling_refusals(self._refused):
+                    code = await until_interrupted(self._serve)
             except SocketError as exc:
                 raise CommandError(escape_error(exc)) from exc
         if code is not None:
@@ -209,16 +219,39 @@ class _Receiver:
             if self._keep_open:
                 await server.serve(self._take)
                 return ExitCode.DONE
-            while True:
-                async with await server.accept() as sock:
+            return await self._take_one(server)
+
+    async def _take_one(self, server: ServerSocket[TCPSocket]) -> ExitCode:
+        """Take transfers until one counts; a handshake that fails counts, too."""
+        while not self._refusal:
+            sock: TCPSocket | None = None
+            with trio.CancelScope() as self._accepting:
+                sock = await server.accept()
+            if sock is not None:
+                async with sock:
                     code = await self._take(sock)
                 if code is not None:
                     return code
+        raise CommandError(self._refusal)
+
+    def _refused(self, why: object) -> None:
+        """The server has refused a connection whose handshake failed."""
+        if not self._server.is_listening or left_without_a_word(why):
+            return
+        if self._keep_open:
+            self.report.trouble("refused", why_refused(why))
+        else:
+            self._refusal = self._refusal or why_refused(why)
+            self._accepting.cancel(reason="the one connection was refused")
 
     async def _take(self, sock: TCPSocket) -> ExitCode | None:
         transfer = _Transfer(self, sock)
         self._running.append(transfer)
-        code = await transfer.run()
+        try:
+            code = await transfer.run()
+        except Exception:
+            self._running.remove(transfer)
+            raise
         self._running.remove(transfer)  # those that were interrupted stay listed
         return code
 

@@ -4,6 +4,9 @@ Facts go to standard output, troubles and progress to standard error. Each state
 made once, as a sentence together with its facts; ``--json`` decides which of the two is
 written, and then everything goes to standard output. Sentences are expected to be escaped
 already (``_text``); JSON escapes by itself, all but ASCII included.
+
+No statement waits for its reader. Commands that are there for what they write wait by ``room``,
+``delivered`` and ``while_read``; to the others a line that is lost is no failure.
 """
 
 from __future__ import annotations
@@ -12,26 +15,42 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import TextIO
+from typing import TextIO, TypeVar
+
+import trio
+
+from ._beside import beside
+from ._errors import OutputFailedError, OutputGoneError
+from ._stream import Stream, standard_streams
+
+T = TypeVar("T")
 
 Fact = str | int | float | bool | tuple[str, ...] | None
 
 
 class Report:
-    """Writes statements; whoever reads them may go away at any time without harm."""
+    """Writes statements; whoever reads them may go away at any time without harm.
+
+    Attributes:
+        as_json: objects are written, not sentences.
+        out, err: standard output and standard error.
+        around: entered around each line; the progress bar steps aside in it.
+        paint: writes a sentence in a style to standard output, where colours are wanted.
+    """
 
     def __init__(
         self, *, as_json: bool = False, out: TextIO | None = None, err: TextIO | None = None
     ) -> None:
         self.as_json = as_json
-        self.out = out or sys.stdout or _nowhere()
-        self.err = err or sys.stderr or _nowhere()
+        self.out, self.err = standard_streams(
+            out or sys.stdout or _nowhere(),
+            err or sys.stderr or _nowhere(),
+        )
         self.around: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
-        """Entered around each line; the progress bar steps aside in it."""
         self.paint: Callable[[str, str], None] | None = None
-        """Writes a sentence in a style to standard output, where colours are wanted."""
+        self._failure_told = False
 
     def fact(self, event: str, sentence: str, *, style: str = "", **facts: Fact) -> None:
         """Something that the user asked for; ``style`` is rich's, for a coloured terminal."""
@@ -45,42 +64,94 @@ class Report:
         """Something that went wrong, or that ended the work early."""
         facts.setdefault("message", sentence)
         self._say(self.err, event, f"xsock: {sentence}", "", facts)
+        why = self.out.why_failed()
+        if why and why in sentence and not self.as_json:
+            self._failure_told = True
+
+    def plain(self, text: str, *, error: bool) -> None:
+        """Text as it stands, such as ``--help``, to standard error or standard output."""
+        (self.err if error else self.out).text(text)
 
     def _say(
-        self, stream: TextIO, event: str, sentence: str, style: str, facts: dict[str, Fact]
+        self, stream: Stream, event: str, sentence: str, style: str, facts: dict[str, Fact]
     ) -> None:
         with self.around():
+            self._tell_lost(self.out if self.as_json else stream)
             if self.as_json:
-                write_line(self.out, json.dumps({"event": event, **facts}))
+                self.out.line(json.dumps({"event": event, **facts}))
             elif style and self.paint is not None:
                 self.paint(sentence, style)
             else:
-                write_line(stream, sentence)
+                stream.line(sentence)
+
+    def _tell_lost(self, stream: Stream) -> None:
+        """Say how many lines had no room, once there is some."""
+        lost, stream.lost = stream.lost, 0
+        if lost:
+            sentence = f"xsock: {lost} lines were lost here, since nobody took them in time"
+            message = json.dumps({"event": "lost", "lines": lost})
+            stream.line(message if self.as_json else sentence)
+            if stream.lost:  # no room yet
+                stream.lost = lost
+
+    # Waiting for the reader
+
+    async def room(self) -> None:
+        """Wait until standard output has room for more.
+
+        Raises:
+            OutputGoneError: nobody reads it any more.
+            OutputFailedError: it cannot be written.
+        """
+        await self.out.room()
+
+    async def delivered(self) -> None:
+        """Wait until all of standard output is written; raises like ``room``."""
+        await self.out.emptied()
+
+    async def while_read(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work``, and end it when nobody reads standard output; raises like ``room``.
+
+        When the work is done all that it wrote has been delivered, or nobody wants it any more.
+        """
+        results: list[T] = []
+        failures: list[OutputGoneError | OutputFailedError] = []
+
+        async def watch() -> None:
+            failures.append(await self.out.broken())
+            scope.cancel(reason="standard output is of no use any more")
+
+        async def all_of_it() -> None:
+            results.append(await work())
+            await self.delivered()
+
+        with trio.CancelScope() as scope:
+            try:
+                await beside(watch, all_of_it)
+            except (OutputGoneError, OutputFailedError) as exc:
+                failures.insert(0, exc)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        if failures and not (results and isinstance(failures[0], OutputGoneError)):
+            raise failures[0]
+        return results[0]
+
+    def is_delivered(self) -> bool:
+        """Whether nothing is left that a reader might still take."""
+        return not self.out.sink.waiting and not self.err.sink.waiting
+
+    def finish(self, give_up: Callable[[], bool]) -> None:
+        """Block until all is written, or ``give_up()``; the last that is done with a report."""
+        self._tell_lost(self.out)
+        self.out.sink.drain(give_up)
+        why = self.out.why_failed()
+        if why and not self._failure_told:
+            self.err.line(f"xsock: {why}")
+        self._tell_lost(self.err)
+        self.err.sink.drain(give_up)
+        self.out.sink.close()
+        self.err.sink.close()
 
 
 def _nowhere() -> TextIO:
     """In place of a stream that was closed before we began, as by ``>&-``."""
     return open(os.devnull, "w", encoding="utf-8")
-
-
-def write_line(stream: TextIO, line: str) -> None:
-    """Write and flush ``line``; a reader that went away is not our failure.
-
-    Characters that the terminal's encoding lacks are written as escapes.
-    """
-    encoding = stream.encoding or "utf-8"
-    try:
-        stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-        stream.flush()
-    except BrokenPipeError:
-        _silence(stream)
-
-
-def _silence(stream: TextIO) -> None:
-    """Let everything that is still written to ``stream`` vanish, at exit too."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, stream.fileno())
-        finally:
-            os.close(nowhere)

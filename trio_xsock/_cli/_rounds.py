@@ -26,10 +26,11 @@ from trio_xsock import (
 from ._beside import beside, both
 from ._errors import CommandError
 from ._eventlog import EventLog
-from ._files import Folder, Source
+from ._files import Folder
 from ._incoming import Incoming
 from ._outgoing import Outgoing
 from ._report import Report
+from ._source import Source
 from ._transfer import Header
 
 _LOOPBACK = "127.0.0.1"

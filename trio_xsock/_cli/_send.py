@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 
 import trio
@@ -11,20 +12,20 @@ from trio_xsock import SocketError
 
 from . import _arguments
 from ._command import Command, add_json, add_timeout
-from ._errors import CommandError, ExitCode, UsageError, escape_error
-from ._exchange import Patience
-from ._files import Source
+from ._errors import CommandError, ExitCode, UsageError, describe, escape_error
 from ._interrupt import until_interrupted
 from ._outgoing import Outgoing
+from ._patience import Patience
 from ._progress import Bars, Meter
 from ._report import Report
+from ._source import Source
 from ._text import endpoint, quote, speed
 from ._tls import add_tls, check_tls, make_tcp_socket
 from ._transfer import NAME_LIMIT, Reply
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the file to send; any size")
+    parser.add_argument("file", metavar="FILE", help="the file, pipe or disk to send; any size")
     parser.add_argument(
         "to",
         metavar="HOST:PORT",
@@ -39,6 +40,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _outgoing_name(options: argparse.Namespace) -> str:
     name: str = os.path.basename(options.file) if options.name is None else options.name
+    with contextlib.suppress(UnicodeError):  # UTF-8 on the disk, in a locale that is not
+        name = os.fsencode(name).decode()
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
@@ -84,14 +87,18 @@ class _Sender:
             except (CommandError, SocketError) as exc:
                 self._say("failed", escape_error(exc))
                 code = ExitCode.FAILED
+            except Exception as exc:  # whatever it is: one line, and what went out
+                self._say("failed", f"the sender failed: {describe(exc)}")
+                code = ExitCode.FAILED
             await trio.lowlevel.checkpoint()
             return code
 
     async def _transfer(self) -> Reply:
+        await self._source.collect()
         with Bars(self._report) as bars:
             async with make_tcp_socket(self._options, self._host, self._port) as sock:
-                with Patience(self._timeout, endpoint(self._host, self._port)):
-                    await sock.connect()
+                patience = Patience(self._timeout, endpoint(self._host, self._port))
+                await patience.during(sock.connect)
                 self._meter = bars.meter(self._name, self._source.size)
                 try:
                     return await self._outgoing.run(sock)

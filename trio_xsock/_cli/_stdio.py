@@ -1,71 +1,12 @@
-"""Standard input and output of a conversation: raw bytes in, and out what the reader can bear."""
+"""What a peer sends, on its way to standard output: as it came, as text, or as JSON."""
 
 from __future__ import annotations
 
-import os
-import sys
-from typing import Protocol, TextIO
+from typing import Protocol
 
-import trio
-
-from ._errors import CommandError
 from ._report import Report
+from ._stream import Stream
 from ._view import JSONView, TerminalView
-
-PIECE = 65536
-
-
-class OutputGoneError(Exception):
-    """Whoever read our output has gone away; there is nobody left to work for."""
-
-
-class Input:
-    """Bytes from standard input, which is at its end at once if there is none (``<&-``).
-
-    A terminal or a pipe is waited for, so that a cancelled read takes nothing. What cannot
-    be waited for, a plain file, is read in a thread.
-
-    Attributes:
-        ended: the end of the file has been read.
-    """
-
-    def __init__(self) -> None:
-        stdin: TextIO | None = sys.stdin
-        self._fd = -1 if stdin is None else 0
-        self._waits = True
-        self.ended = stdin is None
-
-    @property
-    def is_terminal(self) -> bool:
-        """A person types."""
-        return self._fd >= 0 and os.isatty(self._fd)
-
-    async def read(self) -> bytes:
-        """The next piece; ``b""`` at the end, and ever after.
-
-        Raises:
-            CommandError: it cannot be read.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        data = b""
-        if not self.ended:
-            try:
-                data = await self._read()
-            except OSError as exc:
-                raise CommandError(f"cannot read standard input: {exc.strerror}") from exc
-        self.ended = not data
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        return data
-
-    async def _read(self) -> bytes:
-        if self._waits:
-            try:
-                await trio.lowlevel.wait_readable(self._fd)
-            except PermissionError:  # epoll's word for a plain file
-                self._waits = False
-            else:
-                return os.read(self._fd, PIECE)
-        return await trio.to_thread.run_sync(os.read, self._fd, PIECE)
 
 
 class Output(Protocol):
@@ -76,45 +17,36 @@ class Output(Protocol):
 
         Raises:
             OutputGoneError: nobody reads it any more.
-            CommandError: it cannot be written.
+            OutputFailedError: it cannot be written.
         """
         ...
 
 
 class RawOutput:
-    """Bytes to a descriptor as they came; its reader's pace is ours."""
+    """Bytes as they came; their reader's pace is ours."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
 
     async def write(self, data: bytes, *, final: bool = False) -> None:
         """See ``Output``."""
-        try:
-            await trio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
-        except BrokenPipeError as exc:
-            raise OutputGoneError from exc
-        except OSError as exc:
-            raise CommandError(f"cannot write to standard output: {exc.strerror}") from exc
-
-    def _write_all(self, data: bytes) -> None:
-        with memoryview(data) as view:
-            done = 0
-            while done < len(data):
-                done += os.write(self._fd, view[done:])
+        await self._stream.send(data)
+        if final:
+            await self._stream.emptied()
 
 
 class TerminalOutput:
     """Text to a terminal, with nothing in it that the terminal would obey."""
 
-    def __init__(self, fd: int, encoding: str) -> None:
-        self._raw = RawOutput(fd)
-        self._encoding = encoding
+    def __init__(self, stream: Stream) -> None:
+        self._raw = RawOutput(stream)
+        self._encoding = stream.encoding
         self._view = TerminalView()
 
     async def write(self, data: bytes, *, final: bool = False) -> None:
         """See ``Output``."""
         text = self._view.feed(data, final=final)
-        await self._raw.write(text.encode(self._encoding, "backslashreplace"))
+        await self._raw.write(text.encode(self._encoding, "backslashreplace"), final=final)
 
 
 class JSONOutput:
@@ -129,7 +61,9 @@ class JSONOutput:
         members = self._view.feed(data, final=final)
         if members:
             self._report.fact("received", "", **members)
-        await trio.lowlevel.checkpoint()
+        await self._report.room()
+        if final:
+            await self._report.delivered()
 
 
 def standard_output(report: Report) -> Output:
@@ -137,5 +71,5 @@ def standard_output(report: Report) -> Output:
     if report.as_json:
         return JSONOutput(report)
     if report.out.isatty():
-        return TerminalOutput(report.out.fileno(), report.out.encoding)
-    return RawOutput(report.out.fileno())
+        return TerminalOutput(report.out)
+    return RawOutput(report.out)

@@ -10,29 +10,58 @@ import trio
 from trio_xsock import SocketError, TCPSocket
 
 from ._conversation import Conversation
-from ._errors import CommandError, ExitCode, escape_error
+from ._errors import CommandError, ExitCode, OutputFailedError, OutputGoneError, escape_error
 from ._interrupt import until_interrupted
 from ._report import Fact, Report
-from ._stdio import Input, OutputGoneError, standard_output
+from ._stdin import Input
+from ._stdio import standard_output
 from ._text import endpoint
+from ._tls import is_alert, is_client_hello
+
+_HINT = (
+    "nothing came after the end of our input; if the server took that end for a good-bye, "
+    "--no-shutdown helps"
+)
 
 
 class Talker:
-    """One run of either command: one standard input for all its conversations."""
+    """One run of either command: one standard input for all its conversations.
 
-    def __init__(self, options: argparse.Namespace, report: Report) -> None:
+    Args:
+        options: as parsed.
+        report: where to say what happens.
+        serves: we are the server.
+        hands_over: one client after the other gets what is left of the input.
+    """
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        report: Report,
+        *,
+        serves: bool,
+        hands_over: bool = False,
+    ) -> None:
         self._report = report
-        self._input = Input()
+        self._input = Input(report)
         self._shutdown: bool = options.shutdown
+        self._tls: bool = options.tls
+        self._asks = not serves
+        self._hands_over = hands_over
         self._conversation: Conversation | None = None
 
     async def run(self, work: Callable[[], Awaitable[ExitCode]]) -> ExitCode:
         """Do ``work``, which calls ``talk``, until it is done or a signal asks to end."""
         try:
-            code = await until_interrupted(work)
+            code = await until_interrupted(lambda: self._report.while_read(work))
         except OutputGoneError:  # as in "xsock connect ... | head -1"
             await trio.lowlevel.checkpoint()
             return ExitCode.DONE
+        except OutputFailedError as exc:
+            if self._conversation is not None:  # else it has been said
+                self._trouble("failed", str(exc))
+            await trio.lowlevel.checkpoint()
+            return ExitCode.FAILED
         if code is None:
             self._trouble("interrupted", "interrupted")
             return ExitCode.INTERRUPTED
@@ -46,8 +75,14 @@ class Talker:
         """
         peer = endpoint(sock.remote_address, sock.remote_port)
         self._report.note("connected", f"{greeting} {peer}", peer=peer)
-        output = standard_output(self._report)
-        talk = self._conversation = Conversation(sock, self._input, output, shutdown=self._shutdown)
+        talk = self._conversation = Conversation(
+            sock,
+            self._input,
+            standard_output(self._report),
+            shutdown=self._shutdown,
+            hands_over=self._hands_over,
+            judge=self._check_tls,
+        )
         try:
             await talk.run()
         except (SocketError, CommandError) as exc:
@@ -56,9 +91,20 @@ class Talker:
         else:
             self._report.note("closed", f"closed: {_counted(talk)}", **_counts(talk))
             code = ExitCode.DONE
+        if talk.unanswered and self._asks and not self._report.out.why_failed():
+            self._report.note("hint", _HINT, message=_HINT)
         self._conversation = None
         await trio.lowlevel.checkpoint()
         return code
+
+    def _check_tls(self, talk: Conversation) -> None:
+        """Fail if what came shows that the other side speaks TLS, and we do not."""
+        if self._tls:
+            return
+        if is_alert(talk.first):
+            raise CommandError("the other side speaks TLS; try --tls")
+        if is_client_hello(talk.first) and not talk.sent:
+            raise CommandError("the client speaks TLS; --tls and --certificate are missing here")
 
     def _trouble(self, event: str, why: str) -> None:
         """The last line of what did not end by itself: always with what was moved."""

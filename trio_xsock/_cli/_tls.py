@@ -60,6 +60,19 @@ def check_tls(options: argparse.Namespace) -> None:
         raise UsageError("--insecure verifies nobody, so --ca means nothing")
 
 
+def is_alert(first: bytes) -> bool:
+    """Whether ``first``, all that came of a connection, is an alert of TLS.
+
+    That is what a server of TLS says to somebody who does not begin with TLS.
+    """
+    return first[:2] == b"\x15\x03" and first[3:5] == b"\x00\x02" and len(first) == 7
+
+
+def is_client_hello(first: bytes) -> bool:
+    """Whether a connection whose first bytes these are is begun by a client of TLS."""
+    return first[:2] == b"\x16\x03" and first[5:6] == b"\x01"
+
+
 def _serves(options: argparse.Namespace) -> bool:
     return "insecure" not in options
 

@@ -197,6 +197,8 @@ class UntrustedHeaderParser(UntrustedParser[Header]):
         super().__init__(HEADER_MAGIC, _HEADER.size)
 
     def _not_ours(self) -> str:
+        if bytes(self._raw[:2]) == b"\x16\x03":
+            return "what came is not the header of a transfer but TLS; --tls is missing here"
         return "what came is not the header of a transfer"
 
     def _measure(self, fixed: bytes) -> int:
@@ -243,6 +245,8 @@ class UntrustedReplyParser(UntrustedParser[Reply]):
         super().__init__(REPLY_MAGIC, _REPLY.size)
 
     def _not_ours(self) -> str:
+        if bytes(self._raw[:2]) == b"\x15\x03":
+            return "it speaks TLS; --tls is missing here"
         return "what came is not the reply of a receiver"
 
     def _measure(self, fixed: bytes) -> int:

@@ -10,6 +10,7 @@ import trio
 from trio_xsock import (
     Datagram,
     NetworkInterface,
+    SocketError,
     UDPSocket,
     network_interface,
 )
@@ -21,11 +22,12 @@ from ._command import Command, add_json
 from ._errors import CommandError, ExitCode, UsageError
 from ._interrupt import until_interrupted
 from ._report import Report
-from ._stdio import Input
+from ._stdin import Input
 from ._text import endpoint, escape
 from ._view import JSONView
 
 _ANSWERS = 1.0
+_LONGEST_LINE = 65507
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -65,9 +67,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--count",
         metavar="N",
-        type=int,
+        type=_arguments.count,
         default=0,
-        help="end after so many datagrams were received",
+        help="end after so many datagrams were received; 0, the default, never",
     )
     parser.add_argument(
         "--wait",
@@ -94,14 +96,37 @@ async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
     if options.port is None and options.to is None:
         raise UsageError("give a PORT to receive at, or --to HOST:PORT to send, or both")
     exchange = _Exchange(options, report)
-    code = await until_interrupted(exchange.run)
-    told = f"{exchange.sent} datagrams went out, {exchange.received} came in"
-    facts = {"datagrams_sent": exchange.sent, "datagrams_received": exchange.received}
+    try:
+        code = await until_interrupted(lambda: report.while_read(exchange.run))
+    except (CommandError, SocketError):
+        if exchange.bound:
+            exchange.note_counts()
+        raise
+    told, facts = exchange.counts()
     if code is None:
         report.trouble("interrupted", f"interrupted: {told}", message="interrupted", **facts)
         return ExitCode.INTERRUPTED
-    report.note("closed", f"closed: {told}", **facts)
+    exchange.note_counts()
     return code
+
+
+def _check_size(line: bytes) -> None:
+    if len(line) > _LONGEST_LINE:
+        raise CommandError(
+            f"a line of standard input is longer than {_LONGEST_LINE} bytes, the most that a "
+            "datagram carries; nothing of it was sent"
+        )
+
+
+async def _look_up(to: Endpoint) -> list[str]:
+    """The addresses of a host; its name where there are none, so that sending says why."""
+    if "%" in to.host:
+        return [to.host]
+    try:
+        found = await trio.socket.getaddrinfo(to.host, to.port, type=trio.socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        return [to.host]
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found)) or [to.host]
 
 
 class _Exchange:
@@ -109,6 +134,7 @@ class _Exchange:
 
     Attributes:
         sent, received: datagrams so far.
+        bound: the port was taken.
     """
 
     def __init__(self, options: argparse.Namespace, report: Report) -> None:
@@ -119,22 +145,37 @@ class _Exchange:
         self._answers = trio.CancelScope()
         self.sent = 0
         self.received = 0
+        self.bound = False
+        self._addresses: list[str] = []
+
+    def counts(self) -> tuple[str, dict[str, int]]:
+        """How many datagrams went each way, for a person and for a script."""
+        told = f"{self.sent} datagrams went out, {self.received} came in"
+        return told, {"datagrams_sent": self.sent, "datagrams_received": self.received}
+
+    def note_counts(self) -> None:
+        """Write the last line."""
+        told, facts = self.counts()
+        self._report.note("closed", f"closed: {told}", **facts)
 
     async def run(self) -> ExitCode:
         """Exchange datagrams until there is nothing more to wait for.
 
         Raises:
             SocketError: what the network refuses.
-            CommandError: a group cannot be joined, or our input cannot be read.
+            CommandError: a group cannot be joined, or our input cannot be read, or has a line
+                that no datagram can carry.
         """
         options = self._options
         async with UDPSocket(
             options.port or 0, address=options.bind, network_interface=options.interface
         ) as sock:
             await sock.bind()
+            self.bound = True
             for group in options.join:
                 if not sock.join_multicast_group(group):
-                    raise CommandError(f"the group {escape(group)} cannot be joined")
+                    reason = escape(str(sock.last_error))
+                    raise CommandError(f"the group {escape(group)} cannot be joined: {reason}")
             self._report.note(
                 "bound",
                 f"receiving at port {sock.port}",
@@ -149,12 +190,13 @@ class _Exchange:
         if to is None:
             await trio.lowlevel.checkpoint()
             return
-        source, rest = Input(), b""
+        source, rest = Input(self._report), b""
         with self._sending:
             while data := await source.read():
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
                     await self._send_line(sock, to, line)
+                _check_size(rest)
             if rest:
                 await self._send_line(sock, to, rest)
         if self._options.port is None:
@@ -162,7 +204,18 @@ class _Exchange:
             self._answers.deadline = trio.current_time() + wait if wait < math.inf else math.inf
 
     async def _send_line(self, sock: UDPSocket, to: Endpoint, line: bytes) -> None:
-        await sock.send(Datagram(to.host, to.port, line))
+        _check_size(line)
+        if not self._addresses:
+            self._addresses = await _look_up(to)
+        while True:
+            try:
+                await sock.send(Datagram(self._addresses[0], to.port, line))
+            except SocketError:
+                if self.sent or len(self._addresses) == 1:
+                    raise
+                del self._addresses[0]  # there may be a way to the next one
+            else:
+                break
         self.sent += 1
 
     async def _receive(self, sock: UDPSocket) -> None:
@@ -170,6 +223,7 @@ class _Exchange:
             async for datagram in sock:
                 self.received += 1
                 self._show(datagram)
+                await self._report.room()
                 if self.received == self._options.count:
                     self._sending.cancel(reason="enough was received")
                     return

@@ -9,14 +9,15 @@ from typing import Any
 
 import trio
 
-from trio_xsock._machines.endpoint import address_text, check_port, format_endpoint
+from trio_xsock._machines.endpoint import address_text, check_port
 from trio_xsock._machines.state import Move, SocketState, next_state
 from trio_xsock._network.dial import dial
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import watch_socket
-from trio_xsock._values.errors import ConnectError, InvalidStateError, SocketError
+from trio_xsock._values.errors import InvalidStateError, LostConnectionError, SocketError
 from trio_xsock._values.events import Connected, ErrorOccurred
+from trio_xsock._values.typing import Address
 
 from .ending import Ending
 from .link import Owner
@@ -26,7 +27,7 @@ from .link import Owner
 class Connection(Ending, trio.abc.AsyncResource):
     """One TCP connection at a time; the base of ``TCPSocket`` and ``EasyTCPSocket``."""
 
-    __slots__ = ()
+    __slots__ = ("_reached",)
 
     async def connect(self) -> None:
         """Connect to ``address`` and ``port``; returns when connected. Xojo: ``Connect``.
@@ -77,7 +78,15 @@ class Connection(Ending, trio.abc.AsyncResource):
 
     async def _dial(self) -> stdlib_socket.socket:
         """A connection to ``address`` and ``port``, ready for use."""
-        return await dial(self._address, self._port, interface=self._network_interface)
+        return await dial(
+            self._address,
+            self._port,
+            interface=self._network_interface,
+            reached=self._note_reached,
+        )
+
+    def _note_reached(self, address: Address) -> None:
+        self._reached: Address = address
 
     def _establish(self, sock: stdlib_socket.socket, scope: trio.CancelScope) -> bool:
         """Make a connected descriptor ours; False if ``close()`` was called meanwhile."""
@@ -86,11 +95,8 @@ class Connection(Ending, trio.abc.AsyncResource):
             return False
         try:
             peer = sock.getpeername()
-        except OSError as exc:  # the peer has reset the connection already
-            sock.close()
-            where = format_endpoint(self._address, self._port)
-            text = f"cannot connect to {where}: the peer reset the connection at once"
-            raise ConnectError(text, errors=(exc.with_traceback(None),)) from exc
+        except OSError:  # reset since: what came before can be read, and then the reset is seen
+            peer = self._reached
         self._connect_scope = None
         self._adopt(sock, peer)
         self._announce_connected()
@@ -162,6 +168,23 @@ class Connection(Ending, trio.abc.AsyncResource):
         if self._owner is not None and self._block is None:
             self._owner._connection_failed(self)
 
+    def _contain(self, error: Exception) -> bool:
+        """See ``Kept``: of a connection that a server accepted, the server is told."""
+        if self._owner is None:
+            return False
+        self._owner._peer_failed(self, error)
+        return True
+
+    def _break(self, error: Exception) -> None:
+        """The library's own work for this connection raised: it is lost, and all are told."""
+        if self._transport is None:
+            return
+        text = f"{self._endpoint()}: connection lost: internal error: {error!r}"
+        loss = LostConnectionError(text)
+        loss.__cause__ = error.with_traceback(None)  # its frames hold the socket
+        self._lose(loss)
+        self._pump()
+
     def _connect_failed(self, error: SocketError) -> None:
         self._connect_scope = None
         self._state = next_state(self._state, Move.FAIL)
@@ -194,6 +217,13 @@ class Connection(Ending, trio.abc.AsyncResource):
         self._state = next_state(self._state, Move.ESTABLISH)
         self._post_if_active(Connected)
         self._resume_reading()
+
+    def _take_stock(self) -> None:
+        if self._transport is not None and self._reading and not self._input_ended:
+            self._on_readable()
+        if self._transport is not None and self._blocked:
+            self._on_writable()
+        self._pump()
 
     async def poll(self) -> bool:
         """One step by hand: take in, send, deliver. Xojo: ``Poll``.

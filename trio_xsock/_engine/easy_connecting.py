@@ -24,7 +24,7 @@ class ConnectionWaiting(QueueCalls):
     __slots__ = ("_awaiting_peer",)
 
     def _init_waiting(self) -> None:
-        self._awaiting_peer: list[Parking[None]] = []
+        self._awaiting_peer: list[Parking[bool]] = []
 
     async def wait_for_connection(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - Xojo's signature
         """Wait until the peer is there, after ``listen()`` or beside ``connect()``.
@@ -54,12 +54,10 @@ class ConnectionWaiting(QueueCalls):
         if self._state not in _UNTIL_PEER:
             raise self._why_no_peer()
         self._check_thread()
-        parking: Parking[None] = Parking()
+        parking: Parking[bool] = Parking()
         self._awaiting_peer.append(parking)
-        with trio.move_on_after(seconds):
-            await parking.park(lambda: self._awaiting_peer.remove(parking))
-            return True
-        return False
+        there = await self._park_for(parking, seconds, lambda: self._awaiting_peer.remove(parking))
+        return bool(there)
 
     async def connect(self) -> None:
         """Connect to ``address`` and ``port``; see ``TCPSocket.connect``."""
@@ -79,7 +77,7 @@ class ConnectionWaiting(QueueCalls):
         super()._announce_connected()
         awaiting, self._awaiting_peer = self._awaiting_peer, []
         for parking in awaiting:
-            parking.unpark()
+            parking.unpark(True)
 
     def _fail_awaiting_peer(self) -> None:
         """If there will be no peer, tell those who wait for one."""

@@ -25,7 +25,12 @@ from .link import SMALLEST_READ
 class MessageDecoding(MessageDelivery):
     """How an ``EasyTCPSocket`` makes messages of what it reads."""
 
-    __slots__ = ()
+    __slots__ = ("_handed_over_at",)
+
+    def _init_messages(self, max_message_size: int) -> None:
+        super()._init_messages(max_message_size)
+        # How many calls the handler will have had when it has had all decoded messages.
+        self._handed_over_at = 0
 
     @property
     def max_message_size(self) -> int:
@@ -49,6 +54,8 @@ class MessageDecoding(MessageDelivery):
     def _resume_reading(self) -> None:
         if not self._inbox.pending:  # the end of the stream must not overtake what came before
             super()._resume_reading()
+        elif self._may_decode():
+            self._wake_keeper()
 
     def _on_readable(self) -> None:
         super()._on_readable()
@@ -81,24 +88,37 @@ class MessageDecoding(MessageDelivery):
                 self._deliver(message)
         else:
             self._call_at_once(messages)
+        self._handed_over_at = self._hub.called + len(self._hub.calls)
         self._resume_reading()
 
     def _work(self) -> float:
-        if self._may_decode() and not self._hub.calls:
+        if self._may_decode():
             self._pumping = True
             try:
                 self._decode_some(at_once=True)
             finally:
                 self._pumping = False
-            if self._may_decode():
-                self._wake_keeper()
-        return super()._work()
+        deadline = super()._work()  # runs the handler calls that are due, which makes room
+        if self._may_decode():
+            self._wake_keeper()
+        return deadline
 
     def _may_decode(self) -> bool:
-        """Whether there is more to be decoded, and room for it."""
-        inbox = self._inbox
-        connected = self._state is CONNECTED
-        return connected and inbox.pending and not inbox.is_full(self._receive_buffer_limit)
+        """Whether there is more to be decoded, and room for it.
+
+        Messages that wait for their handler call are in no buffer and under no limit. So those
+        decoded before must have had their calls; other calls, of sends, do not matter.
+        """
+        inbox, hub = self._inbox, self._hub
+        return (
+            self._state is CONNECTED
+            and inbox.pending
+            and (not hub.calls or hub.called >= self._handed_over_at)
+            and not inbox.is_full(self._receive_buffer_limit)
+        )
+
+    def _is_behind(self) -> bool:
+        return self._may_decode()
 
     # Before the end
 
@@ -108,6 +128,9 @@ class MessageDecoding(MessageDelivery):
                 text = f"{self._endpoint()}: the peer closed the connection within a message"
                 self._cut = LostConnectionError(text, reason=LossReason.REMOTE_CLOSED)
             super()._end_input()
+
+    def _peer_closed(self) -> LostConnectionError:
+        return self._cut or super()._peer_closed()
 
     def _lose(self, error: SocketError) -> None:
         self._drain()
@@ -120,6 +143,7 @@ class MessageDecoding(MessageDelivery):
             try:
                 messages = self._inbox.decode()
             except FramingError as error:
+                self._loss = None  # these bytes came before whatever else ended the connection
                 super()._lose(self._refused(error))
                 return False
             for message in messages:
@@ -166,6 +190,8 @@ class MessageDecoding(MessageDelivery):
         hub = self._message_hub
         if hub.on_message is None or self._keeper is None:
             return
-        while (message := self._take(self._inbox.take)) is not None:
+        while (message := self._inbox.take()) is not None:  # what is not decoded yet follows
             hub.call_on_message(self, *message)
+        self._hub.withdraw_data()
+        self._after_taking()
         self._schedule_pump()

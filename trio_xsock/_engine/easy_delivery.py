@@ -105,8 +105,11 @@ class MessageDelivery(ConnectionWaiting):
         """Where a handler alone listens it is called for each; queueing costs as much again."""
         hub = self._message_hub
         for message in messages:
-            if hub.on_message is None or self._closed_by_us:
+            if self._closed_by_us:
                 return  # by the handler, or its failure: nothing more
+            if hub.on_message is None or hub.calls:  # the handler has just been replaced
+                self._deliver(message)
+                continue
             hub.posted += 1
             hub.called += 1
             self._call_handler(hub.on_message, self, *message)
@@ -142,5 +145,5 @@ class MessageDelivery(ConnectionWaiting):
                 self._fail_waiting(self._closed_error())
 
     def _announce_loss(self, error: SocketError) -> None:
-        super()._announce_loss(self._cut or error)
+        super()._announce_loss(error)
         self._fail_waiting(CLEAN_END if self._input_ended else error)

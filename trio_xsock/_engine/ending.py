@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno as errnos
 import math
+import os
 import socket as stdlib_socket
 import sys
 
 import trio
 
 from trio_xsock._machines.state import CLOSING, CONNECTED, Move, next_state
-from trio_xsock._network.kernel import has_unread_input, unacknowledged_bytes
+from trio_xsock._machines.time_limit import TimeLimit
+from trio_xsock._network.kernel import has_unread_input, unacknowledged_bytes, was_reset
 from trio_xsock._network.options import check_seconds
+from trio_xsock._runtime.clock import runs_by_itself
+from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.groups import as_group
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._values.errors import (
@@ -38,6 +43,9 @@ class Ending(Outlet):
 
     def _end_input(self) -> None:
         """The OS says that nothing more will come."""
+        if self._loss is None and not self._eof_sent and was_reset(self._transport):
+            exc = ConnectionResetError(errnos.ECONNRESET, os.strerror(errnos.ECONNRESET))
+            self._loss = translate_loss(exc, f"{self._endpoint()}: connection lost")
         if self._loss is not None:
             self._lose(self._loss)
             return
@@ -46,9 +54,7 @@ class Ending(Outlet):
         if self._state is CLOSING:
             self._advance_closing()  # what is queued is still sent
             return
-        error = LostConnectionError(
-            f"{self._endpoint()}: the peer closed the connection", reason=LossReason.REMOTE_CLOSED
-        )
+        error = self._peer_closed()
         half_close = self._may_half_close() or self._output_ended
         if not half_close:
             self._sender_refusal = error
@@ -60,6 +66,11 @@ class Ending(Outlet):
         elif not half_close:
             self._begin_closing(_GRACE)
         self._end_channels()
+
+    def _peer_closed(self) -> LostConnectionError:
+        """What the peer's clean end is told as, to everybody."""
+        text = f"{self._endpoint()}: the peer closed the connection"
+        return LostConnectionError(text, reason=LossReason.REMOTE_CLOSED)
 
     def _may_half_close(self) -> bool:
         if self._allow_half_close is None:
@@ -73,8 +84,11 @@ class Ending(Outlet):
             self._post_if_active(ErrorOccurred, error)
 
     def _lose(self, error: SocketError) -> None:
-        """The connection is gone; what is buffered stays readable."""
-        self._loss = error
+        """The connection is gone; what is buffered stays readable.
+
+        If a send has found it dead before, that is the cause that callers have been told.
+        """
+        self._loss = error = self._loss or error
         self._drop_queue()
         if self._state is not CLOSING:
             self._serve_end(error)
@@ -88,10 +102,7 @@ class Ending(Outlet):
         transport, watch = self._transport, self._watch
         self._transport = self._watch = None
         self._reading = self._blocked = False
-        if watch is not None:
-            watch.close()
-        if transport is not None:
-            transport.close()
+        give_back(*[each.close for each in (watch, transport) if each is not None])
         self._state = next_state(self._state, Move.CLOSE)
         self._drop_queue()
         if self._announce_local_end:
@@ -162,7 +173,7 @@ class Ending(Outlet):
         """
         check_seconds("grace", grace)
         self._check_thread()
-        self._start_closing(math.inf)
+        self._start_closing(grace)
         if self._state is not CLOSING:
             self.close()
             keeper = self._keeper
@@ -172,8 +183,7 @@ class Ending(Outlet):
                 await trio.lowlevel.checkpoint()
         else:
             try:
-                with trio.move_on_after(grace):
-                    await self._wait_until_closed()
+                await self._wait_until_closed()
             finally:
                 self.close()
                 self._pump()
@@ -210,6 +220,8 @@ class Ending(Outlet):
         self._serve_end()
         if self._state is CONNECTED:
             self._begin_closing(grace)
+        elif self._state is CLOSING:
+            self._limit_closing(grace)
 
     def _begin_closing(self, grace: float) -> None:
         self._state = next_state(self._state, Move.DRAIN)
@@ -221,8 +233,14 @@ class Ending(Outlet):
         if self._watch is not None and not self._input_ended:
             self._watch.reading(True)
         self._advance_closing()
-        if grace != math.inf and self._transport is not None:
-            self._closing_deadline = trio.current_time() + grace
+        if self._transport is not None:
+            self._limit_closing(grace)
+
+    def _limit_closing(self, grace: float) -> None:
+        """Closing in good order may take so many seconds from now, or less as was said before."""
+        limit = TimeLimit(trio.current_time(), grace)
+        if self._closing_limit is None or limit.deadline < self._closing_limit.deadline:
+            self._closing_limit = limit
             self._wake_keeper()
 
     def _advance_closing(self) -> None:
@@ -274,18 +292,21 @@ class Ending(Outlet):
         return True
 
     def _next_deadline(self) -> float:
-        if self._state is not CLOSING or self._transport is None:
+        limit = self._closing_limit
+        if limit is not None and trio.current_time() >= limit.deadline:
+            self._take_stock()
+        if self._state is not CLOSING or self._transport is None or limit is None:
             return math.inf
         now = trio.current_time()
         acknowledged = self._ack_poll and unacknowledged_bytes(self._transport) == 0
-        if acknowledged or now >= self._closing_deadline:
+        if acknowledged or limit.is_over(now, counts_lateness=runs_by_itself()):
             self._release()
             self._pump()
             return math.inf
         if not self._ack_poll:
-            return self._closing_deadline
+            return limit.deadline
         self._ack_poll = min(self._ack_poll * 2, _LAST_ACK_POLL)
-        return min(self._closing_deadline, now + self._ack_poll)
+        return min(limit.deadline, now + self._ack_poll)
 
     async def _end_scope(self) -> None:
         await super()._end_scope()

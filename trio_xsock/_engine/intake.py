@@ -99,6 +99,10 @@ class Intake(Link):
         """Whether there is input that the OS does not tell of; for transports that keep some."""
         return False
 
+    def _has_unread_input(self) -> bool:
+        """Whether a read that brought nothing may be followed by one that does."""
+        return self._has_input()
+
     def _take_in(self, limit: int) -> bytes | None:
         """Put what the OS has into the buffer.
 

@@ -9,7 +9,6 @@ happen between them, so the books are exact by construction.
 from __future__ import annotations
 
 import abc
-import math
 import socket as stdlib_socket
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from trio_xsock._machines.buffer import ReceiveBuffer
 from trio_xsock._machines.endpoint import check_address, check_port, format_endpoint
 from trio_xsock._machines.ledger import SendLedger
 from trio_xsock._machines.state import CONNECTED, CONNECTING
+from trio_xsock._machines.time_limit import TimeLimit
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_positive
 from trio_xsock._runtime.channel import EventChannel
@@ -51,6 +51,9 @@ class Owner(Protocol):
 
     def _connection_failed(self, socket: Any, /) -> None:
         """The connection's handler object, or a task of its, raised."""
+
+    def _peer_failed(self, socket: Any, error: Exception, /) -> None:
+        """The library's own work for the connection raised; never raises itself."""
 
 
 class Borrower(Protocol):
@@ -101,7 +104,7 @@ class Link(SocketCore):
         "_bytes_out_before",
         "_bytes_sent",
         "_closed_by_us",
-        "_closing_deadline",
+        "_closing_limit",
         "_closings",
         "_connect_scope",
         "_discarded",
@@ -185,7 +188,7 @@ class Link(SocketCore):
         self._bytes_out_before += self._bytes_sent
         self._bytes_sent = 0
         self._read_size = SMALLEST_READ
-        self._closing_deadline = math.inf
+        self._closing_limit: TimeLimit | None = None
         self._ack_poll = 0.0
 
     # Facts

@@ -233,7 +233,9 @@ class Outlet(Intake):
         self._drop_queue()
         more = True
         while more:
-            more = self._has_input()  # then it is that which is read, and the OS is not asked
+            more = (
+                self._has_unread_input()
+            )  # then it is that which is read, and the OS is not asked
             more = self._read_step() or more
         # Unless reading has paused nothing is left to be read: it is over.
         if self._transport is not None and (self._reading or self._input_ended):

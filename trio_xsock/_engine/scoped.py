@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self, TypeVarTuple, Unpack
+from typing import Any, Self, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
 from trio_xsock._runtime.block import Block
 from trio_xsock._runtime.channel import EventChannel
-from trio_xsock._runtime.guard import call_unprotected, protect_from_ki
+from trio_xsock._runtime.guard import Parking, call_unprotected, protect_from_ki
 from trio_xsock._runtime.handlers import METHODS, handler_methods
 from trio_xsock._runtime.hub import EventHub
 from trio_xsock._runtime.keeper import Keeper
@@ -19,6 +20,9 @@ from trio_xsock._runtime.readiness import release_readiness
 from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.events import Event
 
+from .waits import Waits
+
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _CALLS_AT_A_TIME = 64
@@ -40,6 +44,7 @@ class Scoped(abc.ABC):
         "_hub",
         "_keeper",
         "_pumping",
+        "_waits",
     )
 
     _HANDLER_METHODS: tuple[str, ...] = METHODS
@@ -48,6 +53,7 @@ class Scoped(abc.ABC):
         self._block: Block | None = None
         self._keeper: Keeper | None = None
         self._pumping = False
+        self._waits: Waits | None = None  # mostly nobody waits with a time-out
         self._closed_event: trio.Event | None = None
         self._hub = self._new_hub()
         self._handler: object = None
@@ -231,6 +237,10 @@ class Scoped(abc.ABC):
             self._block.cancel_body()
         self.close()
 
+    def _contain(self, error: Exception) -> bool:
+        """See ``Kept``: a socket that is nobody's but its user's fails, as by a handler."""
+        return False
+
     # Handlers
 
     def _pump(self) -> None:
@@ -304,7 +314,36 @@ class Scoped(abc.ABC):
     def _work(self) -> float:
         """What the keeper task does when woken; returns when it wants to be woken next."""
         self._pump()
-        return self._next_deadline()
+        deadline = self._next_deadline()
+        waits = self._waits
+        if waits is None:
+            return deadline
+        if waits.need_look():
+            self._take_stock()
+        # Who is behind with what has arrived has woken the keeper task, and comes back here.
+        return deadline if self._is_behind() else min(deadline, waits.end_due())
+
+    def _take_stock(self) -> None:  # noqa: B027 - a server has nothing to look at
+        """Take in what has arrived and send what the OS takes.
+
+        To be called before a deadline is believed: the event loop may have stood still, and
+        Trio looks at the clock before it serves the sockets.
+        """
+
+    def _is_behind(self) -> bool:
+        """Whether input was taken in that has not been looked at yet."""
+        return False
+
+    async def _park_for(  # noqa: ASYNC910 - parking is a checkpoint
+        self, parking: Parking[T], seconds: float, withdraw: Callable[[], None]
+    ) -> T | None:
+        """See ``Waits.park``; ``math.inf`` is no limit."""
+        if seconds == math.inf:
+            return await parking.park(withdraw)
+        assert self._keeper is not None
+        if self._waits is None:
+            self._waits = Waits()
+        return await self._waits.park(self._keeper, parking, seconds, withdraw)
 
     @abc.abstractmethod
     def _next_deadline(self) -> float:

@@ -12,7 +12,9 @@ from typing import Any, cast
 
 from trio_xsock._machines.state import SocketState
 from trio_xsock._machines.tls import SLICE
+from trio_xsock._network.kernel import has_unread_input
 from trio_xsock._network.tls_transport import TLSTransport
+from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 
 from .listening import ListeningCalls
@@ -47,6 +49,7 @@ class Secured(ListeningCalls):
         if transport is not None:
             transport.wake = self._look_again
             transport.drained = self._note_drained
+            transport.stirred = self._note_stir
 
     def _replace_transport(self, transport: stdlib_socket.socket) -> None:
         super()._replace_transport(transport)
@@ -58,19 +61,12 @@ class Secured(ListeningCalls):
             # Who closes with nothing left to send may say so. If something is dropped, the peer
             # shall see that the stream was cut off.
             if self._closed_by_us and self._loss is None and not self._ledger.open:
-                self._say_end(secured)
+                give_back(secured.end)
             self._secured = None
         self._ssl_connecting = False
         super()._release()
         while self._drainers:
             self._drainers.pop().fail(self._why_not_sending())
-
-    @staticmethod
-    def _say_end(secured: TLSTransport) -> None:
-        try:
-            secured.end()
-        except OSError:  # the peer is gone
-            pass
 
     # Input
 
@@ -93,14 +89,22 @@ class Secured(ListeningCalls):
 
     def _has_input(self) -> bool:
         secured = self._secured
+        return secured is not None and self._reads(secured) and secured.engine.ready
+
+    def _has_unread_input(self) -> bool:
+        secured = self._secured
+        if secured is None or not self._reads(secured):
+            return False
+        # What a read brings may be no whole record: then it had nothing, but the OS may.
+        return secured.engine.ready or has_unread_input(secured.inner)
+
+    def _reads(self, secured: TLSTransport) -> bool:
         transport = cast("object", self._transport)
         return (
-            secured is not None
-            and not self._ssl_connecting
+            not self._ssl_connecting
             and self._reading
             and not self._input_ended
             and transport is secured  # else it is for who stands between
-            and secured.engine.ready
         )
 
     def _next_deadline(self) -> float:
@@ -112,6 +116,11 @@ class Secured(ListeningCalls):
             self._on_readable()
             self._pump()
         return super()._next_deadline()
+
+    def _note_stir(self) -> None:
+        """Bytes moved that are part of what nobody has asked for, or cannot have yet."""
+        if self._notes_activity:
+            self._note_activity()
 
     # Output
 

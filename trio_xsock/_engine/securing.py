@@ -117,6 +117,7 @@ class Securing(Secured):
         self._watch.close()
         self._watch = None
         transport = wrap(self._transport, setup, self._endpoint())
+        transport.stirred = self._note_stir
         self._transport = cast("stdlib_socket.socket", transport)
         return transport
 
@@ -125,6 +126,13 @@ class Securing(Secured):
         self._reading = False
         self._use(transport)
         self._watch = watch_socket(self._keeper, transport, self._on_readable, self._on_writable)
+
+    def _take_stock(self) -> None:
+        if self._handshake is not None:
+            self._handshake.look()
+            self._pump()
+        elif not self._ssl_connecting:  # else a task looks after the handshake
+            super()._take_stock()
 
     def _release(self) -> None:
         handshake = self._handshake

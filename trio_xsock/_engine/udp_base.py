@@ -17,6 +17,7 @@ from trio_xsock._machines.state import SocketState
 from trio_xsock._machines.udp_groups import Memberships
 from trio_xsock._machines.udp_queue import ArrivalQueue, DepartureQueue
 from trio_xsock._network.interface import NetworkInterface
+from trio_xsock._network.names import NameMemory
 from trio_xsock._network.options import check_positive
 from trio_xsock._network.udp_port import Opener, Port, Route
 from trio_xsock._network.udp_system import open_port
@@ -33,6 +34,7 @@ from trio_xsock._values.statistics import SocketStatistics
 from trio_xsock._values.typing import Address
 
 from .core import SocketCore
+from .renewal import Renewal
 
 _SEND_QUEUE_LIMIT: Final = 2**26
 _ROUTER_HOPS: Final = 32
@@ -54,10 +56,12 @@ class UDPBase(SocketCore):
         "_dropped_by_system",
         "_handed_out",
         "_memberships",
+        "_names",
         "_opener",
         "_packets_out",
         "_port_bound",
         "_receivers",
+        "_renewal",
         "_router_hops",
         "_routes",
         "_send_to_self",
@@ -83,7 +87,9 @@ class UDPBase(SocketCore):
         self._opener: Opener = open_port
         self._port_bound: Port | None = None
         self._watches: dict[Port, Watch] = {}
-        self._routes: dict[tuple[str, int], Route] = {}
+        self._routes: dict[tuple[str, int, str], Route] = {}
+        self._names = NameMemory()
+        self._renewal = Renewal()
         self._receivers: deque[Parking[Datagram]] = deque()
         self._handed_out: int = 0
         self._drained: list[Parking[None]] = []

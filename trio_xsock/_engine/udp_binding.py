@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import functools
-import math
 import socket as stdlib_socket
 
 import trio
@@ -18,11 +17,15 @@ from trio_xsock._values.errors import (
     InvalidPortError,
     InvalidStateError,
     SocketError,
+    describe,
     translate_os_error,
 )
 from trio_xsock._values.events import Connected, ErrorOccurred
 
 from .udp_base import UDPBase
+
+_LOOKS = 16
+"""How often a port is asked for what has arrived before a deadline is believed."""
 
 
 @protect_from_ki
@@ -166,6 +169,7 @@ class UDPBinding(UDPBase):
             self._unwatch(port)
         self._port_bound = None
         self._memberships.clear()
+        self._renewal.end()
         self._set_closed()
         self._hub.end()
         if scope is not None:
@@ -175,5 +179,36 @@ class UDPBinding(UDPBase):
     def _stop_calls(self) -> None:
         """The socket is closing: let nobody wait, or send, any more."""
 
+    # Memberships
+
+    def _keep_memberships(self) -> None:
+        """A port has joined a group: from now on join it again whenever the network changes."""
+        assert self._keeper is not None
+        if any(port.needs_renewal for port in self._watches):
+            self._renewal.begin(trio.current_time())
+            self._keeper.wake()
+
+    def _take_stock(self) -> None:
+        arrivals = self._arrivals
+        for port in list(self._watches):
+            for _ in range(_LOOKS):
+                before = arrivals.received + arrivals.dropped
+                if port in self._watches:  # handlers run, and may close it
+                    self._on_readable(port)
+                if arrivals.received + arrivals.dropped == before:
+                    break
+        if self._blocked:
+            self._on_writable()
+        self._pump()
+
     def _next_deadline(self) -> float:
-        return math.inf
+        trouble = self._renewal.look(self._watches, trio.current_time())
+        if trouble is not None:
+            by = f" on {self._network_interface.name}" if self._network_interface else ""
+            self._last_error = SocketError(
+                f"{self!r}: groups cannot be heard{by}: {describe(trouble)}; they are joined again "
+                "when the network is back",
+                errno=trouble.errno,
+            )
+            self._post_if_active(ErrorOccurred, self._last_error)
+        return self._renewal.deadline

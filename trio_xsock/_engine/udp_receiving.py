@@ -11,7 +11,7 @@ from trio_xsock._network.options import check_positive
 from trio_xsock._network.udp_port import Port
 from trio_xsock._runtime.epoll import look_before_waiting
 from trio_xsock._runtime.guard import Parking, let_others_run, protect_from_ki
-from trio_xsock._values.datagram import Datagram
+from trio_xsock._values.datagram import Datagram, received_datagram
 from trio_xsock._values.events import DataAvailable
 
 from .udp_binding import UDPBinding
@@ -53,11 +53,11 @@ class UDPReceiving(UDPBinding):
         packets = self._arrivals.packets
         if not packets:
             return None
-        data, address = packets.popleft()
+        data, address, local = packets.popleft()
         if not packets and self._hub.has_channels:
             self._hub.withdraw_data()
         host = address[0] if len(address) == 2 else address_text(address)
-        return Datagram(host, address[1], data)
+        return received_datagram(host, address[1], data, local)
 
     def purge(self) -> None:
         """Empty the receive queue; what is queued to be sent is untouched. Xojo: ``Purge``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno as errnos
-import socket as stdlib_socket
 
 from trio_xsock._machines.endpoint import (
     ResolvedAddress,
@@ -14,7 +13,6 @@ from trio_xsock._machines.endpoint import (
     literal_address,
     shown,
 )
-from trio_xsock._network.resolve import resolve
 from trio_xsock._network.udp_port import Route
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.errors import NameResolutionError, OutOfMemoryError, SocketError, describe
@@ -28,8 +26,10 @@ _NO_MEMORY = frozenset({errnos.ENOMEM, errnos.ENOBUFS})
 _ADVICE = {
     errnos.EMSGSIZE: "too large for a datagram, nothing was sent: 65507 bytes is the most over "
     "IPv4, 65527 over IPv6",
-    errnos.ENETUNREACH: "check the routes; for multicasts and 255.255.255.255, network_interface",
+    errnos.ENETUNREACH: "check the routes, and local_address where it is set; for multicasts and "
+    "255.255.255.255, network_interface",
     errnos.EAFNOSUPPORT: "the socket is bound to an address of the other family",
+    errnos.EINVAL: "local_address, where it is set, must be one of this machine that reaches it",
     errnos.EPERM: "a firewall on this machine forbids it",
 }
 
@@ -40,8 +40,8 @@ class UDPRouting(UDPReceiving):
 
     __slots__ = ()
 
-    def _route(self, address: str, port: int) -> Route:
-        """The way to an IP address; raises what stands in it."""
+    def _route(self, address: str, port: int, source: str = "") -> Route:
+        """The way to an IP address, from one of ours if it is given; raises what prevents it."""
         self._check_bound()
         check_port(port, allow_zero=False, host=check_address(address))
         literal = literal_address(address, port)
@@ -49,33 +49,33 @@ class UDPRouting(UDPReceiving):
             raise NameResolutionError(
                 f"{self!r}: {shown(address)} is no IP address; `await send()` takes names, too"
             )
-        return self._route_to(literal)
+        return self._route_to(literal, source)
 
-    def _route_to(self, address: ResolvedAddress) -> Route:
+    def _route_to(self, address: ResolvedAddress, source: str) -> Route:
         assert self._port_bound is not None
         if len(self._routes) >= _MOST_ROUTES:
             self._routes.clear()
         try:
-            route = self._port_bound.route(address)
+            route = self._port_bound.route(address, source)
         except OSError as exc:
             raise self._refusal(exc, address.address) from exc
-        self._routes[address_text(address.address), address.address[1]] = route
+        self._routes[address_text(address.address), address.address[1], source] = route
         return route
 
-    async def _routes_to(self, address: str, port: int) -> list[Route]:
+    async def _routes_to(self, address: str, port: int, source: str) -> list[Route]:
         """The ways to a host; at least one."""
-        known = self._routes.get((address, port))
+        known = self._routes.get((address, port, source))
         if known is not None:
             return [known]  # noqa: ASYNC910 - the caller has a checkpoint
         self._check_bound()
         check_port(port, allow_zero=False, host=check_address(address))
         if literal_address(address, port) is not None:
-            return [self._route(address, port)]  # noqa: ASYNC910 - as above
+            return [self._route(address, port, source)]  # noqa: ASYNC910 - as above
         assert self._port_bound is not None
         family = self._port_bound.family
-        found = await resolve(address, port, family=family, type=stdlib_socket.SOCK_DGRAM)
+        found = await self._names.resolve(address, port, family)
         self._check_bound()  # it may have been closed meanwhile
-        return [self._route_to(each) for each in found]
+        return [self._route_to(each, source) for each in found]
 
     def _refusal(self, exc: OSError, address: Address) -> SocketError:
         kind = OutOfMemoryError if exc.errno in _NO_MEMORY else SocketError

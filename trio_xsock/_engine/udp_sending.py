@@ -6,11 +6,12 @@ import errno as errnos
 
 import trio
 
+from trio_xsock._machines.endpoint import check_address, check_port
 from trio_xsock._machines.udp_queue import Departure
 from trio_xsock._network.options import check_seconds
 from trio_xsock._network.udp_port import Route
 from trio_xsock._runtime.guard import Parking, protect_from_ki
-from trio_xsock._values.datagram import Datagram
+from trio_xsock._values.datagram import Datagram, check_datagram
 from trio_xsock._values.errors import (
     InvalidPortError,
     OutOfMemoryError,
@@ -45,7 +46,8 @@ class UDPSending(UDPRouting):
         It goes at once; only where the OS has no room for it now it is queued.
 
         Args:
-            datagram: ``address`` must be an IP address; ``send`` takes host names.
+            datagram: ``address`` must be an IP address; ``send`` takes host names. It leaves
+                from ``local_address`` where that is set.
 
         Raises:
             InvalidStateError: not bound.
@@ -55,15 +57,17 @@ class UDPSending(UDPRouting):
             SocketError: the OS refuses the datagram; ``errno`` says why, such as EMSGSIZE for
                 one that is too large, or ENETUNREACH. The socket goes on.
             OutOfMemoryError: more than 64 MiB would be queued.
-            TypeError: an attribute of a wrong type.
+            TypeError: ``datagram`` is no ``Datagram``.
 
         Events: ``SendComplete`` when nothing is queued any more; ``ErrorOccurred`` if the OS
         refuses the datagram later, when its turn has come.
         """
         # The usual case, without detours; all others are below.
-        route = self._routes.get((datagram.address, datagram.port))
+        if type(datagram) is not Datagram:
+            check_datagram(datagram)
+        route = self._routes.get((datagram.address, datagram.port, datagram.local_address))
         if route is None or self._blocked or self._hub.watches_sends:
-            self._write(datagram.address, datagram.data, datagram.port)
+            self._write(datagram.address, datagram.data, datagram.port, datagram.local_address)
             return
         send, address = route
         try:
@@ -104,12 +108,15 @@ class UDPSending(UDPRouting):
         """The first attempt has failed; raise why, if there is no point in another."""
         if not isinstance(exc, BlockingIOError) and not self._is_worth_another_try(exc):
             raise self._refusal(exc, route.address) from exc
-        self._write(datagram.address, datagram.data, datagram.port)
+        self._write(datagram.address, datagram.data, datagram.port, datagram.local_address)
 
-    def _write(self, address: str, data: Buffer, port: int) -> None:
-        route = self._routes.get((address, port))
+    def _write(self, address: str, data: Buffer, port: int, source: str = "") -> None:
+        # A port such as 9.0 or True is found among the routes, too.
+        check_port(port, allow_zero=False, host=check_address(address))
+        memoryview(data).release()  # raises TypeError if it is no buffer
+        route = self._routes.get((address, port, source))
         if route is None:
-            route = self._route(address, port)
+            route = self._route(address, port, source)
         if self._departures.departures or not self._send_now(route, data):
             self._queue(Departure(bytes(data), route))
         elif SendComplete in self._hub.wanted:
@@ -120,7 +127,8 @@ class UDPSending(UDPRouting):
 
         Args:
             value: the datagram; its ``address`` is an IP address or a host name. Of a name's
-                addresses it is the first one to which there is a way.
+                addresses it is the first one to which there is a way. A name is looked up once
+                and remembered for 5 seconds. It leaves from ``local_address``, as with ``write``.
 
         Raises:
             NameResolutionError: the name has no address, or is empty or malformed.
@@ -131,9 +139,10 @@ class UDPSending(UDPRouting):
         Cancellation: the datagram was not sent.
         Events: ``SendComplete`` when nothing is queued any more.
         """
+        check_datagram(value)
         data = value.data
         await trio.lowlevel.checkpoint_if_cancelled()
-        routes = await self._routes_to(value.address, value.port)
+        routes = await self._routes_to(value.address, value.port, value.local_address)
         if self._departures.departures or not self._send_some_way(routes, data):
             await self._wait_to_send(Departure(bytes(data), routes[0]))
             return
@@ -279,17 +288,16 @@ class UDPSending(UDPRouting):
             await trio.lowlevel.checkpoint()
         else:
             try:
-                with trio.move_on_after(grace):
-                    await self._wait_until_sent()
+                await self._wait_until_sent(grace)
             finally:
                 self.close()
                 self._pump()
         await self._delivered()
 
-    async def _wait_until_sent(self) -> None:
+    async def _wait_until_sent(self, seconds: float) -> None:  # noqa: ASYNC910 - see _park_for
         parking: Parking[None] = Parking()
         self._drained.append(parking)
-        await parking.park()
+        await self._park_for(parking, seconds, lambda: None)  # close() forgets it
 
     def _stop_calls(self) -> None:
         self._stop_receiving()

@@ -14,8 +14,11 @@ from typing import Any
 import trio
 
 from trio_xsock._machines.dead_peers import DeadPeerDetector
+from trio_xsock._machines.time_limit import TimeLimit
+from trio_xsock._network.kernel import has_unread_input, unacknowledged_bytes
 from trio_xsock._network.options import check_keepalive, check_optional_seconds
 from trio_xsock._network.tcp_info import set_keepalive, take_sample
+from trio_xsock._runtime.clock import runs_by_itself
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.errors import LossReason, LostConnectionError
 
@@ -29,7 +32,10 @@ class WatchedConnection(Connection):
     __slots__ = (
         "_active_at",
         "_detector",
+        "_idle_limit",
+        "_idle_since",
         "_idle_timeout",
+        "_in_flight",
         "_keepalive",
         "_sample_at",
         "_sampled_bytes",
@@ -42,6 +48,9 @@ class WatchedConnection(Connection):
         idle_timeout: float | None,
     ) -> None:
         self._active_at = 0.0
+        self._idle_limit: TimeLimit | None = None
+        self._idle_since = -math.inf  # the silence that the limit is for
+        self._in_flight: tuple[int, int | None] = 0, 0  # sent, and of that not acknowledged
         self._sample_at = math.inf
         self._sampled_bytes: int = 0  # that had been sent when nothing was in flight
         self._keepalive = check_keepalive(keepalive)
@@ -94,6 +103,12 @@ class WatchedConnection(Connection):
 
         Ends a connection, as ``TIMED_OUT``, on which no byte went either way for so long.
 
+        A byte counts when the operating system has handed it over, has taken it, or has it
+        acknowledged by the peer, whatever it is part of: data, a message or a TLS record that is
+        not complete, or a handshake. Before the connection is ended the socket is looked at. Time
+        does not count in which the program did not run (it was stopped, or blocked the event
+        loop), nor in which the receive buffer was full and more had come.
+
         Raises (assignment):
             TypeError, ValueError: not a number of seconds above 0, or ``None``.
         """
@@ -121,6 +136,7 @@ class WatchedConnection(Connection):
         self._notes_activity = self._idle_timeout is not None or detector is not None
         if self._notes_activity:
             self._active_at = trio.current_time()
+            self._idle_limit = None
             self._wake_keeper()
 
     def _note_activity(self) -> None:
@@ -142,8 +158,8 @@ class WatchedConnection(Connection):
 
     def _next_deadline(self) -> float:
         deadline = super()._next_deadline()
-        if self._transport is not None:
-            deadline = min(deadline, self._check_idle(trio.current_time()))
+        if self._transport is not None and self._idle_timeout is not None:
+            deadline = min(deadline, self._check_idle(self._idle_timeout))
         if self._transport is not None and self._detector is not None:
             now = trio.current_time()
             if now >= self._sample_at:
@@ -151,14 +167,40 @@ class WatchedConnection(Connection):
             deadline = min(deadline, self._sample_at)
         return deadline
 
-    def _check_idle(self, now: float) -> float:
-        if self._idle_timeout is None:
+    def _check_idle(self, seconds: float) -> float:
+        """End the connection if it has been silent for too long; when to look again."""
+        limit = self._limit_of_silence(seconds)
+        if trio.current_time() >= limit.deadline:
+            self._take_stock()
+        if self._transport is None or self._idle_timeout != seconds:
+            return -math.inf  # a handler has changed things: look again
+        now = trio.current_time()
+        if self._peer_is_alive(self._transport):
+            self._active_at = now
+        limit = self._limit_of_silence(seconds)
+        if limit.is_over(now, counts_lateness=runs_by_itself()):
+            self._time_out(f"no byte went either way for {seconds:g} seconds")
             return math.inf
-        deadline = self._active_at + self._idle_timeout
-        if now < deadline:
-            return deadline
-        self._time_out(f"no byte went either way for {self._idle_timeout:g} seconds")
-        return math.inf
+        # Twice in that time, lest something is acknowledged unseen.
+        return min(limit.deadline, now + seconds / 2)
+
+    def _limit_of_silence(self, seconds: float) -> TimeLimit:
+        limit, since = self._idle_limit, self._active_at
+        if limit is None or since != self._idle_since:
+            limit = self._idle_limit = TimeLimit(since, seconds)
+            self._idle_since = since
+        return limit
+
+    def _peer_is_alive(self, transport: stdlib_socket.socket) -> bool:
+        """Whether there are signs of life that no step of ours has brought.
+
+        The peer has acknowledged some of what we sent; or it has sent what we have no room for,
+        and it is we who are slow.
+        """
+        (sent, waited), waiting = self._in_flight, unacknowledged_bytes(transport)
+        self._in_flight = self._bytes_out, waiting
+        acknowledged = sent == self._bytes_out and waited != waiting
+        return acknowledged or (not self._reading and has_unread_input(transport))
 
     def _take_sample(
         self, transport: stdlib_socket.socket, detector: DeadPeerDetector, now: float
@@ -169,6 +211,9 @@ class WatchedConnection(Connection):
             self._sampled_bytes = self._bytes_out
             return math.inf  # until bytes are sent again
         if detector.observe(now, sample):
+            self._take_stock()  # what had arrived before stays readable
+            if self._transport is not transport:
+                return math.inf
             self._time_out(f"the peer acknowledged nothing for {detector.timeout:g} seconds")
             return math.inf
         return detector.next_look(now)

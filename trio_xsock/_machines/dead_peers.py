@@ -83,6 +83,7 @@ class DeadPeerDetector:
         if sample.probes:
             if sample.probes < _TELLING_PROBES:
                 return False
-            silent = self._unanswered_since
+            # It may have answered since, if we did not look for long.
+            silent = max(self._unanswered_since, now - sample.last_ack)
         self._due = silent + self.timeout
         return now >= self._due

@@ -46,12 +46,13 @@ class Ticket:
         held: more of it may be announced; it keeps its place even while nothing is left.
     """
 
-    __slots__ = ("_data", "_file", "_position", "held", "left", "removed", "sent")
+    __slots__ = ("_aside", "_data", "_file", "_position", "held", "left", "removed", "sent")
 
     def __init__(self, data: bytes | memoryview, left: int) -> None:
         self._data = data
         self._position = 0  # bytes of _data that went out
         self._file: FileRange | None = None
+        self._aside: FileRange | None = None
         self.left = left
         self.sent = 0
         self.removed = False
@@ -73,8 +74,26 @@ class Ticket:
 
     def give_up_file(self) -> None:
         """What is left of the piece of a file will be fed instead."""
-        self._file = None
+        self._file = self._aside = None
         self._data, self._position = b"", 0
+
+    def set_file_aside(self) -> None:
+        """The next bytes of the piece of a file will be fed; the kernel may go on after them."""
+        aside = self._file
+        self.give_up_file()
+        self._aside = aside
+
+    def take_up_file(self) -> FileRange | None:
+        """What was fed has gone: the kernel is to send the rest, if it was set aside.
+
+        Returns:
+            The rest; ``None`` if all has to be fed.
+        """
+        aside = self._aside
+        if aside is None or not self.left:
+            return None
+        self._file, self._aside = aside, None
+        return FileRange(aside.fileno, aside.offset + self.sent, self.left)
 
     def _peek(self, limit: int) -> Chunk:
         if self._file is not None:

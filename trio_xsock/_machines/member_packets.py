@@ -36,44 +36,50 @@ class PacketWriter:
         self._instance = instance
         self._counter = 0
 
-    def announcement(self, *, please_answer: bool) -> bytes:
-        """It is there; those who hear it may be asked to say the same."""
-        return self._encode(Kind.ANNOUNCE, identity=self._identity(please_answer))
+    def announcement(self, *, please_answer: bool, receiver: bytes = NONE) -> bytes:
+        """It is there; those who hear it may be asked to say the same.
+
+        Args:
+            please_answer: whether they are asked.
+            receiver: one member's instance, or ``NONE`` for all.
+        """
+        identity = self._identity(please_answer)
+        return self._encode(Kind.ANNOUNCE, receiver=receiver, identity=identity)
 
     def goodbye(self) -> bytes:
         """It leaves."""
         return self._encode(Kind.GOODBYE)
 
-    def challenge(self, target: bytes, nonce: bytes) -> bytes:
-        """A stranger has to answer this before it is taken in.
+    def challenge(self, receiver: bytes, nonce: bytes) -> bytes:
+        """The receiver has to answer this, to show that it is there.
 
         Args:
-            target: the stranger's instance.
+            receiver: its instance.
             nonce: what it has to send back.
         """
         return self._encode(
-            Kind.CHALLENGE, target=target, challenge=nonce, identity=self._identity()
+            Kind.CHALLENGE, receiver=receiver, challenge=nonce, identity=self._identity()
         )
 
-    def response(self, target: bytes, answer: bytes, nonce: bytes = NONE) -> bytes:
+    def response(self, receiver: bytes, answer: bytes, nonce: bytes = NONE) -> bytes:
         """Another's challenge, answered.
 
         Args:
-            target: the other's instance.
+            receiver: the other's instance.
             answer: its challenge.
             nonce: a challenge to the other, or ``NONE``.
         """
         return self._encode(
             Kind.RESPONSE,
-            target=target,
+            receiver=receiver,
             challenge=nonce,
             answer=answer,
             identity=self._identity(),
         )
 
-    def message(self, command: int, data: bytes) -> bytes:
-        """A message, to the group or to one member."""
-        return self._encode(Kind.GROUP_MESSAGE, command=command, data=data)
+    def message(self, command: int, data: bytes, receiver: bytes = NONE) -> bytes:
+        """A message, to all members or to one, whose instance is ``receiver``."""
+        return self._encode(Kind.GROUP_MESSAGE, receiver=receiver, command=command, data=data)
 
     def _identity(self, please_answer: bool = False) -> Identity:
         settings = self._settings
@@ -84,7 +90,7 @@ class PacketWriter:
         self,
         kind: Kind,
         *,
-        target: bytes = NONE,
+        receiver: bytes = NONE,
         challenge: bytes = NONE,
         answer: bytes = NONE,
         identity: Identity | None = None,
@@ -97,7 +103,7 @@ class PacketWriter:
             self._settings.group,
             self._instance,
             self._counter,
-            target,
+            receiver,
             challenge,
             answer,
             identity,

@@ -4,9 +4,15 @@ Each member announces itself at regular intervals, says goodbye when it leaves, 
 it was silent for too long; before that it is asked a few times. A newcomer asks everybody, and
 is answered.
 
-Where the group has a key, packets made without it are nothing. A newcomer is taken in only after
-it has answered a fresh random challenge, so that nothing which was recorded earlier can join; a
-counter in every packet keeps what members sent from being played again.
+Every stranger is challenged: it proves with its answer that it is at the address that its packets
+come from. Where the group has a key, packets made without it are ignored, and a newcomer is taken
+in only after it has answered, so nothing that was recorded earlier can join. A counter in every
+packet keeps what members sent from being played again, and the receiver's instance from being
+played to others. Without a key a newcomer is taken in at once, but not asked before it has
+answered; see ``member_table``.
+
+No packet has more than one answer, and no answer is larger than what it answers. Answers are
+limited for each source address and in all.
 
 Whoever drives the machine gives it packets, the time, and takes what it wants done from
 ``effects``.
@@ -16,15 +22,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
 from trio_xsock._values.member import Endpoint, Member
 
 from .member_packets import PacketWriter, Settings
-from .packets import NONE, Identity, Kind, Packet, PacketError, decode
-from .rate_limit import RateLimit
-from .replay_protection import Challenges, ReplayWindow
+from .member_table import Known, MemberTable
+from .packets import NONE, Kind, Packet, PacketError, decode
+from .rate_limit import SourceLimits
+from .replay_protection import Challenges, ReplayWindow, StrangerCounters
 
 _BEGINNING: Final = (0.0, 0.15, 0.3, 0.6, 1.0, 1.5, 2.0, 2.5)
 """Seconds after registering at which a newcomer asks, unless heartbeats are more frequent."""
@@ -33,8 +39,9 @@ _UPDATE: Final = (0.0, 0.2, 0.5, 1.0)
 _TIME_TO_ANSWER: Final = 2.0
 """Seconds that members have for it, and newcomers for a challenge."""
 _GOODBYES: Final = 3
-_ANSWERS_PER_SECOND: Final = 50.0
-_LONGEST_HOLD: Final = 3600.0
+_ANSWERS_TO_ONE: Final = 50.0
+"""Answers a second to one address."""
+_ANSWERS_TO_ALL: Final = 1000.0
 
 
 class Send(NamedTuple):
@@ -68,19 +75,6 @@ class Received(NamedTuple):
 Effect: TypeAlias = Send | Joined | Left | Received
 
 
-@dataclass(slots=True)
-class _Known:
-    """A member, and when it is gone."""
-
-    member: Member
-    window: ReplayWindow
-    hold: float
-    deadline: float
-    ask_at: float
-    asked: bool = False
-    """Since it was heard last; who was not asked is not gone, we may have been asleep."""
-
-
 class Membership:
     """One member's view of its group.
 
@@ -105,9 +99,10 @@ class Membership:
         self._settings = settings
         self._own = own
         self._random_bytes = random_bytes
-        self._known: dict[bytes, _Known] = {}
+        self._table = MemberTable(settings)
+        self._strangers = StrangerCounters()
         self._challenges = Challenges(random_bytes, _TIME_TO_ANSWER)
-        self._answers = RateLimit(_ANSWERS_PER_SECOND)
+        self._answers = SourceLimits(_ANSWERS_TO_ONE, _ANSWERS_TO_ALL)
         self._asks = [now + after for after in _BEGINNING]
         self._beat_at = now + settings.heartbeat_interval
         self.deadline = now
@@ -116,15 +111,13 @@ class Membership:
     @property
     def members(self) -> list[Member]:
         """All that are known, ourselves first, then in the order in which they joined."""
-        return [self._own, *(known.member for known in self._known.values())]
+        return [self._own, *(known.member for known in self._table)]
 
     # What the user wants
 
     def update(self, now: float) -> None:
         """Ask everybody; who does not answer in time is gone."""
-        for known in self._known.values():
-            known.asked = True
-            known.deadline = min(known.deadline, now + _TIME_TO_ANSWER)
+        self._table.all_were_asked(now + _TIME_TO_ANSWER)
         self._asks = [now + after for after in _UPDATE]
         self.advance(now)
 
@@ -133,7 +126,7 @@ class Membership:
         for _ in range(_GOODBYES):
             self.effects.append(Send(self.packets.goodbye(), None))
         self.effects += [Left(member) for member in reversed(self.members)]
-        self._known.clear()
+        self._table.clear()
         self._asks.clear()
         self.deadline = self._beat_at = math.inf
 
@@ -141,29 +134,20 @@ class Membership:
 
     def advance(self, now: float) -> None:
         """Do what has become due."""
-        for instance, known in list(self._known.items()):
-            if now >= known.deadline and known.asked:
-                del self._known[instance]
-                self.effects.append(Left(known.member))
-            elif now >= known.ask_at:
-                if not known.asked:
-                    known.asked = True
-                    known.deadline = max(known.deadline, now + known.hold * 0.3)
-                known.ask_at = now + self._settings.heartbeat_interval / 2
-                self._announce((known.member.address, known.member.port), please_answer=True)
-        self._challenges.expire(now)
+        gone, silent = self._table.take_due(now)
+        for known in gone:
+            self._forget(known)
+        for known in silent:
+            self._announce(known.endpoint, known.instance, please_answer=True)
         due = [at for at in self._asks if at <= now]
         del self._asks[: len(due)]
         if due or now >= self._beat_at:
-            self._announce(None, please_answer=bool(due))
+            self._announce(None, NONE, please_answer=bool(due))
             self._beat_at = now + self._settings.heartbeat_interval * self._jitter()
         self._set_deadline()
 
     def _set_deadline(self) -> None:
-        deadline = min([self._beat_at, *self._asks[:1]])
-        for known in self._known.values():
-            deadline = min(deadline, known.deadline, known.ask_at)
-        self.deadline = deadline
+        self.deadline = min([self._beat_at, self._table.next_deadline, *self._asks[:1]])
 
     def _jitter(self) -> float:
         """Between 0.9 and 1.1, so that members do not speak all at once."""
@@ -177,94 +161,119 @@ class Membership:
             packet = decode(datagram, self._settings.key)
         except PacketError:
             return
-        if packet.group != self._settings.group or packet.instance in (self._instance, NONE):
+        if (
+            packet.group != self._settings.group
+            or packet.instance in (self._instance, NONE)
+            or packet.receiver not in (self._instance, NONE)
+        ):
             return
-        known = self._known.get(packet.instance)
+        known = self._table.get(packet.instance)
         if known is None:
             self._receive_from_stranger(packet, source, now)
-        elif (known.member.address, known.member.port) != source or (
+        elif known.endpoint != source or (
             self._settings.key and not known.window.accept(packet.counter)
         ):
             return  # somebody else's, or seen before
         else:
-            self._receive_from_member(packet, known, source, now)
+            self._receive_from_member(packet, known, now)
         self._set_deadline()
 
-    def _receive_from_member(
-        self, packet: Packet, known: _Known, source: Endpoint, now: float
-    ) -> None:
+    def _receive_from_member(self, packet: Packet, known: Known, now: float) -> None:
         if packet.kind is Kind.GOODBYE:
-            del self._known[packet.instance]
-            self.effects.append(Left(known.member))
+            self._table.remove(known)
+            self._forget(known)
             return
-        self._heard(known, packet.identity, now)
+        if not known.proven and self._proves(packet, known.endpoint, now):
+            self._table.prove(known)
+        self._table.heard(known, packet.identity, now)
         if packet.kind is Kind.GROUP_MESSAGE:
-            self.effects.append(Received(packet.command, packet.data, source))
-        elif packet.kind is Kind.CHALLENGE:
-            self._answer_challenge(packet, source, now, back=NONE)
+            self.effects.append(Received(packet.command, packet.data, known.endpoint))
+        elif self._wants_response(packet):
+            self._respond(packet, known.endpoint, known.proven, now)
+        elif packet.kind is Kind.ANNOUNCE and not known.proven:
+            self._challenge(packet.instance, known.endpoint, now)
         elif packet.identity is not None and packet.identity.please_answer:
-            self._answer(source, now)
+            self._answer(known, now)
 
     def _receive_from_stranger(self, packet: Packet, source: Endpoint, now: float) -> None:
         if packet.kind is Kind.GROUP_MESSAGE:
             if not self._settings.key:
                 self.effects.append(Received(packet.command, packet.data, source))
-        elif packet.identity is None:
             return
-        elif not self._settings.key:
-            if packet.kind is Kind.ANNOUNCE:
-                self._take_in(packet, source, now)
-                if packet.identity.please_answer:
-                    self._answer(source, now)
-        elif packet.kind is Kind.ANNOUNCE:
+        if packet.identity is None or (
+            packet.kind is not Kind.ANNOUNCE and packet.receiver == NONE
+        ):
+            return
+        proven = self._proves(packet, source, now)
+        if self._settings.key and not (
+            self._strangers.accept(packet.instance, packet.counter) or proven
+        ):
+            return  # it was answered when it was new
+        if proven or not self._settings.key:
+            self._take_in(packet, source, proven, now)
+        if self._wants_response(packet):
+            self._respond(packet, source, proven, now)
+        elif packet.kind is Kind.ANNOUNCE and self._has_room_for(packet):
             self._challenge(packet.instance, source, now)
-        elif packet.target == self._instance:
-            self._shake_hands(packet, source, now)
 
-    def _shake_hands(self, packet: Packet, source: Endpoint, now: float) -> None:
-        """A stranger challenges us, answers, or both."""
-        proven = self._challenges.settle(packet.instance, source, packet.answer, now)
-        if proven:
-            self._take_in(packet, source, now)
-        if packet.challenge != NONE:
-            back = NONE if proven else self._challenges.nonce_for(packet.instance, source, now)
-            self._answer_challenge(packet, source, now, back)
-
-    def _take_in(self, packet: Packet, source: Endpoint, now: float) -> None:
+    def _take_in(self, packet: Packet, source: Endpoint, proven: bool, now: float) -> None:
+        """Add a stranger; where there is no room, one that is proven gets another's place."""
         identity = packet.identity
         assert identity is not None
-        if len(self._known) + 1 >= self._settings.maximum_members:
-            return
+        if self._table.is_full:
+            unproven = self._table.oldest_unproven
+            if unproven is None or not proven:
+                return
+            self._table.remove(unproven)
+            self._forget(unproven)
         member = Member(packet.instance.hex(), *source, identity.name, identity.metadata)
-        known = _Known(member, ReplayWindow(packet.counter), 0.0, now, now)
-        self._heard(known, identity, now)
-        self._known[packet.instance] = known
+        known = Known(packet.instance, member, ReplayWindow(packet.counter), proven)
+        self._table.add(known)
+        self._table.heard(known, identity, now)
         self.effects.append(Joined(member))
 
-    def _heard(self, known: _Known, identity: Identity | None, now: float) -> None:
-        if identity is not None:
-            known.hold = min(max(identity.hold / 1000, 0.05), _LONGEST_HOLD)
-        known.asked = False
-        known.deadline = now + known.hold
-        known.ask_at = now + known.hold * 0.4
+    def _has_room_for(self, packet: Packet) -> bool:
+        """Whether its sender is in the table, or would be if it were proven."""
+        table = self._table
+        is_in = table.get(packet.instance) is not None
+        return is_in or not table.is_full or table.oldest_unproven is not None
 
-    # Answers
+    def _forget(self, known: Known) -> None:
+        """It was removed; its packets may still be played again."""
+        if self._settings.key:
+            self._strangers.remember(known.instance, known.window)
+        self.effects.append(Left(known.member))
 
-    def _answer(self, to: Endpoint, now: float) -> None:
-        if self._answers.allows(now):
-            self._announce(to, please_answer=False)
+    # Challenges and answers
 
-    def _challenge(self, instance: bytes, source: Endpoint, now: float) -> None:
-        if self._answers.allows(now):
-            nonce = self._challenges.nonce_for(instance, source, now)
-            self.effects.append(Send(self.packets.challenge(instance, nonce), source))
+    def _proves(self, packet: Packet, source: Endpoint, now: float) -> bool:
+        """Whether it answers a challenge of ours, so that it is where it says."""
+        return (
+            packet.kind is Kind.RESPONSE
+            and packet.receiver == self._instance
+            and self._challenges.settle(packet.instance, source, packet.answer, now)
+        )
 
-    def _answer_challenge(self, packet: Packet, source: Endpoint, now: float, back: bytes) -> None:
-        """Prove that we have the key now, and challenge back whom we do not know."""
-        if packet.challenge != NONE and self._answers.allows(now):
-            response = self.packets.response(packet.instance, packet.challenge, back)
-            self.effects.append(Send(response, source))
+    def _wants_response(self, packet: Packet) -> bool:
+        return packet.challenge != NONE and packet.receiver == self._instance
 
-    def _announce(self, to: Endpoint | None, *, please_answer: bool) -> None:
-        packet = self.packets.announcement(please_answer=please_answer)
+    def _respond(self, packet: Packet, to: Endpoint, proven: bool, now: float) -> None:
+        """Answer a challenge; challenge back who is not proven, but not in answer to an answer."""
+        if self._answers.allows(to[0], now):
+            back = packet.kind is Kind.CHALLENGE and not proven and self._has_room_for(packet)
+            nonce = self._challenges.nonce_for(packet.instance, to, now) if back else NONE
+            response = self.packets.response(packet.instance, packet.challenge, nonce)
+            self.effects.append(Send(response, to))
+
+    def _challenge(self, instance: bytes, to: Endpoint, now: float) -> None:
+        if self._answers.allows(to[0], now):
+            nonce = self._challenges.nonce_for(instance, to, now)
+            self.effects.append(Send(self.packets.challenge(instance, nonce), to))
+
+    def _answer(self, known: Known, now: float) -> None:
+        if self._answers.allows(known.member.address, now):
+            self._announce(known.endpoint, known.instance, please_answer=False)
+
+    def _announce(self, to: Endpoint | None, receiver: bytes, *, please_answer: bool) -> None:
+        packet = self.packets.announcement(please_answer=please_answer, receiver=receiver)
         self.effects.append(Send(packet, to))

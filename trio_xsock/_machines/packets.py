@@ -12,20 +12,20 @@ offset   bytes  content
 =======  =====  ================================================================
 
 A packet of the kind ``MESSAGE`` goes on with a command (4 bytes, most significant first) and the
-data. The other kinds belong to ``AutoDiscovery`` and go on with the sender's instance (16 bytes)
-and its counter (8 bytes), and then
+data. The other kinds belong to ``AutoDiscovery`` and go on with the sender's instance (16 bytes),
+its counter (8 bytes) and the receiver's instance (16 bytes, zeros for all members), and then
 
 * ``ANNOUNCE``: the sender itself;
-* ``CHALLENGE`` and ``RESPONSE``: the instance it is for (16), a challenge (16), the answer to the
-  other's challenge (16), zeros where there is none, and the sender itself;
+* ``CHALLENGE`` and ``RESPONSE``: a challenge (16), the answer to the other's challenge (16), zeros
+  where there is none, and the sender itself;
 * ``GOODBYE``: nothing;
 * ``GROUP_MESSAGE``: command and data, as ``MESSAGE``.
 
 *The sender itself* is a byte of flags (1: please answer), the milliseconds after which it is gone
 if it stays silent (4), its name and its metadata: the size of the name in a byte, the name, the
 number of entries in a byte, and for each its key and its value, each with its size in a byte
-before it. Zeros fill packets of the first three kinds up to 512 bytes, so that no answer is
-larger than what asked for it.
+before it. Zeros fill packets of the first three kinds up to 512 bytes, and shorter ones are no
+packets, so that no answer is larger than what asked for it.
 
 Where the group has a key the last 16 bytes of the packets of ``AutoDiscovery`` are the first 16 of
 the HMAC-SHA256 of everything before them, and count among the 512.
@@ -44,13 +44,14 @@ from typing import Final, NamedTuple
 from trio_xsock._values.member import LARGEST_METADATA, LONGEST_NAME
 
 PADDED_SIZE: Final = 512
+"""Bytes of the packets that are answered, and of the answers."""
 ID_SIZE: Final = 16
 TAG_SIZE: Final = 16
 NONE: Final = bytes(ID_SIZE)
 """Stands for the challenge, answer or instance that there is not."""
 
 _MARK: Final = b"XU\x01"
-_SENDER: Final = Struct(">16sQ")
+_ENDS: Final = Struct(">16sQ16s")
 _COMMAND: Final = Struct(">i")
 _SELF: Final = Struct(">BI")
 _PLEASE_ANSWER: Final = 1
@@ -88,7 +89,8 @@ class Packet(NamedTuple):
     group: str
     instance: bytes = NONE
     counter: int = 0
-    target: bytes = NONE
+    receiver: bytes = NONE
+    """The instance that it is for; ``NONE`` for all members."""
     challenge: bytes = NONE
     answer: bytes = NONE
     identity: Identity | None = None
@@ -103,9 +105,10 @@ def encode_group_message(group: str, command: int, data: bytes) -> bytes:
 
 def encode(packet: Packet, key: bytes | None) -> bytes:
     """A packet of ``AutoDiscovery``, authenticated where there is a key."""
-    parts = [_header(packet.kind, packet.group), _SENDER.pack(packet.instance, packet.counter)]
+    ends = _ENDS.pack(packet.instance, packet.counter, packet.receiver)
+    parts = [_header(packet.kind, packet.group), ends]
     if packet.kind in (Kind.CHALLENGE, Kind.RESPONSE):
-        parts += [packet.target, packet.challenge, packet.answer]
+        parts += [packet.challenge, packet.answer]
     if packet.identity is not None:
         parts += _identity(packet.identity)
     if packet.kind is Kind.GROUP_MESSAGE:
@@ -166,16 +169,18 @@ def decode(datagram: bytes, key: bytes | None = None) -> Packet:
     group = reader.text(LONGEST_NAME)
     if kind is Kind.MESSAGE:
         return Packet(kind, group, command=reader.command(), data=reader.rest())
-    instance, counter = _SENDER.unpack(reader.take(_SENDER.size))
-    packet = Packet(kind, group, instance, counter)
+    instance, counter, receiver = _ENDS.unpack(reader.take(_ENDS.size))
+    packet = Packet(kind, group, instance, counter, receiver)
     if kind is Kind.GROUP_MESSAGE:
         return packet._replace(command=reader.command(), data=reader.rest())
     if kind is Kind.GOODBYE:
         reader.check_end()
         return packet
+    if len(datagram) < PADDED_SIZE:
+        raise PacketError(f"a packet that is answered has at least {PADDED_SIZE} bytes")
     if kind is not Kind.ANNOUNCE:
-        target, challenge, answer = (reader.take(ID_SIZE) for _ in range(3))
-        packet = packet._replace(target=target, challenge=challenge, answer=answer)
+        challenge, answer = reader.take(ID_SIZE), reader.take(ID_SIZE)
+        packet = packet._replace(challenge=challenge, answer=answer)
     packet = packet._replace(identity=reader.identity())
     reader.check_end()
     return packet

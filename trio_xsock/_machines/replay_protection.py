@@ -1,27 +1,32 @@
-"""What keeps recorded packets from being played again, in a group that has a key.
+"""What recognises recorded packets that are sent again, and senders that are not where they say.
 
-Of a member the counters are known that it has used, and each counts once. Of a stranger nothing is
-known: it has to answer a random challenge that was not used before, so that no recording will do.
+The counters that a member has used are known, and each counts once. A stranger has to answer a
+challenge that was not used before, so no recording will do, and nor will a forged source address:
+the challenge goes to that address.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from hashlib import sha256
+from typing import Final
 
 from trio_xsock._values.member import Endpoint
 
 from .packets import NONE
 
-_MOST_CHALLENGES: Final = 64
+_MOST_STRANGERS: Final = 1024
+_TIME_SIZE: Final = 5
+_TIME_MASK: Final = (1 << 8 * _TIME_SIZE) - 1
 
 
 class ReplayWindow:
     """Tells new counters from those seen, of which a few may come late; see RFC 4303, 3.4.3.
 
     Args:
-        counter: the first that was seen; what came before it was for others.
+        counter: the first that was seen; those before it count as seen.
     """
 
     __slots__ = ("_highest", "_seen")
@@ -46,56 +51,83 @@ class ReplayWindow:
         return True
 
 
-class _Challenge(NamedTuple):
-    nonce: bytes
-    source: Endpoint
-    expires: float
+class StrangerCounters:
+    """The counters of those who are no members, so that nobody is made to answer a recording twice.
+
+    Only useful where packets are authenticated. A bounded number of instances is remembered, the
+    most recent ones.
+    """
+
+    __slots__ = ("_windows",)
+
+    def __init__(self) -> None:
+        self._windows: OrderedDict[bytes, ReplayWindow] = OrderedDict()  # the latest last
+
+    def __len__(self) -> int:
+        """How many instances are remembered."""
+        return len(self._windows)
+
+    def accept(self, instance: bytes, counter: int) -> bool:
+        """Whether this packet of a stranger is new; from now on it is not."""
+        window = self._windows.get(instance)
+        if window is None:
+            self.remember(instance, ReplayWindow(counter))
+            return True
+        self._windows.move_to_end(instance)
+        return window.accept(counter)
+
+    def remember(self, instance: bytes, window: ReplayWindow) -> None:
+        """Take over the counters of a member that is one no longer."""
+        self._windows[instance] = window
+        self._windows.move_to_end(instance)
+        if len(self._windows) > _MOST_STRANGERS:
+            self._windows.popitem(last=False)
 
 
 class Challenges:
-    """What strangers have to answer who may become members: one for each, a bounded number.
+    """What has to be answered before somebody counts as proven to be where its packets come from.
+
+    A challenge is the time, and a signature of it and of whom it is for, made with a secret that
+    only this object has. So nothing is stored for it, however many strangers ask, and none can be
+    pushed out by others. Only those that were answered are remembered, until they are too old.
 
     Args:
         random_bytes: gives so many unpredictable bytes.
         time_to_answer: seconds.
     """
 
-    __slots__ = ("_pending", "_random_bytes", "_time_to_answer")
+    __slots__ = ("_secret", "_settled", "_time_to_answer")
 
     def __init__(self, random_bytes: Callable[[int], bytes], time_to_answer: float) -> None:
-        self._random_bytes = random_bytes
+        self._secret = random_bytes(32)
         self._time_to_answer = time_to_answer
-        self._pending: OrderedDict[bytes, _Challenge] = OrderedDict()  # the oldest first
+        self._settled: dict[bytes, float] = {}  # when each is too old, the oldest first
 
     def __len__(self) -> int:
-        return len(self._pending)
+        """How many are remembered."""
+        return len(self._settled)
 
     def nonce_for(self, instance: bytes, source: Endpoint, now: float) -> bytes:
-        """A challenge for a stranger: the one that it was sent a moment ago, or a fresh one."""
-        challenge = self._pending.get(instance)
-        if challenge is None or challenge.source != source or challenge.expires <= now:
-            nonce = self._random_bytes(len(NONE))
-            challenge = _Challenge(nonce, source, now + self._time_to_answer)
-            self._pending.pop(instance, None)
-            self._pending[instance] = challenge
-            if len(self._pending) > _MOST_CHALLENGES:
-                self._pending.popitem(last=False)
-        return challenge.nonce
+        """A challenge for whoever says that it is this instance, at this place."""
+        milliseconds = int(now * 1000) & _TIME_MASK
+        return self._sign(milliseconds.to_bytes(_TIME_SIZE, "big"), instance, source)
+
+    def _sign(self, issued: bytes, instance: bytes, source: Endpoint) -> bytes:
+        text = issued + instance + f"{source[0]} {source[1]}".encode()
+        return issued + hmac.digest(self._secret, text, sha256)[: len(NONE) - _TIME_SIZE]
 
     def settle(self, instance: bytes, source: Endpoint, answer: bytes, now: float) -> bool:
-        """Whether a stranger has given the right answer in time; if so it cannot do so again."""
-        challenge = self._pending.get(instance)
-        if (
-            challenge is None
-            or challenge.source != source
-            or challenge.nonce != answer
-            or now >= challenge.expires
-        ):
+        """Whether this is the right answer, in time; if so it cannot be given again."""
+        self._expire(now)
+        issued = answer[:_TIME_SIZE]
+        age = int(now * 1000) - int.from_bytes(issued, "big") & _TIME_MASK
+        if age >= self._time_to_answer * 1000 or answer in self._settled:
             return False
-        del self._pending[instance]
+        if not hmac.compare_digest(self._sign(issued, instance, source), answer):
+            return False
+        self._settled[answer] = now + self._time_to_answer
         return True
 
-    def expire(self, now: float) -> None:
-        """Forget those for which it is too late."""
-        while self._pending and next(iter(self._pending.values())).expires <= now:
-            self._pending.popitem(last=False)
+    def _expire(self, now: float) -> None:
+        while self._settled and next(iter(self._settled.values())) <= now:
+            del self._settled[next(iter(self._settled))]

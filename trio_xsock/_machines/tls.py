@@ -33,6 +33,10 @@ _PIECE: Final = 16384
 _NO_RECORD: Final = b"\x00\x03\x03\x00\x01\x00"
 """A record of a type that there is not; the answer is an unexpected_message alert."""
 
+_NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST"})
+_ALERT: Final = b"\x15\x03\x01\x00\x02\x02\x46"
+"""Fatal, protocol_version: for a client that does not speak TLS, which OpenSSL tells nothing."""
+
 
 class TLSEngine:
     """Encrypts and decrypts one connection.
@@ -141,6 +145,10 @@ class TLSEngine:
                 if not self._held:
                     return False
                 self._give_records()
+            except ssl.SSLError as exc:
+                if self._object.server_side and exc.reason in _NOT_TLS and not self.has_output:
+                    self._outgoing.write(_ALERT)
+                raise
             else:
                 self.ready = self._has_input()
                 return True

@@ -8,9 +8,12 @@ IPV6_RECVPKTINFO), and the rest is decided here. Nothing in this module does I/O
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 from collections.abc import Iterable
 from typing import Final, NamedTuple
+
+from .endpoint import address_text
 
 PACKET_INFO_4: Final = (0, 8)
 """Level and type of the ancillary data that tell an IPv4 datagram's destination on Linux."""
@@ -47,6 +50,16 @@ def arrival(ancillary: Ancillary) -> Arrival:
         if (level, kind) == PACKET_INFO_4:
             return Arrival(data[8:12], struct.unpack_from("i", data)[0])
     return Arrival(b"", 0)
+
+
+def destination_text(came: Arrival) -> str:
+    """The address that a datagram was sent to as users see it, ``""`` if the OS did not tell."""
+    packed = came.destination
+    if not packed:
+        return ""
+    text = str(ipaddress.ip_address(packed))
+    needs_zone = packed.startswith(_LINK_LOCAL) or (len(packed) == 16 and packed[:2] == b"\xff\x02")
+    return address_text((text, 0, 0, came.interface)) if needs_zone else text
 
 
 def is_group(destination: bytes) -> bool:

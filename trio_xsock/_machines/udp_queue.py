@@ -1,6 +1,6 @@
 """The two queues of a datagram socket: what has arrived, and what the OS would not take yet.
 
-Neither knows sockets. What arrives is kept as the OS gave it, ``(data, address)``; a
+Neither knows sockets. What arrives is kept as the OS gave it; a
 ``Datagram`` is made of it only when somebody reads.
 """
 
@@ -15,8 +15,8 @@ from trio_xsock._values.typing import Address
 W = TypeVar("W")
 R = TypeVar("R")
 
-Packet: TypeAlias = tuple[bytes, Address]
-"""A datagram and its sender, as ``recvfrom`` gives them."""
+Packet: TypeAlias = tuple[bytes, Address, str]
+"""A datagram, its sender as ``recvfrom`` gives it, and the address that it was sent to."""
 
 _OVERHEAD = 256
 """Bytes that a queued datagram takes besides its own, so that empty ones are bounded, too."""
@@ -30,7 +30,7 @@ class ArrivalQueue:
         limit: how many may wait.
         received: how many were ever put in.
         bytes_received: how many bytes they had.
-        dropped: how many found no room.
+        dropped: how many found no room, or came from port 0, so that nobody can answer them.
     """
 
     __slots__ = ("bytes_received", "dropped", "limit", "packets", "received")
@@ -44,20 +44,31 @@ class ArrivalQueue:
 
     def put(self, packets: list[Packet]) -> bool:
         """Add what has arrived, as much of it as there is room for; whether that is any."""
+        size = 0
+        without_port = False
+        for data, source, _ in packets:
+            size += len(data)
+            if not source[1]:
+                without_port = True
+        if without_port:
+            count = len(packets)
+            packets = [packet for packet in packets if packet[1][1]]
+            self.dropped += count - len(packets)
+            size = sum(len(packet[0]) for packet in packets)
         room = self.limit - len(self.packets)
         if len(packets) > room:
             room = max(room, 0)  # the limit may have been lowered
             self.dropped += len(packets) - room
-            del packets[room:]
+            packets = packets[:room]
+            size = sum(len(packet[0]) for packet in packets)
         self.packets += packets
         self.received += len(packets)
-        for data, _ in packets:
-            self.bytes_received += len(data)
+        self.bytes_received += size
         return bool(packets)
 
     def size(self) -> int:
         """How many bytes wait."""
-        return sum(len(data) for data, _ in self.packets)
+        return sum(len(packet[0]) for packet in self.packets)
 
 
 @dataclass(slots=True, eq=False)

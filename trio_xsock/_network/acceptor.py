@@ -22,7 +22,9 @@ from trio_xsock._values.errors import SocketError, translate_os_error
 _AT_ONCE = 64
 """Connections accepted per wake-up, before the connections there are get their turn."""
 
-_OUT_OF_RESOURCES = frozenset({errnos.EMFILE, errnos.ENFILE, errnos.ENOBUFS, errnos.ENOMEM})
+_LISTENER_ERRORS = frozenset({errnos.EBADF, errnos.EINVAL, errnos.ENOTSOCK, errnos.EFAULT})
+"""It listens no more, and never will. Whatever else is said (no memory) may pass."""
+
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 
@@ -107,10 +109,18 @@ class Acceptor:
             self._want(self.retry_at == math.inf and self._may_accept())
 
     def _want(self, wanted: bool) -> None:
-        if wanted is not self._wanted:
-            self._wanted = wanted
+        if wanted is self._wanted:
+            return
+        try:
             for watch in self._watches:
                 watch.reading(wanted)
+        except Exception as exc:
+            # Whoever came or went is not to blame for it, and it is tried again.
+            self.retry_at = trio.current_time() + _FIRST_PAUSE
+            self._keeper.wake()
+            self._keeper.fault(exc)
+            return
+        self._wanted = wanted
 
     def retry(self) -> None:
         """The pause is over: try again."""
@@ -129,25 +139,32 @@ class Acceptor:
             except OSError as exc:
                 if exc.errno in _CONNECTION_ERRORS:
                     continue
-                if exc.errno in _OUT_OF_RESOURCES:
-                    self._begin_pause(exc, bool(count))
-                else:
+                if exc.errno in _LISTENER_ERRORS:
                     self._failed(translate_os_error(exc, "cannot accept connections"), True)
+                else:
+                    self._begin_pause(exc, bool(count))
                 return
-            # The peer of a Unix socket has no address of our kind, but text or bytes.
-            self._welcome(_prepared(sock), ("", 0) if isinstance(peer, str | bytes) else peer)
+            except Exception as exc:
+                self._begin_pause(exc, bool(count))  # it may go on raising
+                raise
+            try:
+                # The peer of a Unix socket has no address of our kind, but text or bytes.
+                self._welcome(_prepared(sock), ("", 0) if isinstance(peer, str | bytes) else peer)
+            except BaseException:
+                sock.close()
+                raise
         # All who wait were taken, or as many as shall be: an outage, if there was one, is over.
         self._pause = 0.0
         self.update()
 
-    def _begin_pause(self, exc: OSError, progress: bool) -> None:
-        """There is no descriptor, or no memory, for one more; now, or still."""
+    def _begin_pause(self, exc: Exception, progress: bool) -> None:
+        """None can be accepted now, or still: mostly for want of descriptors or memory."""
         first = not self._pause
         longer = 0.0 if progress else self._pause * 2
         self._pause = min(max(longer, _FIRST_PAUSE), _LONGEST_PAUSE)
         self.retry_at = trio.current_time() + self._pause
         self._want(False)
-        if first:
+        if first and isinstance(exc, OSError):
             text = "cannot accept connections at present, it is tried again by itself"
             self._failed(translate_os_error(exc, text), False)
         self._keeper.wake()

@@ -44,6 +44,8 @@ HAPPY_EYEBALLS_DELAY = 0.25
 """The head start of each attempt in seconds: the "Connection Attempt Delay" of RFC 8305, 8."""
 
 _IN_PROGRESS = frozenset({0, errnos.EINPROGRESS, errnos.EWOULDBLOCK})
+# Of a connection that was up. One that is refused, by a reset too, fails with ECONNREFUSED.
+_RESET_SINCE = frozenset({errnos.ECONNRESET, errnos.EPIPE})
 _UNREACHABLE = frozenset({errnos.ENETUNREACH, errnos.EHOSTUNREACH, errnos.ETIMEDOUT})
 # ip(7); without it a socket bound to an address takes a port from all destinations' one pool.
 _BIND_ADDRESS_NO_PORT: Final[int | None] = getattr(
@@ -65,6 +67,7 @@ async def dial(
     interface: NetworkInterface | None = None,
     happy_eyeballs_delay: float = HAPPY_EYEBALLS_DELAY,
     prepare: Callable[[stdlib_socket.socket], None] | None = None,
+    reached: Callable[[Address], None] | None = None,
 ) -> stdlib_socket.socket:
     """Connect to a TCP server.
 
@@ -77,9 +80,12 @@ async def dial(
             not answered yet; ``math.inf`` tries them strictly one after the other.
         prepare: called with each new socket before it is bound and connected, to set
             options. An ``OSError`` out of it counts as a failed attempt.
+        reached: called with the address of the connection that was made. The OS does not
+            tell it any more when the peer has reset that connection already.
 
     Returns:
         A connected socket: non-blocking, not inheritable, with TCP_NODELAY. The caller owns it.
+        The peer may have reset it meanwhile; what it sent before can be read, then.
 
     Raises:
         ConnectError: no address could be connected to; ``errors`` has one for each.
@@ -99,12 +105,16 @@ async def dial(
     if len(routes) == 1:
         outcome = await _attempt(routes[0], prepare)
         if not isinstance(outcome, OSError):
+            if reached is not None:
+                reached(routes[0].target.address)
             return outcome
         errors = [outcome]
     elif routes:
         race = _Race(routes, happy_eyeballs_delay, prepare)
         winner = await race.run()
         if winner is not None:
+            if reached is not None and race.reached is not None:
+                reached(race.reached)
             return winner
         errors = race.errors
     raise _failure(host, port, errors)
@@ -175,6 +185,8 @@ async def _attempt(
         else:
             await trio.lowlevel.wait_writable(started)
             code = started.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR)
+            if code in _RESET_SINCE:
+                code = 0
         if code == 0 and _is_self_connected(started, route.target.address):
             code = errnos.ECONNREFUSED
     except OSError as exc:
@@ -267,6 +279,7 @@ class _Race:
         prepare: Callable[[stdlib_socket.socket], None] | None,
     ) -> None:
         self.errors: list[OSError] = []
+        self.reached: Address | None = None  # the winner's peer
         self._routes = routes
         self._delay = delay
         self._prepare = prepare
@@ -305,6 +318,7 @@ class _Race:
             self._failure.set()
         elif self._winner is None:
             self._winner = outcome
+            self.reached = route.target.address
             scope.cancel(reason="another address connected first")
         else:
             outcome.close()

@@ -2,22 +2,28 @@
 
 Three kinds. A file on a disk is read at a position, and may be sent by the kernel. A pipe that
 we opened is waited for like a socket. Whatever else the user has opened is read in threads.
+
+Some files that the kernel makes up while they are read state a size that is not theirs: 0 in
+/proc, a memory page in /sys. They are read to their end.
 """
 
 from __future__ import annotations
 
 import abc
 import errno as errnos
+import functools
 import inspect
 import io
 import os
 import stat
 import threading
-from typing import Any, BinaryIO, Final, TypeAlias
+from collections.abc import Callable
+from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 
 import trio
 
 from .options import check_count
+from .threads import run_in_thread
 
 FileArgument: TypeAlias = str | os.PathLike[str] | BinaryIO
 """What ``send_file`` takes: a path, or a file opened for binary reading."""
@@ -54,6 +60,7 @@ class FileSource(abc.ABC):
 
         Raises:
             OSError: what reading said.
+            OutOfMemoryError: no thread is left to read in.
 
         Cancellation: at once; what the user's own pipe gave in that moment is lost.
         """
@@ -63,28 +70,35 @@ class FileSource(abc.ABC):
         """Give back what is ours."""
 
 
-async def open_source(path: str | os.PathLike[str], offset: int, count: int | None) -> FileSource:
-    """Open and measure what is at a path.
+async def open_source(file: FileArgument, offset: int, count: int | None) -> FileSource:
+    """Open and measure a file for which ``source_of`` gave ``None``.
 
     Args:
-        path: of a file, a named pipe or a device.
+        file: the path of a file, a named pipe or a device; or an open file, which stays open.
         offset: where to begin, in bytes from the beginning.
         count: how many bytes; ``None`` for all that is there now, or will come.
 
     Raises:
         ValueError: an offset into what cannot be positioned.
         OSError: what opening said (no such file, a directory, no permission).
+        OutOfMemoryError: no thread is left to open it in.
 
-    Cancellation: at once; nothing stays open.
+    Cancellation: at once; nothing of ours stays open.
     """
     descriptor = _Descriptor()
     try:
-        status = await trio.to_thread.run_sync(descriptor.open, path, abandon_on_cancel=True)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errnos.EISDIR, os.strerror(errnos.EISDIR), os.fspath(path))
+        if isinstance(file, str | os.PathLike):
+            begin: Callable[[], _Measure] = functools.partial(descriptor.open, file)
+        else:
+            descriptor.fileno = os.dup(file.fileno())
+            begin = descriptor.measure
+        measure = await run_in_thread(f"open {file!r}", begin, abandon_on_cancel=True)
+        if measure.is_folder:
+            name = os.fspath(file) if isinstance(file, str | os.PathLike) else repr(file)
+            raise IsADirectoryError(errnos.EISDIR, os.strerror(errnos.EISDIR), name)
         if descriptor.seekable:
-            return _on_disk(descriptor, status, offset, count)
-        _check_no_offset(offset, path)
+            return _on_disk(descriptor, measure.size, offset, count)
+        _check_no_offset(offset, file)
         return _Pipe(descriptor, count)
     except BaseException:
         descriptor.close()
@@ -100,7 +114,8 @@ def source_of(file: FileArgument, offset: int, count: int | None) -> FileSource 
         count: how many bytes; ``None`` for all that is there now, or will come.
 
     Returns:
-        ``None`` for a path; see ``open_source``.
+        ``None`` for a path, and for a file whose size has to be looked into; see
+        ``open_source``.
 
     Raises:
         TypeError: not a path, not a binary file, or numbers that are none.
@@ -120,7 +135,9 @@ def source_of(file: FileArgument, offset: int, count: int | None) -> FileSource 
         file.flush()
         status = os.fstat(file.fileno())
         if stat.S_ISREG(status.st_mode):
-            return _on_disk(_Descriptor(os.dup(file.fileno())), status, offset, count)
+            if _may_state_another_size(status):
+                return None
+            return _on_disk(_Descriptor(os.dup(file.fileno())), status.st_size, offset, count)
     seekable = getattr(file, "seekable", None)
     if seekable is not None and seekable():
         return _Opened(file, offset, count)
@@ -151,14 +168,25 @@ def _is_plain(file: Any) -> bool:
 
 
 def _on_disk(
-    descriptor: _Descriptor, status: os.stat_result, offset: int, count: int | None
+    descriptor: _Descriptor, size: int | None, offset: int, count: int | None
 ) -> FileSource:
-    size = status.st_size
-    if not stat.S_ISREG(status.st_mode) or not size:
-        # A device, or a file that the kernel makes up while it is read (/proc).
+    if size is None:
         return _OnDisk(descriptor, offset, count)
     wanted = max(size - offset, 0) if count is None else count
     return _OnDisk(descriptor, offset, wanted, fileno=descriptor.fileno)
+
+
+def _may_state_another_size(status: os.stat_result) -> bool:
+    """Whether a regular file occupies nothing: it is made up by the kernel, or all of it a hole."""
+    return not status.st_size or not getattr(status, "st_blocks", 1)
+
+
+class _Measure(NamedTuple):
+    """What there is at a descriptor."""
+
+    is_folder: bool
+    size: int | None
+    """Bytes of a regular file; ``None`` where only reading to the end tells."""
 
 
 class _Descriptor:
@@ -176,14 +204,27 @@ class _Descriptor:
         self._in_use = False
         self._closed = False
 
-    def open(self, path: str | os.PathLike[str]) -> os.stat_result:
+    def open(self, path: str | os.PathLike[str]) -> _Measure:
         """Open it, in a thread; returns what there is."""
         fileno = os.open(path, _FLAGS)
         try:
-            return os.fstat(fileno)
+            return _measured(fileno)
         finally:
             with self._lock:
                 self.fileno = fileno
+                self._close_if_unused()
+
+    def measure(self) -> _Measure:
+        """What there is, in a thread; it is open already."""
+        with self._lock:
+            if self._closed:
+                return _Measure(False, None)
+            self._in_use = True
+        try:
+            return _measured(self.fileno)
+        finally:
+            with self._lock:
+                self._in_use = False
                 self._close_if_unused()
 
     @property
@@ -218,6 +259,17 @@ class _Descriptor:
             os.close(self.fileno)
 
 
+def _measured(fileno: int) -> _Measure:
+    status = os.fstat(fileno)
+    is_folder = stat.S_ISDIR(status.st_mode)
+    size = status.st_size
+    if not stat.S_ISREG(status.st_mode) or not size:
+        return _Measure(is_folder, None)
+    if _may_state_another_size(status) and not os.pread(fileno, 1, size - 1):
+        return _Measure(is_folder, None)  # its last byte is not there
+    return _Measure(is_folder, size)
+
+
 class _OnDisk(FileSource):
     """What can be read at any position."""
 
@@ -230,8 +282,8 @@ class _OnDisk(FileSource):
         self._descriptor = descriptor
 
     async def read(self, count: int) -> bytes:
-        data = await trio.to_thread.run_sync(
-            self._descriptor.read_at, count, self.position, abandon_on_cancel=True
+        data = await run_in_thread(
+            "read the file", self._descriptor.read_at, count, self.position, abandon_on_cancel=True
         )
         self.position += len(data)
         return data
@@ -297,8 +349,8 @@ class _Opened(FileSource):
 
     async def read(self, count: int) -> bytes:
         # What cannot be positioned may be a pipe, whose next byte may never come.
-        return await trio.to_thread.run_sync(
-            self._read, count, abandon_on_cancel=not self._seekable
+        return await run_in_thread(
+            "read the file", self._read, count, abandon_on_cancel=not self._seekable
         )
 
     def _read(self, count: int) -> bytes:

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 import trio
 
+from trio_xsock._machines.time_limit import TimeLimit
 from trio_xsock._machines.tls import TLSEngine
+from trio_xsock._runtime.clock import runs_by_itself
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._values.errors import TLSError, translate_tls
@@ -88,14 +90,15 @@ async def shake_hands(
     """
     parking: Parking[BaseException] = Parking()
     handshake = Handshake(keeper, transport, setup, endpoint, parking.unpark)
+    limit = TimeLimit(trio.current_time(), setup.timeout)
     try:
-        with trio.move_on_after(setup.timeout) as scope:
-            handshake.begin()
-            error = await parking.park()
-            if error is not None:
+        handshake.begin()
+        error = await _park_until_over(parking, handshake, limit)
+        if error is not None:
+            with trio.move_on_at(limit.deadline):
                 await handshake.refuse()
-                raise error
-        if scope.cancelled_caught:
+            raise error
+        if not parking.done:
             text = f"{endpoint}: the TLS handshake took more than {setup.timeout:g} seconds"
             raise TLSError(text, reason="HANDSHAKE_TIMED_OUT")
     except BaseException:
@@ -103,6 +106,20 @@ async def shake_hands(
         raise
     finally:
         handshake.close()
+
+
+async def _park_until_over(  # noqa: ASYNC910 - parking is a checkpoint
+    parking: Parking[BaseException], handshake: Handshake, limit: TimeLimit
+) -> BaseException | None:
+    """Wait for the last step; the socket is looked at before the time is up."""
+    while True:
+        with trio.move_on_at(limit.deadline):
+            return await parking.wait()
+        handshake.look()
+        if parking.done:
+            return await parking.park()
+        if limit.is_over(trio.current_time(), counts_lateness=runs_by_itself()):
+            return None
 
 
 @protect_from_ki
@@ -121,7 +138,16 @@ class Handshake:
         transport: as above.
     """
 
-    __slots__ = ("_endpoint", "_over", "_parking", "_setup", "_want", "_watch", "transport")
+    __slots__ = (
+        "_endpoint",
+        "_open",
+        "_over",
+        "_parking",
+        "_setup",
+        "_want",
+        "_watch",
+        "transport",
+    )
 
     def __init__(
         self,
@@ -135,9 +161,15 @@ class Handshake:
         self._setup = setup
         self._endpoint = endpoint
         self._over: Callable[[BaseException | None], None] | None = over
+        self._open = True
         self._parking: Parking[None] | None = None
         self._watch = transport.make_watch(keeper, self._on_ready, self._on_ready)
         self._want: Callable[[bool], None] = self._watch.reading
+
+    def look(self) -> None:
+        """Take in what has come, and answer it; to be called before its time is up."""
+        if self._over is not None:
+            self._on_ready()
 
     def begin(self) -> None:
         """Say what there is to say, if it is ours to begin; the rest follows by itself."""
@@ -147,10 +179,15 @@ class Handshake:
 
     def close(self) -> None:
         """Take no more steps; who waits in ``refuse`` goes on. Idempotent."""
+        self._open = False
         self._over = None
         self._watch.close()
         if self._parking is not None:
             self._parking.unpark()
+
+    def _goes_on(self) -> bool:
+        """Whether nobody has called ``close``; to be asked again after each wait."""
+        return self._open
 
     # Steps
 
@@ -189,6 +226,7 @@ class Handshake:
         except (BlockingIOError, InterruptedError):
             return False
         if data:
+            transport.note_stir()
             transport.engine.feed(data)
         else:
             transport.engine.feed_end()
@@ -234,7 +272,8 @@ class Handshake:
         """Let the peer have the alert.
 
         To close with unread input would make the OS send a reset, which destroys what was
-        sent; so that is discarded for as long as it takes until the peer has it.
+        sent; so that is discarded for as long as it takes until the peer has it, or until
+        ``close`` is called.
 
         Cancellation: the peer may not get it.
         """
@@ -242,10 +281,12 @@ class Handshake:
         look = _FIRST_LOOK
         with trio.move_on_after(_FAREWELL):
             try:
-                while not self.transport.flush():
+                while self._goes_on() and not self.transport.flush():
                     await self._ready(self._watch.writing)
+                if not self._goes_on():
+                    return  # noqa: ASYNC910
                 inner.shutdown(stdlib_socket.SHUT_WR)
-                while unacknowledged_bytes(inner) != 0:
+                while self._goes_on() and unacknowledged_bytes(inner) != 0:
                     with trio.move_on_after(look):
                         await self._discard()
                         return
@@ -255,7 +296,7 @@ class Handshake:
 
     async def _discard(self) -> None:  # noqa: ASYNC910 - see refuse
         """Drop input until its end."""
-        while True:
+        while self._goes_on():
             try:
                 if not self.transport.inner.recv(_READ):
                     return  # noqa: ASYNC910

@@ -24,14 +24,36 @@ def has_unread_input(sock: stdlib_socket.socket) -> bool:
         return False
 
 
+def was_reset(sock: object) -> bool:
+    """Whether an end of input is no clean one: the connection was reset, or timed out.
+
+    The OS tells of that once, to whoever asks first. That may have been a send that went in
+    part: ``sendfile`` then returns what went and drops the error. The next ``recv`` says ``b""``,
+    as after a FIN. But the kernel's connection is closed, and a closed one has no peer.
+
+    Args:
+        sock: a socket whose input has ended, and whose output we have not ended.
+    """
+    if not isinstance(sock, stdlib_socket.socket):
+        return False  # other transports raise what they know
+    try:
+        sock.getpeername()
+    except OSError:
+        return True
+    return False
+
+
 def unacknowledged_bytes(sock: stdlib_socket.socket | SelfAccounting) -> int | None:
     """Bytes, counting a FIN as one, that the peer's OS has not acknowledged yet.
 
     Returns:
-        The number (SIOCOUTQ in tcp(7)), or ``None`` where the OS does not tell.
+        The number (SIOCOUTQ in tcp(7)), 0 for a closed socket, or ``None`` where the OS does not
+        tell.
     """
     if not isinstance(sock, stdlib_socket.socket):
         return sock.unacknowledged_bytes()
+    if sock.fileno() < 0:  # whoever waits for the peer has nothing to wait for any more
+        return 0
     if sys.platform != "linux":
         return None
     import fcntl  # noqa: PLC0415 - not everywhere

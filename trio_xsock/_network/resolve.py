@@ -20,6 +20,7 @@ import trio
 from trio.abc import HostnameResolver
 
 from trio_xsock._machines.endpoint import ResolvedAddress, check_address, literal_address, shown
+from trio_xsock._network.threads import run_in_thread
 from trio_xsock._values.errors import (
     NameResolutionError,
     OpenDriverError,
@@ -146,18 +147,8 @@ async def _look_up(
     try:
         if resolver is not None:
             return await resolver.getaddrinfo(encoded, port, family, kind, 0, 0)
-        return await _look_up_in_thread(host, encoded, port, family, kind)
-    except SocketError:  # some of ours are OSErrors too
-        raise
-    except OSError as exc:
-        raise _translate(exc, host) from exc
-
-
-async def _look_up_in_thread(
-    host: str, encoded: bytes, port: int, family: int, kind: int
-) -> Sequence[_Entry]:
-    try:
-        return await trio.to_thread.run_sync(
+        return await run_in_thread(
+            f"resolve host {shown(host)}",
             stdlib_socket.getaddrinfo,
             encoded,
             port,
@@ -166,8 +157,10 @@ async def _look_up_in_thread(
             abandon_on_cancel=True,
             limiter=trio.CapacityLimiter(1),
         )
-    except RuntimeError as exc:  # "can't start new thread"
-        raise OutOfMemoryError(f"no thread to resolve host {shown(host)}: {exc}") from exc
+    except SocketError:  # some of ours are OSErrors too
+        raise
+    except OSError as exc:
+        raise _translate(exc, host) from exc
 
 
 @trio.lowlevel.enable_ki_protection

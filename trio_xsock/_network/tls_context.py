@@ -54,7 +54,7 @@ _ANCIENT: Final = (SSLConnectionTypes.TLSv1, SSLConnectionTypes.TLSv11)
 
 
 def context_for(options: TLSOptions, *, server_side: bool) -> ssl.SSLContext:
-    """The context for these options.
+    """The context for these options; whatever keeps it from being made is a ``TLSError``.
 
     Args:
         options: see there.
@@ -64,6 +64,28 @@ def context_for(options: TLSOptions, *, server_side: bool) -> ssl.SSLContext:
         TLSError: a file cannot be read or is not what it should be, which the text names; the
             options do not make sense together; OpenSSL does not do that version.
     """
+    try:
+        return _context_for(options, server_side)
+    except (OSError, ValueError, NotImplementedError) as exc:
+        raise _cannot_be_made(exc) from exc
+
+
+def _cannot_be_made(exc: Exception) -> TLSError:
+    """What keeps a context from being made although the options are in order.
+
+    Python opens the file that SSLKEYLOGFILE names for every client's context of its own making.
+    """
+    if isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError):
+        path = os.environ.get("SSLKEYLOGFILE")
+        if path and exc.filename == path:
+            text = f"the environment's SSLKEYLOGFILE {path!r} cannot be opened: {describe(exc)}"
+            return TLSError(text, reason="KEYLOG_FILE", errno=exc.errno)
+        return TLSError(f"TLS cannot be set up: {exc}", reason="OS_ERROR", errno=exc.errno)
+    reason = (exc.reason if isinstance(exc, ssl.SSLError) else "") or type(exc).__name__
+    return TLSError(f"TLS cannot be set up: {exc}", reason=reason)
+
+
+def _context_for(options: TLSOptions, server_side: bool) -> ssl.SSLContext:
     stamps = (stamp_of(options.ca_file), stamp_of(options.certificate_file))
     if not server_side:
         return _make_context(options, server_side, stamps)
@@ -114,7 +136,7 @@ def stamp_of(path: str | None) -> Stamp:
         return None
     try:
         status = os.stat(path)
-    except OSError:  # reading it will tell
+    except (OSError, ValueError):  # reading it will tell
         return None
     return (status.st_ino, status.st_size, status.st_mtime_ns)
 
@@ -209,3 +231,5 @@ def _naming(option: str, path: str, what: str) -> Generator[None, None, None]:
     except OSError as exc:
         text = f"{option} {path!r} cannot be read: {describe(exc)}"
         raise TLSError(text, reason="NO_SUCH_FILE", errno=exc.errno) from exc
+    except ValueError as exc:  # a null byte in the path, or a password of more than 1023 bytes
+        raise TLSError(f"{option} {path!r} cannot be used: {exc}", reason="VALUE_ERROR") from exc

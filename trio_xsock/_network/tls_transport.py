@@ -17,11 +17,12 @@ from typing import Any, Final
 
 from trio_xsock._machines.dead_peers import Sample
 from trio_xsock._machines.tls import RECORD, SLICE, TLSEngine
+from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch, watch_socket
 
-from .kernel import unacknowledged_bytes
+from .kernel import unacknowledged_bytes, was_reset
 from .tcp_info import take_sample
 
 _MOST_ANSWERS: Final = SLICE
@@ -44,6 +45,7 @@ class TLSTransport:
         engine: as above.
         wake: called when ``recv`` should be called again, although the OS has nothing.
         drained: called when the OS has taken all that it had refused before.
+        stirred: called when ciphertext has moved of which ``recv`` and ``send`` do not tell.
         heard: anything came from the peer since its handshake.
     """
 
@@ -52,12 +54,14 @@ class TLSTransport:
         "_ended",
         "_failure",
         "_lenient",
+        "_shut",
         "_unsent",
         "_watch",
         "drained",
         "engine",
         "heard",
         "inner",
+        "stirred",
         "wake",
     )
 
@@ -66,11 +70,13 @@ class TLSTransport:
         self.engine = engine
         self.wake: Callable[[], None] | None = None
         self.drained: Callable[[], None] | None = None
+        self.stirred: Callable[[], None] | None = None
         self.heard = False
         self._lenient = https_compatible
         self._unsent: bytes | memoryview = b""
         self._deferred = b""  # goes with the next that is sent
         self._ended = False  # we have sent our close_notify
+        self._shut = False  # our direction of the connection below has ended
         self._failure: OSError | None = None  # of sending what the engine had to say
         self._watch: TLSWatch | None = None
 
@@ -103,11 +109,19 @@ class TLSTransport:
             self.wake()
         if plain or engine.ended:
             return plain
+        self.note_stir()
         raise BlockingIOError(errnos.EAGAIN, os.strerror(errnos.EAGAIN))
+
+    def note_stir(self) -> None:
+        """Ciphertext has moved."""
+        if self.stirred is not None:
+            self.stirred()
 
     def _end_of_input(self) -> bytes:
         if self._failure is not None:
             raise self._failure
+        if not self._shut and was_reset(self.inner):  # a send took the OS's error
+            raise ConnectionResetError(errnos.ECONNRESET, os.strerror(errnos.ECONNRESET))
         if self._lenient:
             return b""
         text = "the peer ended the connection without close_notify"
@@ -177,6 +191,8 @@ class TLSTransport:
                 self._update_watch()
                 raise
             self._unsent = memoryview(data)[sent:] if sent < len(data) else b""
+            if sent:
+                self.note_stir()
             if self._unsent:
                 break
         self._update_watch()
@@ -211,14 +227,15 @@ class TLSTransport:
 
     def shutdown(self, how: int) -> None:
         """End our direction of the connection that carries us."""
+        self._shut = True
         self.inner.shutdown(how)
 
     def close(self) -> None:
         """Close, with what there is unsent. Idempotent."""
         watch, self._watch = self._watch, None
-        self.wake = self.drained = None
+        self.wake = self.drained = self.stirred = None
         if watch is not None:
-            watch.close()
+            give_back(watch.close)
         self.inner.close()
 
     # Readiness
@@ -248,7 +265,9 @@ class TLSTransport:
         self.inner.setsockopt(level, option, value)
 
     def unacknowledged_bytes(self) -> int | None:
-        """What we hold, and what the OS holds."""
+        """What we hold, and what the OS holds; 0 when closed."""
+        if self.inner.fileno() < 0:
+            return 0
         held = len(self._unsent) + self.engine.has_output
         return held or unacknowledged_bytes(self.inner)
 

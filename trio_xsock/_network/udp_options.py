@@ -12,7 +12,7 @@ import socket as stdlib_socket
 import struct
 from typing import Final
 
-from trio_xsock._machines.endpoint import ResolvedAddress
+from trio_xsock._machines.endpoint import ResolvedAddress, packed_address
 from trio_xsock._machines.udp_groups import Group
 
 _IP: Final[int] = stdlib_socket.IPPROTO_IP
@@ -98,10 +98,24 @@ def _hear_only_own_groups(sock: stdlib_socket.socket) -> None:
     _set(sock, _IPV6, _IPV6_MULTICAST_ALL, 0)
 
 
-def tell_arrivals(sock: stdlib_socket.socket) -> None:
-    """Have the OS say where each datagram was sent to and by which interface it came."""
-    if not _set(sock, _IPV6, getattr(stdlib_socket, "IPV6_RECVPKTINFO", 0), 1):
-        _set(sock, _IP, _IP_PKTINFO, 1)
+def tell_arrivals(sock: stdlib_socket.socket) -> bool:
+    """Have the OS say where each datagram was sent to and by which interface it came.
+
+    Returns:
+        Whether it does.
+    """
+    return _set(sock, _IPV6, getattr(stdlib_socket, "IPV6_RECVPKTINFO", 0), 1) or _set(
+        sock, _IP, _IP_PKTINFO, 1
+    )
+
+
+def source_info(address: ResolvedAddress) -> tuple[int, int, bytes]:
+    """The ancillary data with which a datagram leaves from an address of ours."""
+    packed = packed_address(address.address[0])
+    if address.family == stdlib_socket.AF_INET:
+        return _IP, _IP_PKTINFO, struct.pack("i4s4x", 0, packed)  # ip(7): struct in_pktinfo
+    zone = address.address[3] if len(address.address) == 4 else 0
+    return _IPV6, stdlib_socket.IPV6_PKTINFO, packed + struct.pack("i", zone)
 
 
 def set_hops(sock: stdlib_socket.socket, hops: int, *, unicast: bool) -> None:

@@ -52,8 +52,13 @@ class Port(Protocol):
         """Take what has arrived, a bounded number of datagrams; never waits or raises."""
         ...
 
-    def route(self, address: ResolvedAddress) -> Route:
+    def route(self, address: ResolvedAddress, source: str = "") -> Route:
         """The way to an address.
+
+        Args:
+            address: the address.
+            source: our IP address to send from; with ``""``, or where it is that of a group or
+                a broadcast, the network chooses.
 
         Raises:
             OSError, SocketError: there is none from here.
@@ -89,6 +94,19 @@ class Port(Protocol):
 
     def refresh(self) -> bool:
         """Look again for the interface, which may have gone and come back; whether it has."""
+        ...
+
+    @property
+    def needs_renewal(self) -> bool:
+        """Whether groups are joined here that have to be joined again when the network changes."""
+        ...
+
+    def renew(self) -> OSError | None:
+        """Join the groups again whose interface, or the route to them, has changed.
+
+        Returns:
+            What keeps a group from being joined now, ``None`` if all are joined.
+        """
         ...
 
     def close(self) -> None:

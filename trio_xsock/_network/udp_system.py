@@ -7,19 +7,24 @@ import errno as errnos
 import functools
 import os
 import socket as stdlib_socket
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from trio_xsock._machines.endpoint import (
     ResolvedAddress,
+    address_text,
     is_link_local,
     is_multicast,
+    literal_address,
     packed_address,
 )
 from trio_xsock._machines.udp_filter import (
     ANCILLARY_SPACE,
+    Ancillary,
     Arrival,
     InterfaceFilter,
     arrival,
+    destination_text,
     is_group,
 )
 from trio_xsock._machines.udp_groups import Group, Memberships
@@ -30,12 +35,15 @@ from trio_xsock._values.errors import SocketError
 from trio_xsock._values.typing import Address, Buffer
 
 from . import udp_options as options
-from .interface import NetworkInterface, broadcast_addresses, interface_of
+from .interface import NetworkInterface, broadcast_addresses, network_interface
+from .joined_groups import JoinedGroups, Place, address_owner, route_owner
 from .udp_port import Port, Route
 
 _MOST_AT_ONCE: Final = 64
 """Datagrams to take per wake-up, before other sockets have their turn."""
 _LARGEST: Final = 65536
+_MOST_DESTINATIONS: Final = 256
+_Send: TypeAlias = Callable[[Buffer, Address], int]
 _WILDCARDS: Final = ("0.0.0.0", "::")
 
 
@@ -86,12 +94,13 @@ class _Scope:
         filter: what to hear; ``None`` for everything.
     """
 
-    __slots__ = ("_interface", "_wildcard", "filter", "index", "source")
+    __slots__ = ("_host", "_interface", "_wildcard", "filter", "index", "source")
 
     def __init__(self, sock: stdlib_socket.socket, interface: NetworkInterface | None) -> None:
         host = sock.getsockname()[0]
         self._interface = interface
         self._wildcard = host in _WILDCARDS
+        self._host = ""  # whose interface is meant where none is chosen
         self.source = ""
         self.index = 0
         self.filter: InterfaceFilter | None = None
@@ -99,6 +108,27 @@ class _Scope:
             self.apply(sock)
         elif not self._wildcard:
             self._apply_owner(sock, host)
+
+    def locate(self, group: Group, zone: str) -> Place:
+        """Where to join a group.
+
+        Args:
+            group: the group.
+            zone: the name of the interface that the user gave with the group, or ``""``.
+
+        Raises:
+            OSError: there is no such interface, or no route.
+        """
+        if zone:
+            return Place("", 0, stdlib_socket.if_nametoindex(zone))
+        if self._interface is not None:
+            owner = stdlib_socket.if_nametoindex(self._interface.name)
+        elif self._host:
+            owner = address_owner(self._host)
+        else:
+            owner = route_owner(group)
+        by_index = self.index and not group.zone
+        return Place(self.source, owner if by_index else self.index, owner)
 
     def apply(self, sock: stdlib_socket.socket) -> bool:
         """Use the chosen interface, by the number that it has now; whether that is a new one.
@@ -108,27 +138,38 @@ class _Scope:
         """
         interface, before = self._interface, self.index
         if interface is None:
+            if self._host and not self.source:
+                self._follow_address(sock)
             return False
         self.index = stdlib_socket.if_nametoindex(interface.name)
         if self.index == before:
             return False
         options.send_by(sock, self.index, unicasts=self._wildcard)
         if self._wildcard:
+            with contextlib.suppress(KeyError):  # its addresses may be others by now
+                interface = network_interface(interface.name)
             addresses = map(packed_address, interface.addresses)
             self.filter = InterfaceFilter(self.index, addresses, interface.is_loopback)
         return True
 
     def _apply_owner(self, sock: stdlib_socket.socket, host: str) -> None:
         """Without a chosen interface, multicasts go by the one whose address we have."""
+        self._host = address_text(sock.getsockname())
         if sock.family == stdlib_socket.AF_INET:
             self.source = host
             options.send_multicasts_from(sock, host)
             return
-        self.index = sock.getsockname()[3]  # of link-local addresses
-        owner = interface_of(host) if not self.index else None
-        if owner is not None:
-            self.index = stdlib_socket.if_nametoindex(owner.name)
-        options.send_by(sock, self.index, unicasts=False)
+        self._follow_address(sock)
+
+    def _follow_address(self, sock: stdlib_socket.socket) -> None:
+        """Send multicasts by the interface that has our IPv6 address now, if one has it."""
+        index = sock.getsockname()[3]  # of link-local addresses
+        if not index:
+            with contextlib.suppress(OSError):
+                index = address_owner(self._host)
+        if index != self.index:
+            self.index = index
+            options.send_by(sock, index, unicasts=False)
 
 
 class SystemPort:
@@ -159,11 +200,15 @@ class SystemPort:
         name: Address = sock.getsockname()
         self._hears_groups = name[0] in _WILDCARDS
         self._number = name[1]
+        self._groups = JoinedGroups(sock, scope.locate)
         self._own_address = ""
         self._dropped_before = 0
         self._hops = b""
         self._broadcasts: frozenset[str] = frozenset()
+        self._bound_address = "" if self._hears_groups else address_text(name)
+        self._destinations: dict[bytes, str] = {}  # texts of addresses that datagrams came to
         self._filters = False
+        self._tells_destination = self._hears_groups and options.tell_arrivals(sock)
         self.look_at_arrivals()
 
     @property
@@ -203,10 +248,16 @@ class SystemPort:
         try:
             if self._filters:
                 self._receive_filtered(packets)
-            else:
-                receive = self._sock.recvfrom
+            elif self._tells_destination:
+                receive_message, destination = self._sock.recvmsg, self._destination
                 for _ in range(_MOST_AT_ONCE):
-                    add(receive(_LARGEST))
+                    data, ancillary, _, source = receive_message(_LARGEST, ANCILLARY_SPACE)
+                    add((data, source, destination(ancillary)))
+            else:
+                receive, local = self._sock.recvfrom, self._bound_address
+                for _ in range(_MOST_AT_ONCE):
+                    data, source = receive(_LARGEST)
+                    add((data, source, local))
         except OSError:
             # There are no more for now. Or it is the error of a datagram of ours that somebody
             # would not have (ICMP), which is no matter of the others; the kernel forgets it.
@@ -218,7 +269,20 @@ class SystemPort:
         for _ in range(_MOST_AT_ONCE):
             data, ancillary, _, source = receive(_LARGEST, ANCILLARY_SPACE)
             if self._is_wanted(data, arrival(ancillary), source):
-                packets.append((data, source))
+                local = self._destination(ancillary)
+                packets.append((data, source, local or self._bound_address))
+
+    def _destination(self, ancillary: Ancillary) -> str:
+        """The address that a datagram was sent to, as users see it; ``""`` if it is unknown."""
+        if not ancillary:
+            return ""
+        key = ancillary[0][2]
+        known = self._destinations.get(key)
+        if known is None:
+            if len(self._destinations) >= _MOST_DESTINATIONS:
+                self._destinations.clear()
+            known = self._destinations[key] = destination_text(arrival(ancillary))
+        return known
 
     def look_at_arrivals(self) -> None:
         """Have the OS tell where datagrams were sent to, if that matters as things are."""
@@ -264,7 +328,7 @@ class SystemPort:
 
     # Out
 
-    def route(self, address: ResolvedAddress) -> Route:
+    def route(self, address: ResolvedAddress, source: str = "") -> Route:
         """See ``Port``."""
         is_ipv6 = address.family == stdlib_socket.AF_INET6
         if not (self._speaks_ipv6 if is_ipv6 else self._speaks_ipv4):
@@ -280,16 +344,42 @@ class SystemPort:
             target = (host, port, 0, self._scope.index)
         elif not is_ipv6 and self._speaks_ipv6:
             target = (f"::ffff:{host}", port)
+        send: _Send = self._sock.sendto
+        from_source = self._source_info(source, is_ipv6=is_ipv6)
+        if from_source is not None:
+            send = functools.partial(self._send_with, [from_source])
         if is_multicast(address):
             if port == self._number:
-                return Route(functools.partial(self._send_to_own_port, host), target)
+                return Route(functools.partial(self._send_to_own_port, host, send), target)
         elif not is_ipv6 and self._is_broadcast(host):
-            return Route(self._send_broadcast, target)
-        return Route(self._sock.sendto, target)
+            return Route(functools.partial(self._send_broadcast, from_source), target)
+        return Route(send, target)
 
-    def _send_to_own_port(self, group: str, data: Buffer, address: Address) -> int:
+    def _source_info(self, source: str, *, is_ipv6: bool) -> tuple[int, int, bytes] | None:
+        """What makes a datagram leave from an address; ``None`` where the OS is to choose.
+
+        Raises:
+            OSError: the address is of the other family.
+        """
+        if not source or source == self._bound_address or not hasattr(self._sock, "sendmsg"):
+            return None
+        literal = literal_address(source, 0)
+        if literal is None or is_multicast(literal) or literal.address[0] in _WILDCARDS:
+            return None
+        if is_ipv6 is (literal.family == stdlib_socket.AF_INET):
+            raise OSError(errnos.EINVAL, os.strerror(errnos.EINVAL))
+        if not is_ipv6 and self._is_broadcast(literal.address[0]):
+            return None
+        return options.source_info(literal)
+
+    def _send_with(
+        self, ancillary: list[tuple[int, int, bytes]], data: Buffer, address: Address
+    ) -> int:
+        return self._sock.sendmsg([data], ancillary, 0, address)
+
+    def _send_to_own_port(self, group: str, send: _Send, data: Buffer, address: Address) -> int:
         """Send to a group from which we may hear ourselves."""
-        sent = self._sock.sendto(data, address)
+        sent = send(data, address)
         if not self._send_to_self:
             self._memberships.expect_echo(group, bytes(data))
         return sent
@@ -301,8 +391,12 @@ class SystemPort:
             self._broadcasts = broadcast_addresses()
         return host in self._broadcasts
 
-    def _send_broadcast(self, data: Buffer, address: Address) -> int:
+    def _send_broadcast(
+        self, from_source: tuple[int, int, bytes] | None, data: Buffer, address: Address
+    ) -> int:
         ancillary = [(stdlib_socket.IPPROTO_IP, stdlib_socket.IP_TTL, self._hops)]
+        if from_source is not None:
+            ancillary.append(from_source)
         return self._sock.sendmsg([data], ancillary, 0, address)
 
     def set_hops(self, hops: int, unicast: bool) -> None:
@@ -318,7 +412,7 @@ class SystemPort:
             raise OSError(errnos.EAFNOSUPPORT, os.strerror(errnos.EAFNOSUPPORT))
         if not self._hears_groups:
             return self._open_group(group)
-        options.join(self._sock, group, self._scope.source, self._scope.index)
+        self._groups.join(group)
         if self._may_share:
             options.share_port(self._sock)
         return None
@@ -332,16 +426,16 @@ class SystemPort:
         )
         sock = options.open_socket(local, self._number, shared=True)
         try:
-            options.join(sock, group, self._scope.source, self._scope.index)
+            port = SystemPort(sock, self._scope, self._memberships, True, self._send_to_self)
+            port._groups.join(group)
         except BaseException:
             sock.close()
             raise
-        return SystemPort(sock, self._scope, self._memberships, True, self._send_to_self)
+        return port
 
     def leave(self, group: Group) -> None:
         """See ``Port``."""
-        with contextlib.suppress(OSError):  # its interface has gone
-            options.leave(self._sock, group, self._scope.source, self._scope.index)
+        self._groups.leave(group)
 
     def refresh(self) -> bool:
         """See ``Port``."""
@@ -350,7 +444,19 @@ class SystemPort:
         except OSError:  # it is not there
             return False
         if is_new:
-            for group in self._memberships.joined():
-                with contextlib.suppress(OSError):
-                    options.join(self._sock, group, self._scope.source, self._scope.index)
+            self._groups.renew()
         return is_new
+
+    @property
+    def needs_renewal(self) -> bool:
+        """See ``Port``."""
+        return len(self._groups) > 0
+
+    def renew(self) -> OSError | None:
+        """See ``Port``."""
+        trouble: OSError | None = None
+        try:
+            self._scope.apply(self._sock)
+        except OSError as exc:
+            trouble = exc
+        return self._groups.renew() or trouble

@@ -14,6 +14,7 @@ the last block that uses it is left. It is an accelerator: everything works with
 
 from __future__ import annotations
 
+import functools
 import select
 import socket as stdlib_socket
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from time import perf_counter
 
 import trio
 
+from .faults import give_back
 from .guard import WAKEUPS, Parking, protect_from_ki
 
 _EVENTS_PER_BATCH = 64
@@ -216,7 +218,9 @@ class EpollHub:
         watches = self._watches
         # A step may close other sockets of this batch and have their numbers used
         # again: an event is for the watch that had the number when the OS told of it.
-        for watch, mask in [(watches[fileno], mask) for fileno, mask in ready]:
+        # The OS may go on to tell of one that another process still has: it is nobody's.
+        due = [(watches[fileno], mask) for fileno, mask in ready if fileno in watches]
+        for watch, mask in due:
             try:
                 if mask == watch.mask == _READ:
                     watch.read_step()
@@ -282,20 +286,25 @@ class EpollWatch:
         self._set(self.mask | _WRITE if wanted else self.mask & ~_WRITE)
 
     def _set(self, mask: int) -> None:
-        before, self.mask = self.mask, mask
-        if mask == before or self._epoll.closed:  # closed: the Trio run is about to end
+        before = self.mask
+        if mask == before or self._fileno < 0:  # below 0: the watch has been closed
             return
-        if not before:
-            self._epoll.register(self._fileno, mask)
-        elif mask:
-            self._epoll.modify(self._fileno, mask)
-        else:
-            self._epoll.unregister(self._fileno)
+        if not self._epoll.closed:  # as it is when the Trio run is about to end
+            if not before:
+                self._epoll.register(self._fileno, mask)
+            elif mask:
+                self._epoll.modify(self._fileno, mask)
+            else:
+                self._epoll.unregister(self._fileno)
+        self.mask = mask
 
     def close(self) -> None:
         """See ``Watch.close``."""
-        if self._fileno >= 0:
-            self._set(0)
-            del self._watches[self._fileno]
-            self._fileno = -1
-            del self.read_step, self._write_step  # methods of the socket
+        if self._fileno < 0:
+            return
+        # What cannot be taken out of the set leaves it when the descriptor is closed.
+        give_back(functools.partial(self._set, 0))
+        del self._watches[self._fileno]
+        self._fileno = -1
+        self.mask = 0
+        del self.read_step, self._write_step  # methods of the socket

@@ -86,6 +86,11 @@ class Parking(Generic[T]):
         self._error: BaseException | None = None
         self._done = False
 
+    @property
+    def done(self) -> bool:
+        """The value was handed over, or the task gave up."""
+        return self._done
+
     async def park(self, on_cancel: Callable[[], None] | None = None) -> T | None:
         """Wait until ``unpark`` or ``fail``; a checkpoint in any case.
 
@@ -118,6 +123,19 @@ class Parking(Generic[T]):
             finally:
                 del error  # its traceback holds this frame
         return self._value
+
+    async def wait(self) -> T | None:
+        """As ``park``; but a cancellation leaves it as it was, to be waited at again."""
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        if not self._done:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(abort)
+            WAKEUPS.resumed += 1
+        return await self.park()
 
     async def park_shielded(self) -> None:
         """Wait until ``unpark``, for what is certain to come soon; a schedule point.

@@ -29,6 +29,7 @@ import trio
 
 from trio_xsock._values.errors import InvalidStateError, SocketClosedError
 
+from .faults import log_fault
 from .groups import without_cancelled
 from .guard import WAKEUPS, await_unprotected, protect_from_ki
 
@@ -37,12 +38,15 @@ if TYPE_CHECKING:
 
 Ts = TypeVarTuple("Ts")
 
+_AFTER_A_FAULT = 1.0
+"""Seconds until the keeper task tries again after its own work has raised."""
+
 
 class Kept(Protocol):
     """What a keeper is for: a socket, or a server."""
 
     def _work(self) -> float:
-        """What the keeper task does when it is woken, and when the time has come; never raises.
+        """What the keeper task does when it is woken, and when the time has come.
 
         Returns:
             When to be called again, on Trio's clock; ``math.inf`` for not before it is woken.
@@ -51,6 +55,14 @@ class Kept(Protocol):
 
     def _handle_failure(self) -> None:
         """Something has failed, for the first time: close, and cancel the body."""
+        ...
+
+    def _contain(self, error: Exception) -> bool:
+        """A step or a service task of the library's own raised ``error``.
+
+        Returns:
+            Whether that was logged and dealt with; else it leaves the block.
+        """
         ...
 
 
@@ -177,6 +189,20 @@ class Keeper:
             if owner is not None:
                 owner._handle_failure()
 
+    def fault(self, error: BaseException) -> None:
+        """A step or a service task of the library's own raised; never raises itself.
+
+        What happens in the block of a server concerns one peer, and the server goes on. A socket
+        with a block of its own fails.
+        """
+        owner = self._owner()
+        if not isinstance(error, Exception):
+            self.fail(error)
+        elif owner is None:
+            log_fault("a connection that is over", error)
+        elif not owner._contain(error):
+            self.fail(error)
+
     def explains(self, error: BaseException | None) -> bool:
         """Whether ``error`` only says that leaving the block, or a failure, closed the socket.
 
@@ -240,6 +266,11 @@ class Keeper:
         try:
             with trio.CancelScope(shield=True):
                 await async_fn()
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:
+            self.fault(exc)
+            await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
             self._task_ended()
 
@@ -263,7 +294,13 @@ class Keeper:
 
     def _call_work(self) -> float:
         owner = self._owner()
-        return owner._work() if owner is not None else math.inf
+        if owner is None:
+            return math.inf
+        try:
+            return owner._work()
+        except BaseException as exc:  # noqa: ASYNC103 - nothing in it awaits
+            self.fault(exc)
+            return trio.current_time() + _AFTER_A_FAULT  # noqa: ASYNC104 - see above
 
     async def _sleep_until(self, deadline: float) -> None:
         if deadline == math.inf:

@@ -16,12 +16,13 @@ from typing import Protocol
 
 import trio
 
+from .clock import runs_by_itself
 from .epoll import EpollHub
 from .guard import protect_from_ki
 from .keeper import Keeper
 
 Step = Callable[[], None]
-"""What to call when a descriptor is ready; never waits. Should it raise, the socket has failed."""
+"""What to call when a descriptor is ready; never waits. See ``Keeper.fault`` for what it raises."""
 
 
 class Watch(Protocol):
@@ -72,7 +73,7 @@ def watch_socket(
     if root.hub is None and _hub_is_usable():
         root.hub = _join_hub()
     if root.hub is not None:
-        return root.hub.watch(sock, read_step, write_step, keeper.fail)
+        return root.hub.watch(sock, read_step, write_step, keeper.fault)
     return PortableWatch(keeper, sock, read_step, write_step)
 
 
@@ -90,7 +91,7 @@ def _hub_is_usable() -> bool:
     if sys.platform != "linux" or os.environ.get("TRIO_XSOCK_READINESS") == "portable":
         return False
     # A mock clock stands still while the kernel does not: let Trio see each socket itself.
-    return type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
+    return runs_by_itself()
 
 
 def _join_hub() -> EpollHub | None:
@@ -154,6 +155,8 @@ class _Direction:
         self._parked: trio.lowlevel.Task | None = None
 
     def want(self, wanted: bool) -> None:
+        if self._closed:
+            return
         self._wanted = wanted
         if not wanted:
             return
@@ -191,7 +194,7 @@ class _Direction:
             try:
                 self._step()
             except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
-                self._keeper.fail(exc)
+                self._keeper.fault(exc)
 
     async def _park(self) -> None:
         def abort(_: object) -> trio.lowlevel.Abort:

@@ -25,8 +25,11 @@ import trio
 from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.watchdogs import WatchedConnection
 from trio_xsock._machines.proxy_protocol import ProxyProtocolError
+from trio_xsock._machines.time_limit import TimeLimit
 from trio_xsock._network.options import check_optional_seconds, check_positive, check_seconds
 from trio_xsock._network.proxies import HeaderReader, Network, check_trusted_proxies, is_trusted
+from trio_xsock._runtime.clock import runs_by_itself
+from trio_xsock._runtime.faults import give_back, log_fault
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.errors import SocketError
 
@@ -61,7 +64,7 @@ class Reception(Roster[S]):
     ) -> None:
         super().__init__(handler, add_socket, minimum, maximum)
         self._readers: set[trio.CancelScope] = set()  # of tasks that wait for a header
-        self._handshakes: dict[S, float] = {}  # and when they have taken too long
+        self._handshakes: dict[S, TimeLimit] = {}  # and when they have taken too long
         self._looks_at = math.inf  # when somebody does that next
         self._finished: deque[S] = deque()
 
@@ -160,7 +163,7 @@ class Reception(Roster[S]):
         waiting, self._finished = self._finished, deque()
         for socket in waiting:
             if self._is_below_ceiling() and (self._is_asked_for() or is_live(socket)):
-                self._announce(socket)
+                self._attend(socket, self._announce, socket)
             else:
                 self._finished.append(socket)
 
@@ -186,9 +189,9 @@ class Reception(Roster[S]):
         if socket._has_handshake:
             if deadline is None:
                 deadline = trio.current_time() + self._handshake_timeout
-            self._begin_handshake(socket, deadline)
+            self._attend(socket, self._begin_handshake, socket, deadline)
         else:
-            socket._run_step(self._announce, socket)
+            self._attend(socket, socket._run_step, self._announce, socket)
         self._refill()
 
     def _welcome_proxied(self, sock: stdlib_socket.socket, peer: tuple[Any, ...]) -> None:
@@ -218,7 +221,12 @@ class Reception(Roster[S]):
             self._pool_failed(exc)
             return None  # noqa: ASYNC104
         self._open.add(socket)
-        socket._open_accepted(self, keeper, sock, peer)
+        try:
+            socket._open_accepted(self, keeper, sock, peer)
+        except Exception as exc:
+            self._peer_failed(socket, exc)
+            sock.close()
+            return None
         return socket
 
     def _announce(self, socket: S) -> None:
@@ -244,7 +252,8 @@ class Reception(Roster[S]):
 
     def _count_refusal(self, why: object) -> None:
         self._refused += 1
-        _logger.debug("refused a connection: %s", why)
+        # As an attribute of the record, for a handler that wants more than the text.
+        _logger.debug("refused a connection: %s", why, extra={"refused": why})
 
     # A proxy's header
 
@@ -265,6 +274,8 @@ class Reception(Roster[S]):
             with scope:
                 await reader.read()
                 complete = not scope.cancel_called
+            if scope.cancelled_caught and trio.current_time() >= deadline:
+                complete = reader.step()  # it may have come while we did not run
         except (ProxyProtocolError, OSError) as exc:
             why = str(exc)  # the error itself would refer to this frame
         finally:
@@ -280,17 +291,18 @@ class Reception(Roster[S]):
 
     def _begin_handshake(self, socket: S, deadline: float) -> None:
         assert self._keeper is not None
-        self._handshakes[socket] = deadline
+        limit = TimeLimit(trio.current_time(), self._handshake_timeout)
+        limit.shorten(deadline)
+        self._handshakes[socket] = limit
         try:
             seconds = socket._begin_handshake(functools.partial(self._handshake_over, socket))
         except SocketError as exc:
             self._handshake_over(socket, exc)
             return
         if socket in self._handshakes:
-            deadline = min(deadline, trio.current_time() + seconds)
-            self._handshakes[socket] = deadline
-            if deadline < self._looks_at:
-                self._looks_at = deadline
+            limit.shorten(trio.current_time() + seconds)
+            if limit.deadline < self._looks_at:
+                self._looks_at = limit.deadline
                 self._keeper.wake()
 
     def _handshake_over(self, socket: S, error: BaseException | None) -> None:
@@ -301,10 +313,37 @@ class Reception(Roster[S]):
             self._finished.append(socket)
             self._update()
             return
-        self._turn_away(socket, error)
-        if not isinstance(error, SocketError):  # no peer causes these: they leave the block
+        if isinstance(error, SocketError):
+            self._turn_away(socket, error)
+        elif isinstance(error, Exception):
+            self._peer_failed(socket, error)
+        else:  # Ctrl-C and its like
+            self._turn_away(socket, error)
             assert self._keeper is not None
             self._keeper.fail(error)
+
+    def _attend(self, socket: Any, step: Callable[..., object], *args: object) -> None:
+        """Take a step for one peer: what it raises ends that peer, and nobody else."""
+        try:
+            step(*args)
+        except Exception as exc:
+            self._peer_failed(socket, exc)
+
+    def _peer_failed(self, socket: Any, error: Exception, /) -> None:
+        """See ``Owner``: the one place where the library's own failures for a peer end."""
+        log_fault(f"the connection from {socket._endpoint()} is ended", error)
+        if socket in self._handshakes or socket in self._finished:
+            give_back(functools.partial(self._turn_away, socket, error))
+        else:
+            give_back(functools.partial(socket._break, error))
+        give_back(socket.close)
+        if socket._transport is not None:  # not even that went well
+            give_back(socket._transport.close, functools.partial(self._connection_closed, socket))
+
+    def _contain(self, error: Exception) -> bool:
+        """See ``Kept``: a server goes on."""
+        log_fault("the server goes on", error)
+        return True
 
     def _turn_away(self, socket: S, why: object) -> None:
         """A newcomer that is in its handshake, or behind it, will not become a connection."""
@@ -315,11 +354,15 @@ class Reception(Roster[S]):
 
     def _end_slow_handshakes(self) -> float:
         """Turn away those who take too long; when to look again."""
-        now = trio.current_time()
-        for socket, deadline in list(self._handshakes.items()):
-            if now >= deadline:
-                self._turn_away(socket, _TOO_LONG)
-        self._looks_at = min(self._handshakes.values(), default=math.inf)
+        now, counts_lateness = trio.current_time(), runs_by_itself()
+        for socket, limit in list(self._handshakes.items()):
+            if now >= limit.deadline:
+                self._attend(socket, socket._take_stock)  # it may have come while we did not run
+                over = limit.is_over(now, counts_lateness=counts_lateness)
+                if over and socket in self._handshakes:
+                    self._attend(socket, self._turn_away, socket, _TOO_LONG)
+        limits = self._handshakes.values()
+        self._looks_at = min((limit.deadline for limit in limits), default=math.inf)
         return self._looks_at
 
     # The end

@@ -259,7 +259,7 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         self.stop_listening()
         for socket in list(self._open):
             if socket not in self._serving:
-                socket._start_closing(grace)
+                self._attend(socket, socket._start_closing, grace)
         try:
             with trio.move_on_after(grace):
                 await self._wait_until_idle()

@@ -146,7 +146,10 @@ class Supervision(Reception[S]):
                     await await_unprotected(service.handler, socket)
                     assert socket._keeper is not None
                     socket._keeper.leaving = socket._keeper.exiting = True
-                    await socket.aclose()
+                    try:
+                        await socket.aclose()
+                    except Exception as exc:  # no failure of the handler's
+                        self._peer_failed(socket, exc)
             finally:
                 socket.close()
                 await socket._end_scope()  # noqa: ASYNC102 - it is shielded where it waits

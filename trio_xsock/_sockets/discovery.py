@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from trio_xsock._machines.endpoint import check_port
 from trio_xsock._machines.member_packets import Settings
+from trio_xsock._machines.packets import ID_SIZE, NONE
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_positive, check_seconds
 from trio_xsock._runtime.channel import EventChannel
@@ -17,6 +19,7 @@ from trio_xsock._values.typing import Buffer
 
 from .discovery_group import GroupMember
 from .easy_udp import EasyUDPSocket, group_address, message_data
+from .group_receiving import ip_address
 
 _LONGEST_INTERVAL: Final = 600.0
 
@@ -43,8 +46,17 @@ class AutoDiscovery(GroupMember):
     too. Members that come and go faster than a consumer of events looks are not told of.
 
     Without a key anybody on the network can say anything. With one, packets made without it
-    count for nothing, a newcomer is taken in only after it has answered a fresh challenge, and
-    what was recorded cannot be played again. Messages are then signed; they are not encrypted.
+    are ignored, a newcomer is taken in only after it has answered a fresh challenge, and what
+    was recorded cannot be played again, nor to somebody else than it was meant for. Messages
+    are then signed; they are not encrypted.
+
+    Where the interface goes and comes back, or the route to the group moves, the group is joined
+    again; who is in reach then has joined on both sides within ``expiry`` and some heartbeats. An
+    interface that stays away is told of once, as ``ErrorOccurred``.
+
+    With and without a key, no answer is larger than what asked for it, answers are limited for
+    each source address, and nobody is asked repeatedly who has not answered a challenge. Where
+    the list is full, members that have answered none make room for those that do.
 
     Args:
         port: the port that the members share, 1..65535; or give it to ``bind``.
@@ -61,7 +73,8 @@ class AutoDiscovery(GroupMember):
             say.
         receive_packet_limit: messages that may wait; newer ones are dropped.
         heartbeat_interval: seconds between two announcements of ourselves.
-        expiry: seconds of silence after which the others take us for gone.
+        expiry: seconds of silence after which the others take us for gone. Others may claim up
+            to ten times this, and no more than this before they have answered a challenge.
         maximum_members: how many there may be in our list, ourselves included; others are
             ignored.
 
@@ -166,6 +179,9 @@ class AutoDiscovery(GroupMember):
     ) -> None:
         """Send a message to one member; never waits. Xojo: ``SendMessageToIndividual``.
 
+        The message names its receiver, and others ignore it. So where the group has a key,
+        nothing is sent to an address where no member is known.
+
         Args:
             to: a member, or an IP address.
             command: what the data is: 0..2**31-1.
@@ -175,23 +191,50 @@ class AutoDiscovery(GroupMember):
         Raises:
             InvalidStateError: not registered.
             NameResolutionError: ``to`` is no IP address.
-            SocketError, OutOfMemoryError, InvalidPortError, ValueError, TypeError: as for
-                ``EasyUDPSocket.send_message_to_individual``.
+            InvalidPortError: ``port`` is outside 1..65535.
+            SocketError, OutOfMemoryError, ValueError, TypeError: as for
+                ``EasyUDPSocket.send_message_to_individual``; also a ``Member`` together with a
+                port, or one whose ``instance_id`` is none.
 
         Events: ``SendComplete`` when nothing is queued any more.
         """
+        destinations = self._destinations(to, port)
         check_command(command)
         payload = message_data(data)
-        machine = self._registered_machine()
+        packets = self._registered_machine().packets
+        for receiver, address, port_there in destinations:
+            self._write(address, packets.message(command, payload, receiver), port_there)
+
+    def _destinations(self, to: Member | str, port: int | None) -> list[tuple[bytes, str, int]]:
+        """Instance, address and port of everybody who is meant."""
+        if port is not None:
+            check_port(port, allow_zero=False)
         if isinstance(to, Member):
-            ends = [(to.address, to.port)]
-        elif port is not None:
-            ends = [(to, port)]
-        else:
-            members = self._members.values()
-            ends = [(each.address, each.port) for each in members if each.address == to]
-        for end in ends:
-            self._write(end[0], machine.packets.message(command, payload), end[1])
+            if port is not None:
+                raise ValueError("a Member has a port of its own; leave out port")
+            return [(_instance(to), to.address, to.port)]
+        address = ip_address(to)
+        there = [
+            (_instance(member), member.address, member.port)
+            for member in self._members.values()
+            if member.address == address and port in (None, member.port)
+        ]
+        if not there and port is not None and self._settings.key is None:
+            return [(NONE, address, port)]  # a stranger may listen to everybody
+        return there
+
+
+def _instance(member: Member) -> bytes:
+    try:
+        instance = bytes.fromhex(member.instance_id)
+    except (TypeError, ValueError):
+        instance = b""
+    if len(instance) != ID_SIZE:
+        raise ValueError(
+            f"Member.instance_id must be {2 * ID_SIZE} hexadecimal digits, "
+            f"not {member.instance_id!r}"
+        )
+    return instance
 
 
 def _check_key(key: object) -> bytes | None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from trio_xsock._engine.renewal import INTERVAL
 from trio_xsock._machines.endpoint import ResolvedAddress, address_text, check_port, literal_address
 from trio_xsock._machines.member_packets import Settings
 from trio_xsock._machines.membership import Joined, Left, Membership, Received, Send
@@ -53,6 +54,7 @@ class GroupMember(EasyUDPSocket):
 
     def _init_group(self, settings: Settings) -> None:
         self._settings = settings
+        self._renewal.interval = min(INTERVAL, settings.expiry / 3)
         self._registered_group = ""
         self._machine: Membership | None = None
         self._announced_until = math.inf  # when the keeper looks again
@@ -166,6 +168,7 @@ class GroupMember(EasyUDPSocket):
             self._watch(port)
             self._shared_port = port
             port.join(group)
+            self._keep_memberships()
         except OSError as exc:
             self._close_shared_port()
             raise translate_os_error(exc, f"cannot join {address}:{self._port}") from exc
@@ -237,8 +240,12 @@ class GroupMember(EasyUDPSocket):
     def _next_deadline(self) -> float:
         machine = self._machine
         if machine is not None and machine.deadline <= trio.current_time():
+            self._take_stock()  # the signs of life of others may lie there unread
+            machine = self._machine
+        if machine is not None and machine.deadline <= trio.current_time():
             machine.advance(trio.current_time())
             self._follow_machine()
+            machine = self._machine
         self._announced_until = math.inf if machine is None else machine.deadline
         return min(self._announced_until, super()._next_deadline())
 
@@ -266,7 +273,11 @@ class GroupMember(EasyUDPSocket):
     def _send_packet(self, data: bytes, to: Endpoint | None) -> None:
         """Send what is repeated anyway; if it cannot go now it is as good as lost on the way."""
         try:
-            route = self._way_to_group if to is None else self._routes.get(to) or self._route(*to)
+            route = (
+                self._way_to_group
+                if to is None
+                else self._routes.get((*to, "")) or self._route(*to)
+            )
             self._send_now(route, data)
         except SocketError:
             pass

@@ -114,9 +114,7 @@ class MessageIntake(MessageDecoding):
         parking: Parking[bytes] = Parking()
         waiter = command, parking
         self._waiters.append(waiter)
-        with trio.move_on_after(seconds):
-            return await parking.park(lambda: self._waiters.remove(waiter))
-        return None
+        return await self._park_for(parking, seconds, lambda: self._waiters.remove(waiter))
 
     def _check_not_closed(self) -> None:
         if self._closed_by_us:

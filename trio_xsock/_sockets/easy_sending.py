@@ -78,7 +78,11 @@ class MessageOutlet(MessageIntake):
         """
         frame = encode_message(*value)
         self._check_sending()
-        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except trio.Cancelled:  # counts as queued, and aborted with nothing sent
+            self._remove(self._ledger.reserve(frame))
+            raise
         sent = -1
         try:
             sent = self._send_at_once(frame)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from trio_xsock._machines.endpoint import check_address
+from trio_xsock._machines.endpoint import check_port
 from trio_xsock._machines.packets import Kind, PacketError, decode, encode_group_message
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._runtime.channel import EventChannel
@@ -15,7 +15,7 @@ from trio_xsock._values.member import check_name
 from trio_xsock._values.message import check_command
 from trio_xsock._values.typing import Buffer
 
-from .group_receiving import Arrival, GroupReceiving
+from .group_receiving import Arrival, GroupReceiving, ip_address
 
 _GROUPS: Final = "239.255"
 """The addresses that RFC 2365 keeps for the use within one site."""
@@ -42,10 +42,21 @@ def group_address(group: str) -> str:
 
 
 def message_data(data: Buffer | str) -> bytes:
-    """The bytes of a message, of whatever was given."""
+    """The bytes of a message, of whatever was given.
+
+    Raises:
+        TypeError: it is neither text nor a buffer.
+        UnicodeEncodeError: it is text that UTF-8 cannot encode: half of a surrogate pair.
+    """
     if isinstance(data, str):
         return data.encode()
-    with memoryview(data) as view:
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise TypeError(
+            f"data must be a str, or bytes in any buffer, not {type(data).__name__}"
+        ) from None
+    with view:
         return view.tobytes()
 
 
@@ -121,7 +132,11 @@ class EasyUDPSocket(GroupReceiving):
         groups = self._group_addresses
         if group not in groups:
             if not self.join_multicast_group(address):
-                raise SocketError(f"{self!r}: the system refuses to join {address} of {group!r}")
+                raise SocketError(
+                    f"{self!r}: the system refuses to join {address} of {group!r}: "
+                    f"{self._last_error}",
+                    errno=self._last_error.errno if self._last_error else None,
+                )
             groups[group] = address
 
     def unregister(self, group: str) -> None:
@@ -180,11 +195,13 @@ class EasyUDPSocket(GroupReceiving):
 
         Events: ``SendComplete`` when nothing is queued any more.
         """
-        check_address(to)
+        address = ip_address(to)
         check_command(command)
         packet = encode_group_message("", command, message_data(data))
+        if port is not None:
+            check_port(port, allow_zero=False, host=address)
         self._check_bound()
-        self._write(to, packet, self._port_there() if port is None else port)
+        self._write(address, packet, self._port_there() if port is None else port)
 
     def _take_packet(self, data: bytes, address: str, port: int) -> None:
         try:

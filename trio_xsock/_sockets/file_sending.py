@@ -2,7 +2,8 @@
 
 A file is a ticket in the ledger like any other bytes, so progress, batches and cancellation are
 those of every send. Where the kernel does not take the file (TLS, a pipe, a file system without
-``sendfile``), or says that it has ended, the ticket is fed with pieces read in a thread.
+``sendfile``), says that it has ended, or does not have it in memory, the ticket is fed with pieces
+read in a thread: sending what is still on a disk would stop the event loop until it is read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import trio
 
 from trio_xsock._machines.ledger import Chunk, FileRange, Ticket
 from trio_xsock._network.file_source import PIECE, FileArgument, FileSource, open_source, source_of
+from trio_xsock._network.page_cache import PageCache
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.errors import SocketError
 
@@ -42,11 +44,12 @@ _CONNECTION_ERRORS = frozenset(
 class FileCalls(SendCalls):
     """What a ``TCPSocket`` can do to send files."""
 
-    __slots__ = ("_file_scope",)
+    __slots__ = ("_file_scope", "_page_cache")
 
     def _reset(self) -> None:
         super()._reset()
         self._file_scope: trio.CancelScope | None = None  # of reading a piece
+        self._page_cache: PageCache | None = None  # of the file that the kernel sends
 
     async def send_file(
         self, file: FileArgument, *, offset: int = 0, count: int | None = None
@@ -58,7 +61,8 @@ class FileCalls(SendCalls):
                 afterwards is not specified.
             offset: where to begin, in bytes from the beginning of the file.
             count: how many bytes to send; ``None`` for all there is from ``offset`` when the
-                call begins, or until the end where that cannot be known (a pipe).
+                call begins, or until the end where that cannot be known (a pipe, and files in
+                ``/proc`` and ``/sys``, which state another size than they have).
 
         Returns:
             How many bytes were sent; 0 if ``offset`` is past the end.
@@ -67,6 +71,8 @@ class FileCalls(SendCalls):
             SocketError: the file turned out shorter than ``count``, or than it was; the text
                 says how many bytes went out. Also: ``abort_send()`` dropped some of it.
             OSError: what opening or reading the file said.
+            OutOfMemoryError: the system starts no further thread, in which files are opened and
+                read; the connection stays usable.
             TypeError, ValueError: not a binary file, or not such numbers.
             LostConnectionError, SocketClosedError, InvalidStateError, trio.BusyResourceError:
                 as for ``send_all``.
@@ -74,6 +80,7 @@ class FileCalls(SendCalls):
         Cancellation: as for ``send_all``; the bytes that went out are in ``SendComplete``. Until
         a path is open, and until an endless file gives its first byte, nothing is queued. What a
         pipe of yours gave in that moment is lost, but not of one passed as a path.
+        Slow disks: do not hold up the event loop; what is not in memory is read in a thread.
         Events: as for ``write``, one batch for the whole file.
         Source: sendfile(2).
         """
@@ -82,7 +89,6 @@ class FileCalls(SendCalls):
             try:
                 self._check_sending()
                 if source is None:
-                    assert isinstance(file, str | os.PathLike)
                     source = await open_source(file, offset, count)
                     self._check_sending()
                 return await self._send_source(source)
@@ -115,6 +121,7 @@ class FileCalls(SendCalls):
             ledger.extend(ticket, first)
             return ticket
         if source.fileno >= 0 and self._kernel_sends_files():
+            self._page_cache = PageCache(source.fileno)
             return ledger.reserve_file(FileRange(source.fileno, source.position, source.size))
         return ledger.announce(source.size)
 
@@ -122,10 +129,11 @@ class FileCalls(SendCalls):
         self, ticket: Ticket, source: FileSource
     ) -> None:
         """Wait while the kernel sends, or the first piece goes; then read and feed the rest."""
+        begin = source.position
         if not ticket.idle:
             await self._see_through(ticket, trio.current_effective_deadline() == -math.inf)
             if not ticket.held:
-                source.position += ticket.sent
+                source.position = begin + ticket.sent
         while ticket.left or ticket.held:
             if ticket.removed:  # when its last piece had just gone
                 raise self._why_removed(ticket)
@@ -139,6 +147,9 @@ class FileCalls(SendCalls):
             else:
                 ticket.feed(piece)
             await self._see_through(ticket, cancelled=False)
+            if ticket.take_up_file():
+                await self._see_through(ticket, cancelled=False)
+                source.position = begin + ticket.sent
 
     async def _read_piece(self, source: FileSource, count: int, ticket: Ticket | None) -> bytes:
         """Read, unless the send is dropped meanwhile; a pipe may let us wait for ever."""
@@ -186,6 +197,10 @@ class FileCalls(SendCalls):
             return super()._send_chunk(transport, chunk)
         if not self._transport_is_plain():  # any more, since the file was queued
             return self._read_instead()
+        cache = self._page_cache
+        assert cache is not None
+        if not cache.has(chunk.offset, chunk.size):  # to send it could wait for the disk
+            return self._read_instead(for_now=cache.tells)
         try:
             sent = os.sendfile(transport.fileno(), chunk.fileno, chunk.offset, chunk.size)
         except (BlockingIOError, InterruptedError):
@@ -196,9 +211,16 @@ class FileCalls(SendCalls):
             sent = 0
         return sent or self._read_instead()
 
-    def _read_instead(self) -> int:
-        """The kernel does not send the file: its owner goes on by reading it."""
+    def _read_instead(self, *, for_now: bool = False) -> int:
+        """The kernel does not send the file: its owner goes on by reading it.
+
+        Args:
+            for_now: a piece of it only, for that is not in memory.
+        """
         assert self._ticket is not None
-        self._ticket.give_up_file()
+        if for_now:
+            self._ticket.set_file_aside()
+        else:
+            self._ticket.give_up_file()
         self._sent_some()
         return 0

@@ -9,17 +9,36 @@ from typing import NamedTuple, NoReturn
 
 import trio
 
-from trio_xsock._machines.endpoint import address_text, check_address
+from trio_xsock._machines.endpoint import (
+    address_text,
+    check_address,
+    literal_address,
+    shown,
+)
 from trio_xsock._machines.state import SocketState
 from trio_xsock._network.options import check_seconds
 from trio_xsock._runtime.guard import Parking, let_others_run, protect_from_ki
 from trio_xsock._runtime.hub import EventHub
 from trio_xsock._runtime.message_hub import MessageHub
-from trio_xsock._values.errors import InvalidStateError
+from trio_xsock._values.errors import InvalidStateError, NameResolutionError
 from trio_xsock._values.events import Connected, DataAvailable, Event, ReceivedMessage
 from trio_xsock._values.message import check_command
 
 from .udp import UDPSocket
+
+
+def ip_address(address: object) -> str:
+    """An IP address as the sender of a datagram is shown.
+
+    Raises:
+        TypeError: it is not a str.
+        NameResolutionError: it is no IP address.
+    """
+    text = check_address(address)
+    literal = literal_address(text, 0)
+    if literal is None:
+        raise NameResolutionError(f"an IP address is needed here, not {shown(text)}")
+    return address_text(literal.address)
 
 
 class Arrival(NamedTuple):
@@ -113,13 +132,14 @@ class GroupReceiving(UDPSocket):
         Raises:
             SocketClosedError: we closed the socket, before or meanwhile.
             InvalidStateError: not bound.
+            NameResolutionError: ``from_address`` is no IP address.
             ValueError, TypeError: an argument of a wrong type, or out of range.
 
         Cancellation: no message is lost, and none comes twice.
         """
         check_command(command)
         if from_address is not None:
-            check_address(from_address)
+            from_address = ip_address(from_address)
         seconds = math.inf if timeout is None else check_seconds("timeout", timeout)
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_bound()
@@ -133,9 +153,7 @@ class GroupReceiving(UDPSocket):
             return arrival.data
         self._check_thread()
         self._waiters.append(waiter)
-        with trio.move_on_after(seconds):
-            return await waiter.parking.park(lambda: self._waiters.remove(waiter))
-        return None
+        return await self._park_for(waiter.parking, seconds, lambda: self._waiters.remove(waiter))
 
     def _stop_receiving(self) -> None:
         super()._stop_receiving()
@@ -149,7 +167,7 @@ class GroupReceiving(UDPSocket):
     def _arrived(self) -> None:
         packets = self._arrivals.packets
         while packets:
-            data, address = packets.popleft()
+            data, address, _ = packets.popleft()
             self._take_packet(data, address_text(address), address[1])
 
     @abc.abstractmethod

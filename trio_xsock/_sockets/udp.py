@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno as errnos
 from typing import Self
 
 import trio
 
 from trio_xsock._engine.udp_sending import UDPSending
+from trio_xsock._machines.endpoint import shown
 from trio_xsock._machines.udp_groups import Group, multicast_group
 from trio_xsock._network.interface import NetworkInterface, broadcast_address, interface_of
 from trio_xsock._network.options import check_count
@@ -14,9 +16,21 @@ from trio_xsock._network.udp_port import Port
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.datagram import Datagram
+from trio_xsock._values.errors import SocketError, describe
 
 _MOST_HOPS = 255
+_ADVICE = {
+    errnos.ENOBUFS: "at most net.ipv4.igmp_max_memberships groups for each socket",
+    errnos.ENODEV: "there is no such interface, or no route to the group",
+    errnos.ENETUNREACH: "there is no route to the group; choose a network_interface",
+}
 _WILDCARDS = ("", "0.0.0.0", "::")
+
+
+def _not_joined(group: str, exc: OSError) -> SocketError:
+    advice = _ADVICE.get(exc.errno or 0)
+    text = f"cannot join {shown(group)}: {describe(exc)}" + (f": {advice}" if advice else "")
+    return SocketError(text, errno=exc.errno)
 
 
 @protect_from_ki
@@ -28,7 +42,9 @@ class UDPSocket(UDPSending, trio.abc.Channel[Datagram]):
         async with UDPSocket(4711) as sock:
             await sock.bind()
             async for datagram in sock:
-                sock.write(Datagram(datagram.address, datagram.port, b"got it"))
+                sock.write(dataclasses.replace(datagram, data=b"got it"))
+
+    Such an answer leaves from the address that was asked.
 
     UDP promises nothing: datagrams are lost, come twice, or in another order than they were
     sent. What arrives is delivered once, as a whole, with its true sender, in the order in which
@@ -141,7 +157,8 @@ class UDPSocket(UDPSending, trio.abc.Channel[Datagram]):
                 with ``%zone`` if not that of ``network_interface``, or of the routes, is meant.
 
         Returns:
-            True if the socket is in the group now; False if that is none, or the OS refuses.
+            True if the socket is in the group now; False if that is none, or the OS refuses:
+            then ``last_error`` says why.
 
         Raises:
             InvalidStateError: not bound.
@@ -151,18 +168,21 @@ class UDPSocket(UDPSending, trio.abc.Channel[Datagram]):
         wanted = multicast_group(group)
         self._check_bound()
         if wanted is None:
+            self._last_error = SocketError(f"{shown(group)} is no multicast group")
             return False
         if wanted in self._memberships:
             return True
         assert self._port_bound is not None
         try:
             extra = self._port_bound.join(wanted)
-        except OSError:
+        except OSError as exc:
+            self._last_error = _not_joined(group, exc)
             return False
         self._memberships.add(wanted)
         if extra is not None:
             self._group_ports[wanted] = extra
             self._watch(extra)
+        self._keep_memberships()
         self._note_groups()
         return True
 

@@ -255,6 +255,12 @@ def translate_tls(exc: OSError, message: str) -> TLSError:
 _TLS_TEXTS = {
     "WRONG_VERSION_NUMBER": "the peer does not speak TLS; check the port",
     "HTTP_REQUEST": "the peer does not speak TLS but plain HTTP",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client sent no certificate",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the peer wants a certificate of ours, and got none",
+    "TLSV1_ALERT_UNKNOWN_CA": "the peer does not trust the authority of our certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the peer does not accept our certificate",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the peer does not accept our certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the peer says that our certificate has expired",
     "RENEGOTIATION_NOT_SUPPORTED": "the peer wants a second handshake while we send",
     "UNEXPECTED_EOF_WHILE_READING": "the peer ended the connection without saying so in TLS",
 }

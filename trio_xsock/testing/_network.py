@@ -145,7 +145,7 @@ class DatagramNetwork:
         if len(payload) > _LARGEST:
             raise OSError(errnos.EMSGSIZE, os.strerror(errnos.EMSGSIZE))
         for port in self._receivers(sender, target):
-            self._carry(payload, (sender.host, sender.number), port)
+            self._carry(payload, sender, target.address[0], port)
         return len(payload)
 
     def _receivers(self, sender: _Port, target: ResolvedAddress) -> list[_Port]:
@@ -157,7 +157,7 @@ class DatagramNetwork:
             return there
         return [port for port in there if port.host == host][-1:]  # who shares it and came last
 
-    def _carry(self, data: bytes, source: Address, port: _Port) -> None:
+    def _carry(self, data: bytes, sender: _Port, target: str, port: _Port) -> None:
         """Roll the dice for one datagram; always the same number of them, whatever they say."""
         loss, duplication, lateness = (self._dice.random() for _ in range(3))
         self.sent += 1
@@ -171,7 +171,7 @@ class DatagramNetwork:
         copies = 2 if duplication < self.duplication else 1
         self.doubled += copies - 1
         for _ in range(copies):
-            port.take(due, next(self._number), (data, source))
+            port.take(due, next(self._number), (data, (sender.host, sender.number), target))
 
 
 @protect_from_ki
@@ -244,7 +244,11 @@ class _Port:
             packets.append(heapq.heappop(self._arriving)[2])
         return packets
 
-    def route(self, address: ResolvedAddress) -> Route:
+    def route(self, address: ResolvedAddress, source: str = "") -> Route:
+        literal = literal_address(source, 0)
+        ours = (self.host, _EVERYBODY)
+        if literal is not None and literal.address[0] not in ours and not is_multicast(literal):
+            raise OSError(errnos.EINVAL, os.strerror(errnos.EINVAL))
         send: Any = functools.partial(self._network._send, self, address)
         return Route(send, address.address)
 
@@ -265,6 +269,13 @@ class _Port:
 
     def refresh(self) -> bool:
         return False
+
+    @property
+    def needs_renewal(self) -> bool:
+        return False
+
+    def renew(self) -> OSError | None:
+        return None
 
     def close(self) -> None:
         self._network._close(self)

@@ -1,0 +1,83 @@
+"""What the library logs, among the lines of the command, and never in the loop's way.
+
+A server tells its log alone of a connection whose handshake failed; who wants to know of it asks
+for a ``Refusals``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Generator
+
+from trio_xsock import TLSError
+
+from ._report import Report
+from ._text import escape
+
+_LIBRARY = logging.getLogger("trio_xsock")
+
+
+class _Lines(logging.Handler):
+    """Warnings and errors as lines; tracebacks too."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(logging.WARNING)
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        lines = text.splitlines() or [""]
+        sentence = "\n".join(escape(line, longest=len(line)) for line in lines)
+        self._report.trouble("log", sentence, message=text, level=record.levelname)
+
+
+@contextlib.contextmanager
+def logging_to(report: Report) -> Generator[None]:
+    """Within, warnings that anything logs become lines of ``report``."""
+    root, handler = logging.getLogger(), _Lines(report)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+class _Refusals(logging.Handler):
+    """Gives on why a server refused a connection."""
+
+    def __init__(self, tell: Callable[[object], None]) -> None:
+        super().__init__(logging.DEBUG)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        why: object = getattr(record, "refused", None)
+        if why is not None:
+            self._tell(why)
+
+
+@contextlib.contextmanager
+def telling_refusals(tell: Callable[[object], None]) -> Generator[None]:
+    """Within, ``tell`` is called with the reason when a server refuses a connection.
+
+    The reason is a ``SocketError`` or a text. It is called in Trio's thread, must not raise and
+    must not wait.
+    """
+    handler, level = _Refusals(tell), _LIBRARY.level
+    _LIBRARY.addHandler(handler)
+    _LIBRARY.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        _LIBRARY.setLevel(level)
+        _LIBRARY.removeHandler(handler)
+
+
+def why_refused(why: object) -> str:
+    """A sentence for the reason of a refusal, fit to be shown."""
+    return f"a connection was refused: {escape(str(why))}"
+
+
+def left_without_a_word(why: object) -> bool:
+    """Whether the client came and went without sending anything that would be judged."""
+    return isinstance(why, TLSError) and why.reason == "UNEXPECTED_EOF_WHILE_READING"

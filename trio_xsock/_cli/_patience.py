@@ -1,0 +1,117 @@
+"""The limit on how long a silent peer is waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket as stdlib_socket
+import struct
+import sys
+from collections.abc import Awaitable, Callable, Generator
+from typing import Final, TypeVar
+
+import trio
+
+from trio_xsock import SocketError, TCPSocket
+
+from ._beside import beside
+from ._errors import PeerSilentError
+
+T = TypeVar("T")
+
+_LOOKS: Final = 8
+"""How often to look for signs of life in the time that a peer may be silent."""
+_LATE: Final = 0.05
+"""Seconds after which a look comes late: the program was stopped, or blocked."""
+
+# In struct tcp_info of linux/tcp.h: tcpi_bytes_acked and tcpi_bytes_received.
+_PROGRESS: Final = struct.Struct("=QQ")
+_PROGRESS_OFFSET: Final = 120
+
+
+class Patience:
+    """A limit on the peer's silence, not on the work: each sign of life renews it.
+
+    Bytes that come, and bytes of ours that the peer's system acknowledges, are signs of life.
+    Time does not count in which this program was stopped, or waited for its own disk.
+
+    Args:
+        seconds: how long the peer may be silent; ``math.inf`` for no limit.
+        peer: what to call it.
+    """
+
+    def __init__(self, seconds: float, peer: str) -> None:
+        self._seconds = seconds
+        self._peer = peer
+        self._deadline = math.inf
+        self._at_work = 0
+
+    def renew(self) -> None:
+        """The peer has shown that it lives."""
+        self._deadline = trio.current_time() + self._seconds
+
+    @contextlib.contextmanager
+    def at_work(self) -> Generator[None]:
+        """It is our own disk that is waited for, and not the peer."""
+        self._at_work += 1
+        try:
+            yield
+        finally:
+            self._at_work -= 1
+            self.renew()
+
+    async def during(self, work: Callable[[], Awaitable[T]], sock: TCPSocket | None = None) -> T:
+        """Do ``work`` while the peer is not silent for too long.
+
+        Args:
+            work: an async function.
+            sock: the connection to the peer, to look at for signs of life.
+
+        Raises:
+            PeerSilentError: it was; the work was cancelled.
+        """
+        with trio.CancelScope() as scope:
+            return await beside(lambda: self._watch(scope, sock), work)
+        raise PeerSilentError(f"{self._peer} was silent for {self._seconds:g} seconds")
+
+    async def _watch(self, scope: trio.CancelScope, sock: TCPSocket | None) -> None:
+        self.renew()
+        signs = _signs_of_life(sock)
+        while True:
+            look_at = min(self._deadline, trio.current_time() + self._seconds / _LOOKS)
+            await trio.sleep_until(look_at)
+            late = trio.current_time() - look_at
+            if late > _LATE:
+                self._deadline += late
+                await _catch_up(sock)
+            before, signs = signs, _signs_of_life(sock)
+            if self._at_work or signs != before:
+                self.renew()
+            elif trio.current_time() >= self._deadline:
+                scope.cancel(reason="the peer was silent for too long")
+
+
+async def _catch_up(sock: TCPSocket | None) -> None:
+    """Take in what has arrived while we did not run."""
+    if sock is not None:
+        with contextlib.suppress(SocketError):  # whoever uses the socket finds it, too
+            await sock.poll()
+    await trio.lowlevel.checkpoint()
+
+
+def _signs_of_life(sock: TCPSocket | None) -> tuple[int, int]:
+    """Two numbers of which one changes when the peer sends or acknowledges anything."""
+    if sock is None or sock.handle < 0:
+        return 0, 0
+    if sys.platform == "linux":
+        try:
+            with stdlib_socket.fromfd(sock.handle, 0, stdlib_socket.SOCK_STREAM) as same:
+                size = _PROGRESS_OFFSET + _PROGRESS.size
+                info = same.getsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_INFO, size)
+            acknowledged, received = _PROGRESS.unpack_from(info, _PROGRESS_OFFSET)
+        except (OSError, struct.error):  # no descriptor is left, or a kernel that does not tell
+            pass
+        else:
+            return acknowledged, received
+    books = sock.statistics()
+    return books.bytes_out, books.bytes_in

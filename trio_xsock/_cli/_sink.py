@@ -1,0 +1,323 @@
+"""Writing to a descriptor without ever holding up the event loop.
+
+A pipe that nobody drains, a stopped terminal or a slow disk may hold up a write for any time.
+So a thread writes, and everybody else only puts bytes into a queue. The thread also waits for
+room where the descriptor is non-blocking, and notices a reader that has gone even while there is
+nothing to be written.
+
+A disk that is full costs the lines that did not fit, not those that come later; a reader that
+has gone is the end of a sink.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import select
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol, TextIO
+
+import trio
+
+LIMIT: Final = 2**20
+"""Bytes that wait at most; what is put beyond that is lost."""
+_LOW: Final = 2**16
+_SLICE: Final = 0.05
+_GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN})
+
+
+class Sink(Protocol):
+    """Where bytes go.
+
+    Attributes:
+        gone: nobody reads any more; whatever is put vanishes.
+        error: what the first failed write said, other than that.
+    """
+
+    gone: bool
+    error: OSError | None
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that were put and are not written yet."""
+        ...
+
+    def put(self, data: bytes) -> bool:
+        """Write ``data`` soon; False if too much waits already. Never blocks."""
+        ...
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Wait until ``reached()``, which is asked after each write."""
+        ...
+
+    def drain(self, give_up: Callable[[], bool]) -> None:
+        """Block until all is written, nobody reads, or ``give_up()``."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it; whatever is put afterwards vanishes. Idempotent."""
+        ...
+
+
+class DirectSink:
+    """A sink over a Python stream that has no descriptor; writes at once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.gone = False
+        self.error: OSError | None = None
+
+    @property
+    def waiting(self) -> int:
+        """See ``Sink``."""
+        return 0
+
+    def put(self, data: bytes) -> bool:
+        """See ``Sink``."""
+        if self.gone:
+            return True
+        try:
+            self._stream.write(data.decode(self._stream.encoding or "utf-8", "backslashreplace"))
+            self._stream.flush()
+        except OSError as exc:
+            if exc.errno in _GONE:
+                self.gone = True
+            else:
+                self.error = self.error or exc
+        return True
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """See ``Sink``."""
+        await trio.lowlevel.checkpoint()
+        if not reached():
+            await trio.sleep_forever()
+
+    def drain(self, give_up: Callable[[], bool]) -> None:
+        """See ``Sink``."""
+
+    def close(self) -> None:
+        """See ``Sink``; the stream is somebody else's."""
+
+
+class ThreadSink:
+    """A sink over a descriptor, with a thread that writes.
+
+    Where no thread can be started it writes in the caller's.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._changed = threading.Condition()
+        self._queue: deque[bytes] = deque()
+        self._size = 0
+        self._watchers: set[Callable[[], None]] = set()
+        self._thread: threading.Thread | None = None
+        self._wake: tuple[int, int] | None = None
+        self._ending = False
+        self._torn = False
+        self.gone = False
+        self.error: OSError | None = None
+
+    @property
+    def waiting(self) -> int:
+        """See ``Sink``."""
+        return self._size
+
+    def put(self, data: bytes) -> bool:
+        """See ``Sink``."""
+        if self.gone or not data:
+            return True
+        with self._changed:
+            if self._size > LIMIT:
+                return False
+            self._queue.append(data)
+            self._size += len(data)
+            self._changed.notify_all()
+        self._poke()
+        return True
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """See ``Sink``."""
+        await trio.lowlevel.checkpoint()
+        if self._thread is None:
+            self._poke()
+        token = trio.lowlevel.current_trio_token()
+        while not reached():
+            event = trio.Event()
+            watcher = functools.partial(_set_soon, token, event)
+            with self._changed:
+                self._watchers.add(watcher)
+            try:
+                if not reached():  # nothing has changed in between
+                    await event.wait()
+            finally:
+                with self._changed:
+                    self._watchers.discard(watcher)
+
+    def drain(self, give_up: Callable[[], bool]) -> None:
+        """See ``Sink``."""
+        with self._changed:
+            while self._size and not self.gone and not give_up():
+                self._changed.wait(_SLICE)  # in slices: a signal is seen in between only
+
+    def close(self) -> None:
+        """See ``Sink``."""
+        thread, self._thread = self._thread, None
+        with self._changed:
+            idle = self.gone or not self._size
+            self.gone = self._ending = True
+            self._changed.notify_all()
+        if thread is None or not idle:
+            return  # if it is in a write: it is a daemon, and holds nothing that is still needed
+        if self._wake is not None:
+            os.write(self._wake[1], b"x")
+        thread.join()
+        if self._wake is not None:
+            for fd in self._wake:
+                os.close(fd)
+            self._wake = None
+
+    # The thread
+
+    def _poke(self) -> None:
+        """Let the thread look at the queue; start it at the first call."""
+        with self._changed:
+            if self._thread is None:
+                self._start()
+            elif self._wake is not None:
+                with contextlib.suppress(BlockingIOError):  # it has been woken already
+                    os.write(self._wake[1], b"x")
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="xsock output", daemon=True)
+        if hasattr(select, "poll"):
+            self._wake = os.pipe()
+            for fd in self._wake:
+                os.set_blocking(fd, False)
+        try:
+            thread.start()
+        except RuntimeError:  # no further thread is to be had
+            if self._wake is not None:
+                for fd in self._wake:
+                    os.close(fd)
+                self._wake = None
+            while self._queue:
+                self._write_next()
+        else:
+            self._thread = thread
+
+    def _run(self) -> None:
+        while self._await_work():
+            self._write_next()
+
+    def _await_work(self) -> bool:
+        """Wait until there is something to be written; False if there will be nothing more."""
+        while not self._queue:
+            if self._ending or self.gone:
+                return False
+            if self._wake is None:
+                with self._changed:
+                    if not self._queue and not self._ending:
+                        self._changed.wait()
+            else:
+                self._await_wake(self._wake[0])
+        return True
+
+    def _await_wake(self, wake: int) -> None:
+        """Wait to be woken, or for the reader to go."""
+        poll = select.poll()
+        poll.register(wake, select.POLLIN)
+        poll.register(self._fd, 0)  # ERR, HUP and NVAL are told of in any case
+        ready = dict(poll.poll())
+        if wake in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wake, 4096)
+        state = ready.get(self._fd, 0)
+        if state & select.POLLNVAL:
+            self._settle(error=OSError(errno.EBADF, os.strerror(errno.EBADF)))
+        elif state & (select.POLLERR | select.POLLHUP) and not self._queue:
+            self._settle(gone=True)
+
+    def _write_next(self) -> None:
+        data = self._queue[0]
+        try:
+            self._write(b"\n" + data if self._torn else data)
+        except OSError as exc:
+            gone = exc.errno in _GONE or (exc.errno == errno.EIO and os.isatty(self._fd))
+            self._settle(gone=gone, error=None if gone else exc, written=len(data))
+        else:
+            self._torn = False
+            self._settle(written=len(data))
+
+    def _write(self, data: bytes) -> None:
+        refused = 0
+        with memoryview(data) as view:
+            done = 0
+            while done < len(data):
+                try:
+                    done += os.write(self._fd, view[done:])
+                    refused = 0
+                except BlockingIOError:  # somebody has made it non-blocking
+                    refused += 1
+                    self._await_room(refused)
+                except OSError:
+                    self._torn = self._torn or done > 0
+                    raise
+
+    def _await_room(self, refused: int) -> None:
+        if refused > 1 or not hasattr(select, "poll"):  # what it said of its room is not so
+            time.sleep(_SLICE)
+        else:
+            poll = select.poll()
+            poll.register(self._fd, select.POLLOUT)
+            poll.poll()
+
+    def _settle(
+        self, *, gone: bool = False, error: OSError | None = None, written: int = 0
+    ) -> None:
+        """Note what became of a write, and tell all who wait."""
+        with self._changed:
+            if written:
+                self._queue.popleft()
+                self._size -= written
+            self.error = self.error or error
+            if gone or (error is not None and error.errno == errno.EBADF):
+                self.gone = True
+                self._queue.clear()
+                self._size = 0
+            self._changed.notify_all()
+            for watcher in self._watchers:
+                watcher()
+
+
+def _set_soon(token: trio.lowlevel.TrioToken, event: trio.Event) -> None:
+    with contextlib.suppress(trio.RunFinishedError):
+        token.run_sync_soon(event.set)
+
+
+def open_sink(stream: TextIO) -> Sink:
+    """A sink for what a Python stream leads to."""
+    try:
+        fd = stream.fileno()
+        stream.flush()
+    except (OSError, ValueError):  # io.UnsupportedOperation is both
+        return DirectSink(stream)
+    if sys.platform == "win32" and stream.isatty():  # its console takes no bytes
+        return DirectSink(stream)
+    return ThreadSink(fd)
+
+
+def has_room(sink: Sink) -> bool:
+    """Whether a writer need not wait."""
+    return sink.gone or sink.error is not None or sink.waiting <= _LOW
+
+
+def is_empty(sink: Sink) -> bool:
+    """Whether all that was put is written, or never will be."""
+    return sink.gone or not sink.waiting

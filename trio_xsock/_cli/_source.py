@@ -1,0 +1,190 @@
+"""A file on its way out: what it is decides how it is read, and how its size is found out.
+
+Everything here but ``Source.collect`` blocks and is meant to be called in a worker thread,
+one call at a time; nothing here knows of the network. Reading hashes on the way, in the same
+call, so that the event loop never does.
+
+The header of a transfer states the size. A regular file and a disk have one. A pipe has none,
+and files that the kernel makes up while they are read (in /proc and /sys) state another one
+than they have. Those are read to their end first, into a temporary file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Generator
+from typing import IO, Self
+
+import trio
+
+from ._errors import CommandError, UsageError
+from ._text import quote
+from ._threads import in_thread
+
+PIECE = 2**20
+"""Bytes that are read and hashed in one go."""
+
+
+class FileShrankError(CommandError):
+    """The file that is being sent lost bytes that were already announced."""
+
+
+class Source:
+    """A file open for reading.
+
+    Attributes:
+        path: where it is.
+        size: bytes to be sent: those that it had when it was opened, or that ``collect`` read.
+        bytes_read: how many of them ``read_piece`` gave.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open ``path``.
+
+        Raises:
+            UsageError: it is not there, not readable, or neither a file nor a pipe nor a disk.
+        """
+        self.path = path
+        try:
+            # O_NONBLOCK: opening a named pipe must not wait for somebody who writes.
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (OSError, ValueError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "not a valid path"
+            raise UsageError(f"cannot read {quote(path)}: {reason}") from exc
+        try:
+            with self._reading():
+                self._is_pipe, size = _look_at(self._fd, path)
+        except BaseException:
+            self.close()
+            raise
+        self._copy: IO[bytes] | None = None
+        self._complete = size is not None
+        self.size = size or 0
+        self.bytes_read = 0
+        self._hash = hashlib.sha256()
+
+    async def collect(self) -> None:
+        """Read what has no size of its own to its end; ``size`` is right afterwards.
+
+        Raises:
+            CommandError: it cannot be read, or there is no room for the temporary file.
+
+        Cancellation: at once; what a pipe gave is lost.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self._complete:
+            if self._is_pipe:
+                await trio.lowlevel.wait_readable(self._fd)
+            await in_thread("the sender", self._collect_piece)
+
+    def _collect_piece(self) -> None:
+        with self._reading():
+            try:
+                piece = os.read(self._fd, PIECE)
+            except BlockingIOError:  # somebody else read what the pipe had
+                return
+        with self._keeping():
+            if self._copy is None:
+                self._copy = tempfile.SpooledTemporaryFile(max_size=PIECE)  # noqa: SIM115 - see close()
+            if piece:
+                self._copy.write(piece)
+                self.size += len(piece)
+            else:
+                self._copy.seek(0)
+                self._complete = True
+
+    def read_piece(self) -> bytes:
+        """The next piece, hashed; ``b""`` when all of the announced size was read.
+
+        Raises:
+            FileShrankError: the file ends before that.
+            CommandError: the disk does not give it.
+        """
+        wanted = min(PIECE, self.size - self.bytes_read)
+        if wanted == 0:
+            return b""
+        with self._reading():
+            copy = self._copy
+            piece = os.read(self._fd, wanted) if copy is None else copy.read(wanted)
+        if not piece:
+            raise FileShrankError(
+                f"{quote(self.path)} shrank while it was sent: it had {self.size} bytes at the "
+                f"start and ends after {self.bytes_read} now"
+            )
+        self._hash.update(piece)
+        self.bytes_read += len(piece)
+        return piece
+
+    def digest(self) -> bytes:
+        """SHA-256 of what was read so far."""
+        return self._hash.digest()
+
+    def growth(self) -> int:
+        """How many bytes the file has now beyond the size that was announced."""
+        status = os.fstat(self._fd)
+        if self._copy is not None or not stat.S_ISREG(status.st_mode):
+            return 0
+        return max(0, status.st_size - self.size)
+
+    def close(self) -> None:
+        """Close the file; legal more than once."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            copy: IO[bytes] | None = getattr(self, "_copy", None)
+            if copy is not None:
+                with contextlib.suppress(OSError):  # what it could not write is of no use now
+                    copy.close()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Generator[None]:
+        try:
+            yield
+        except BlockingIOError:
+            raise
+        except OSError as exc:
+            raise CommandError(f"reading {quote(self.path)} failed: {exc.strerror}") from exc
+
+    @contextlib.contextmanager
+    def _keeping(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as exc:
+            raise CommandError(
+                f"{quote(self.path)} has no size of its own and is copied to a temporary file "
+                f"before it is sent, which failed: {exc.strerror} (TMPDIR says where it lies)"
+            ) from exc
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def _look_at(fd: int, path: str) -> tuple[bool, int | None]:
+    """Whether it is a pipe, and its size; ``None`` where only reading to the end tells.
+
+    Raises:
+        UsageError: it is nothing that could be sent.
+        OSError: what looking said.
+    """
+    status = os.fstat(fd)
+    if stat.S_ISFIFO(status.st_mode):
+        return True, None
+    if stat.S_ISBLK(status.st_mode):
+        size = os.lseek(fd, 0, os.SEEK_END)
+        os.lseek(fd, 0, os.SEEK_SET)
+        return False, size
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"cannot send {quote(path)}: it is not a regular file")
+    size = status.st_size
+    if not size:
+        return False, None
+    # A file that occupies no block is one hole, or made up by the kernel as it is read.
+    made_up = not status.st_blocks and not os.pread(fd, 1, size - 1)
+    return False, None if made_up else size
