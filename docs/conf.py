@@ -23,6 +23,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinx_design",
     "sphinxcontrib_trio",
 ]
 exclude_patterns = ["_build", "topics/benchmarks.md"]
