@@ -31,6 +31,8 @@ default_role = "literal"
 templates_path: list[str] = []
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"trio_xsock {release}"
 
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -51,7 +53,7 @@ nitpick_ignore_regex = [
         r"(collections|contextlib|dataclasses|enum|errno|ipaddress|os|pathlib|socket|ssl|types)(\..+)?",
     ),
     (r"py:.*", r"(typing|typing_extensions)\..+"),
-    (r"py:.*", r"(trio_xsock\.(testing\.)?(_\w+\.)?)?[A-Z]s?(_co|_contra)?"),  # type variables
+    (r"py:.*", r"(trio_xsock\.(\w+\.)*)?[A-Z]s?(_co|_contra)?"),  # type variables
     (r"py:exc", r"(\w+ and )?other \w+|\w+ and others"),  # in "Raises:"
 ]
 

@@ -202,7 +202,7 @@ def draw_phase(phase: Phase) -> Iterator[str]:
     middle = PLACES[phase]
     yield box(middle.x - WIDTH / 2, middle.y - HEIGHT / 2, WIDTH, HEIGHT)
     yield text(middle.x, middle.y - 14, phase.name, "name", "middle")
-    for number, line in enumerate(textwrap.wrap(phase.value, 28)[:3]):
+    for number, line in enumerate(textwrap.wrap(phase.value, 26)[:3]):
         yield text(middle.x, middle.y + 1 + 13 * number, line, "small", "middle")
 
 
@@ -235,7 +235,9 @@ def draw_step(
 
 def listed(before: Phase, after: Phase) -> bool:
     """Whether a step stands below the picture: arrows for it would cover the others."""
-    return after is Phase.DYING or (before in {Phase.DYING, Phase.HELD} and after is Phase.GONE)
+    crowded = before in {Phase.DYING, Phase.HELD} and after is Phase.GONE
+    crossing = before is Phase.THEIRS_ENDED and after is Phase.HELD
+    return after is Phase.DYING or crowded or crossing
 
 
 def draw_life() -> str:
