@@ -37,7 +37,7 @@ def python_files(*folders: str) -> list[str]:
 
 
 def lint() -> Iterator[Check]:
-    """Style, order of imports, Trio's rules, the layers of the folders, and the structure."""
+    """Style, imports, Trio's rules, the layers, the structure, and the words of the docs."""
     yield "ruff check", [PYTHON, "-m", "ruff", "check", "--output-format=concise", "."]
     yield "ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."]
     trio_rules = [str(SCRIPTS / "flake8-async"), "--startable-in-context-manager=run,serve,_serve"]
@@ -49,6 +49,7 @@ def lint() -> Iterator[Check]:
     yield "flake8-async, around", [*trio_rules, "--disable=ASYNC114,ASYNC124,ASYNC9", *around]
     yield "lint-imports", [str(SCRIPTS / "lint-imports")]
     yield "house", [PYTHON, "tests/house.py"]
+    yield "vocabulary", [PYTHON, "tests/vocabulary.py"]
 
 
 def types() -> Iterator[Check]:
