@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shlex
 from collections.abc import Iterator
@@ -31,9 +30,8 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_are_understood(page: Path) -> None:
-    parser = _parser(COMMANDS, Report(out=io.StringIO(), err=io.StringIO()))
     for arguments in commands(page):
-        assert parser.parse_args(arguments).command.name == arguments[0]
+        assert _parser(COMMANDS, Report()).parse_args(arguments).command.name == arguments[0]
 
 
 def test_each_command_is_in_the_overview() -> None:
