@@ -6,6 +6,7 @@ import functools
 import logging
 import math
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -621,3 +622,18 @@ async def test_a_client_without_certificate_or_trust_is_named(
                 await until(lambda: server.statistics().refused)
     [line] = [each for each in caplog.records if "refused" in each.message]
     assert text in line.message
+
+
+async def test_a_proxys_header_that_lies_ready_is_not_too_late() -> None:
+    """A server that stood still looks before it refuses; who is silent is refused all the same."""
+    async with serving(echo, proxy_protocol=True, handshake_timeout=0.3) as server:
+        with await connect(server) as peer, await connect(server) as silent:
+            peer.send_nowait(LINE[:7])
+            await until(lambda: server.statistics().handshaking == 2)
+            await trio.testing.wait_all_tasks_blocked()
+            peer.send_nowait(LINE[7:] + b"hello")
+            time.sleep(0.6)  # noqa: ASYNC251 - as a slow callback does
+            assert await peer.recv_exactly(5) == b"hello"
+            with pytest.raises((EOFError, ConnectionResetError)):
+                await silent.recv_exactly(1)
+            assert server.statistics().refused == 1

@@ -273,9 +273,9 @@ class Reception(Roster[S]):
         try:
             with scope:
                 await reader.read()
-                complete = not scope.cancel_called
-            if scope.cancelled_caught and trio.current_time() >= deadline:
-                complete = reader.step()  # it may have come while we did not run
+                complete = True
+            if scope.cancel_called:  # it may have come while we did not run, or listening stopped
+                complete = trio.current_time() >= deadline and reader.step()
         except (ProxyProtocolError, OSError) as exc:
             why = str(exc)  # the error itself would refer to this frame
         finally:
