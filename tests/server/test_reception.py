@@ -637,3 +637,27 @@ async def test_a_proxys_header_that_lies_ready_is_not_too_late() -> None:
             with pytest.raises((EOFError, ConnectionResetError)):
                 await silent.recv_exactly(1)
             assert server.statistics().refused == 1
+
+
+@pytest.mark.parametrize("one_comes_in", [False, True])
+async def test_a_server_that_refuses_everybody_says_so_once(
+    caplog: pytest.LogCaptureFixture, one_comes_in: bool
+) -> None:
+    """The fault may be its own, such as a wrong certificate; after a success it is theirs."""
+    issued = credentials()
+    with caplog.at_level(logging.WARNING, "trio_xsock"):
+        async with listening(
+            add_socket=lambda: SSLSocket(certificate_file=issued.server)
+        ) as server:
+            if one_comes_in:
+                with await connect(server) as raw:
+                    await TLSPeer(raw, issued.client_context()).handshake()
+                    (await server.accept()).close()
+            for count in range(1, 21):
+                with await connect(server) as peer:
+                    peer.send_nowait(b"hello, this is no TLS\n")
+                    await until(lambda count=count: server.statistics().refused == count)
+                assert len(caplog.records) == (count >= 10 and not one_comes_in)
+    for record in caplog.records:
+        assert "all of the first 10 connections were refused; the last: " in record.message
+        assert "does not speak TLS" in record.message

@@ -18,7 +18,7 @@ import math
 import socket as stdlib_socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -39,6 +39,9 @@ from .roster import Roster
 S = TypeVar("S", bound=Connection)
 
 _logger = logging.getLogger("trio_xsock")
+
+_TELLING_REFUSALS: Final = 10
+"""So many refused newcomers, and none that was taken in, are told of once."""
 
 _TOO_LONG = "its handshake took too long, or listening has stopped"
 
@@ -254,6 +257,10 @@ class Reception(Roster[S]):
         self._refused += 1
         # As an attribute of the record, for a handler that wants more than the text.
         _logger.debug("refused a connection: %s", why, extra={"refused": why})
+        if self._refused == _TELLING_REFUSALS and not self._accepted:  # the fault may be ours
+            _logger.warning(
+                "all of the first %d connections were refused; the last: %s", self._refused, why
+            )
 
     # A proxy's header
 
