@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator
 
@@ -307,3 +308,35 @@ async def test_a_handshake_that_can_go_on_is_not_too_late() -> None:
             with trio.fail_after(5):
                 sock = await server.accept()
             await sock.send_all(b"welcome")
+
+
+async def test_a_clients_handshake_that_can_go_on_is_not_too_late() -> None:
+    """The server's answer lies ready when the loop goes on, long after the deadline."""
+    issued = credentials()
+    with raw_listener() as listener:
+        listener.setblocking(True)
+        greeted = threading.Event()
+
+        def serve() -> None:
+            raw, _ = listener.accept()
+            raw.setblocking(True)
+            tls = issued.server_context().wrap_socket(
+                raw, server_side=True, do_handshake_on_connect=False
+            )
+            with tls:
+                greeted.wait(5)
+                tls.do_handshake()
+                tls.sendall(b"welcome")
+                tls.recv(1)
+
+        options = {"ca_file": issued.ca, "server_hostname": "localhost", "handshake_timeout": 0.3}
+        port = listener.getsockname()[1]
+        async with SSLSocket("127.0.0.1", port, **options) as sock, trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, serve)
+            nursery.start_soon(sock.connect)
+            await until(lambda: sock.ssl_connecting)
+            greeted.set()
+            stand_still(0.8)
+            await until(lambda: sock.is_connected)
+            assert await sock.receive_exactly(7) == b"welcome"
+            sock.close()
