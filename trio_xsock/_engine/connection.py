@@ -234,11 +234,14 @@ class Connection:
         self.handshake = handshake
 
     def go_on(self, transport: Transport) -> None:
-        """The handshake is done."""
-        self.securing = False
+        """The handshake is done; ``end_handshake`` follows."""
         self.handshake = None
         self.happens(Happening.GO_ON)
         self._use(transport)
+
+    def end_handshake(self) -> None:
+        """What the transport holds may be read from now on."""
+        self.securing = False
 
     def announce(self) -> None:
         """It is up: post ``Connected`` and begin to read."""
@@ -601,6 +604,7 @@ class Connection:
         """The peer sent what is no message."""
         loss = LostConnectionError(f"{self.endpoint}: {error}", reason=LossReason.RESET)
         loss.__cause__ = error.with_traceback(None)
+        self.ends.note_earlier_cause(loss)  # these bytes came before whatever else was found
         self.happens(Happening.LOSS, loss)
 
     def _lose_to(self, exc: OSError) -> None:

@@ -183,6 +183,11 @@ class Ends:
         )
         return _APPLICABLE[effects][facts]
 
+    def note_earlier_cause(self, cause: SocketError) -> None:
+        """What came in the stream, before the loss was found, is itself a loss: the first one."""
+        if self.announced is None:
+            self.loss = cause
+
     def _note_cause(self, before: Phase, what: Happening, cause: SocketError) -> None:
         if what in _THEIR_ENDS and before not in (_P.HELD, _P.DYING):
             self.their_end = True
