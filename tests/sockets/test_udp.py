@@ -270,9 +270,9 @@ async def test_a_remote_twin_is_heard() -> None:
         sock.write_to(GROUP, b"same", sock.port)
         destination = socket.inet_aton(GROUP)
         came = type("came", (), {"destination": destination, "interface": port._scope.index})()
-        assert port._is_wanted(b"same", came, ("::ffff:192.0.2.99", sock.port, 0, 0))
-        assert not port._is_wanted(b"same", came, (f"::ffff:{LOOPBACK}", sock.port, 0, 0))
-        assert port._is_wanted(b"same", came, (f"::ffff:{LOOPBACK}", sock.port, 0, 0))
+        assert port._arrivals._is_wanted(b"same", came, ("::ffff:192.0.2.99", sock.port, 0, 0))
+        assert not port._arrivals._is_wanted(b"same", came, (f"::ffff:{LOOPBACK}", sock.port, 0, 0))
+        assert port._arrivals._is_wanted(b"same", came, (f"::ffff:{LOOPBACK}", sock.port, 0, 0))
 
 
 async def test_what_cannot_be_joined() -> None:

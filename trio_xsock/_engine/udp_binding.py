@@ -120,6 +120,7 @@ class UDPBinding(UDPBase):
         self._closed_by_us = False
         self._blocked = False
         self._port_bound = port
+        self._own_address = port.own_address
         port.set_hops(self._router_hops, self._unicast_hops)
         self._watch(port)
         self._post_if_active(Connected)

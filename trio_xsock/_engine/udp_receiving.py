@@ -53,9 +53,14 @@ class UDPReceiving(UDPBinding):
         packets = self._arrivals.packets
         if not packets:
             return None
-        data, address, local = packets.popleft()
+        packet = packets.popleft()
         if not packets and self._hub.has_channels:
             self._hub.withdraw_data()
+        if len(packet) == 2:
+            data, address = packet
+            local = self._own_address
+        else:
+            data, address, local = packet
         host = address[0] if len(address) == 2 else address_text(address)
         return received_datagram(host, address[1], data, local)
 
