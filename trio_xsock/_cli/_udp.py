@@ -120,6 +120,7 @@ def _check_size(line: bytes) -> None:
 
 async def _look_up(to: Endpoint) -> list[str]:
     """The addresses of a host; its name where there are none, so that sending says why."""
+    await trio.lowlevel.checkpoint()
     if "%" in to.host:
         return [to.host]
     try:
@@ -218,7 +219,7 @@ class _Exchange:
                 break
         self.sent += 1
 
-    async def _receive(self, sock: UDPSocket) -> None:
+    async def _receive(self, sock: UDPSocket) -> None:  # noqa: ASYNC910 - the end of the wait is one
         with self._answers:
             async for datagram in sock:
                 self.received += 1

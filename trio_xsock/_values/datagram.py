@@ -35,7 +35,8 @@ class Datagram:
     local_address: str = field(default="", compare=False)
     """Our own IP address. If it was received: the address that it was sent to, which may be that
     of a group or a broadcast; ``""`` where the OS does not tell. If it is sent: the address that
-    it leaves from; with ``""``, a group or a broadcast the OS chooses. Not part of equality."""
+    it leaves from; with ``""``, a group or a broadcast the OS chooses. Not part of equality:
+    datagrams are equal if their other end and their data are."""
 
     def __init__(self, address: str, port: int, data: bytes, local_address: str = "") -> None:
         # What a dataclass does by itself, in 40 % less time: there is one for each packet.
