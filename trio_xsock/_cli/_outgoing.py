@@ -24,6 +24,7 @@ from ._exchange import read_frame
 from ._patience import Patience
 from ._source import Source
 from ._text import escape
+from ._threads import in_thread
 from ._transfer import Header, Reply, Status, Trailer, UntrustedReplyParser
 
 
