@@ -58,7 +58,6 @@ class UDPBase(SocketCore):
         "_memberships",
         "_names",
         "_opener",
-        "_own_address",
         "_packets_out",
         "_port_bound",
         "_receivers",
@@ -87,7 +86,6 @@ class UDPBase(SocketCore):
         self._memberships = Memberships()
         self._opener: Opener = open_port
         self._port_bound: Port | None = None
-        self._own_address = ""
         self._watches: dict[Port, Watch] = {}
         self._routes: dict[tuple[str, int, str], Route] = {}
         self._names = NameMemory()

@@ -117,10 +117,10 @@ class UDPBinding(UDPBase):
             by = f" on {self._network_interface.name}" if self._network_interface else ""
             raise translate_os_error(exc, f"cannot bind to {where}{by}") from exc
         self.purge()
+        self._arrivals.begin(port.own_address)
         self._closed_by_us = False
         self._blocked = False
         self._port_bound = port
-        self._own_address = port.own_address
         port.set_hops(self._router_hops, self._unicast_hops)
         self._watch(port)
         self._post_if_active(Connected)

@@ -50,7 +50,8 @@ class UDPReceiving(UDPBinding):
         Returns:
             The datagram with its sender's address and port, or ``None`` if there is none now.
         """
-        packets = self._arrivals.packets
+        arrivals = self._arrivals
+        packets = arrivals.packets
         if not packets:
             return None
         packet = packets.popleft()
@@ -58,7 +59,7 @@ class UDPReceiving(UDPBinding):
             self._hub.withdraw_data()
         if len(packet) == 2:
             data, address = packet
-            local = self._own_address
+            local = arrivals.own_address
         else:
             data, address, local = packet
         host = address[0] if len(address) == 2 else address_text(address)

@@ -32,19 +32,26 @@ class ArrivalQueue:
     Attributes:
         packets: the waiting ones; may be taken from at the left.
         limit: how many may wait.
+        own_address: the address that packets which do not tell it were sent to.
         received: how many were ever put in.
         bytes_received: how many bytes they had.
         dropped: how many found no room, or came from port 0, so that nobody can answer them.
     """
 
-    __slots__ = ("bytes_received", "dropped", "limit", "packets", "received")
+    __slots__ = ("bytes_received", "dropped", "limit", "own_address", "packets", "received")
 
     def __init__(self, limit: int) -> None:
         self.packets: deque[Packet] = deque()
         self.limit = limit
+        self.own_address = ""
         self.received = 0
         self.bytes_received = 0
         self.dropped = 0
+
+    def begin(self, own_address: str) -> None:
+        """The socket was bound to an address, ``""`` for all: the queue begins empty."""
+        self.packets.clear()
+        self.own_address = own_address
 
     def put(self, packets: list[Packet]) -> bool:
         """Add what has arrived, as much of it as there is room for; whether that is any."""
