@@ -660,7 +660,9 @@ async def test_a_silent_pipe_keeps_nobody(fifo: Path, begun: bool, end: str) -> 
             if begun:
                 writer.write(b"one")
                 assert await peer.recv_exactly(3) == b"one"
-            await until(lambda: sock._connection.outlet._interrupt is not None)  # it has opened the pipe and reads
+            await until(
+                lambda: sock._connection.outlet._interrupt is not None
+            )  # it has opened the pipe and reads
             if end == "reset":
                 peer.reset()
             elif end == "close":

@@ -459,7 +459,8 @@ class Connection:
         if inbox.pending:
             intake.pause()
             intake.read_small()
-            if inbox.may_hand_on(intake.limit):
+            # If handler calls are due, the keeper task goes on when they were made.
+            if self.delivery.hub.calls or inbox.may_hand_on(intake.limit):
                 self.wake_keeper()
         elif not intake.reading:
             self.resume_reading()
@@ -805,6 +806,8 @@ class Connection:
         """The peer sent what is no message."""
         loss = LostConnectionError(f"{self.endpoint}: {error}", reason=LossReason.RESET)
         loss.__cause__ = error.with_traceback(None)
+        if self.ends.phase is Phase.DYING:
+            self.ends.forget_loss()  # these bytes came before a send failed
         self.happens(Happening.LOSS, loss)
 
     def _lose_to(self, exc: OSError) -> None:
@@ -814,7 +817,7 @@ class Connection:
     def lose(self, error: SocketError) -> None:
         """The connection is lost; what is buffered stays readable."""
         if self.closing is not None or self._hand_on_rest():
-            self.happens(Happening.LOSS, error)
+            self.happens(Happening.LOSS, self.ends.loss or error)
 
     def break_down(self, error: Exception) -> None:
         """The library's own work for this connection raised: it is lost, and all are told."""
@@ -991,7 +994,10 @@ class Connection:
         self._wake_waiters(False)
         drainers, self._drainers = self._drainers, None
         for parking in drainers or ():
-            parking.fail(self.why_not_sending(self.delivery.socket))
+            if self.ends.why_not_sending() is Why.OUTPUT_ENDED:  # in good order: all has gone
+                parking.unpark()
+            else:
+                parking.fail(self.why_not_sending(self.delivery.socket))
         if self.closing is not None:
             self.closing.done()
         if self.delivery.keeper is not None:  # also where nothing was begun

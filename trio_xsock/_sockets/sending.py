@@ -11,6 +11,7 @@ import trio
 
 from trio_xsock._engine.connection import Connection
 from trio_xsock._machines.ledger import Ticket
+from trio_xsock._machines.state import Move
 from trio_xsock._network.file_source import FileArgument, open_source, source_of
 from trio_xsock._runtime.guard import ConflictDetector, Parking, protect_from_ki
 from trio_xsock._values.typing import Buffer
@@ -28,6 +29,11 @@ class SendCalls(ReceiveCalls):
     __slots__ = ("_send_conflict",)
 
     _send_conflict: ConflictDetector
+
+    def _begin(self, move: Move) -> Connection:
+        connection = super()._begin(move)
+        self._send_conflict = ConflictDetector(SENDING)  # who sent before may still be leaving
+        return connection
 
     # Plain calls
 
