@@ -78,7 +78,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._check_attempt(move)
         connection = self._connection
         keeper = self._require_block(move.value)
-        if connection.keeper is not None:  # it was used
+        if connection.keeper is not None or connection.ends.closed_by_us:  # it was used
             received, sent, pauses = self._before
             received += connection.intake.bytes_received
             sent += connection.outlet.bytes_sent
