@@ -22,7 +22,7 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
-from trio_xsock._engine.reasons import CLEAN_END
+from trio_xsock._engine.intake import CLEAN_END
 
 KIB64 = 2**16
 
@@ -151,9 +151,8 @@ async def test_pauses_crossed_thousands_of_times_lose_nothing(limit: int) -> Non
     async with linked(receive_buffer_limit=limit) as (sock, peer), trio.open_nursery() as nursery:
 
         def is_paused() -> bool:
-            return not sock._connection.intake.reading or sock.bytes_available == len(sent) - len(
-                got
-            )
+            reading = sock._connection.intake.reading
+            return not reading or sock.bytes_available == len(sent) - len(got)
 
         nursery.start_soon(peer.send, sent)
         while len(got) < len(sent):

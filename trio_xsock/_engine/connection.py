@@ -409,7 +409,8 @@ class Connection:
         if inbox.pending:
             intake.pause()
             intake.read_small()
-            if inbox.may_hand_on(intake.limit):
+            # If handler calls are due, the keeper task goes on when they were made.
+            if self.delivery.hub.calls or inbox.may_hand_on(intake.limit):
                 self.wake_keeper()
         elif not intake.reading:
             self.resume_reading()
@@ -615,7 +616,7 @@ class Connection:
     def lose(self, error: SocketError) -> None:
         """The connection is lost; what is buffered stays readable."""
         if self.closing is not None or self._hand_on_rest():
-            self.happens(Happening.LOSS, error)
+            self.happens(Happening.LOSS, self.ends.loss or error)
 
     def break_down(self, error: Exception) -> None:
         """The library's own work for this connection raised: it is lost, and all are told."""

@@ -111,7 +111,7 @@ def _release(connection: Connection) -> None:
     if handshake is not None:
         handshake.close()
     transport, connection.transport = connection.transport, None
-    connection.securing = False
+    securing, connection.securing = connection.securing, False
     if transport is not None:
         # Who closes with nothing left to send may say so. If something is dropped, the peer
         # shall see that the stream was cut off.
