@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import ssl
+import time
 from typing import Any
 
 import pytest
@@ -647,3 +648,42 @@ async def test_a_client_without_certificate_or_trust_is_named(
                 await until(lambda: server.statistics().refused)
     [line] = [each for each in caplog.records if "refused" in each.message]
     assert text in line.message
+
+
+async def test_a_proxys_header_that_lies_ready_is_not_too_late() -> None:
+    """A server that stood still looks before it refuses; who is silent is refused all the same."""
+    async with serving(echo, proxy_protocol=True, handshake_timeout=0.3) as server:
+        with await connect(server) as peer, await connect(server) as silent:
+            peer.send_nowait(LINE[:7])
+            await until(lambda: server.statistics().handshaking == 2)
+            await trio.testing.wait_all_tasks_blocked()
+            peer.send_nowait(LINE[7:] + b"hello")
+            time.sleep(0.6)  # noqa: ASYNC251 - as a slow callback does
+            assert await peer.recv_exactly(5) == b"hello"
+            with pytest.raises((EOFError, ConnectionResetError)):
+                await silent.recv_exactly(1)
+            assert server.statistics().refused == 1
+
+
+@pytest.mark.parametrize("one_comes_in", [False, True])
+async def test_a_server_that_refuses_everybody_says_so_once(
+    caplog: pytest.LogCaptureFixture, one_comes_in: bool
+) -> None:
+    """The fault may be its own, such as a wrong certificate; after a success it is theirs."""
+    issued = credentials()
+    with caplog.at_level(logging.WARNING, "trio_xsock"):
+        async with listening(
+            add_socket=lambda: SSLSocket(certificate_file=issued.server)
+        ) as server:
+            if one_comes_in:
+                with await connect(server) as raw:
+                    await TLSPeer(raw, issued.client_context()).handshake()
+                    (await server.accept()).close()
+            for count in range(1, 21):
+                with await connect(server) as peer:
+                    peer.send_nowait(b"hello, this is no TLS\n")
+                    await until(lambda count=count: server.statistics().refused == count)
+                assert len(caplog.records) == (count >= 10 and not one_comes_in)
+    for record in caplog.records:
+        assert "all of the first 10 connections were refused; the last: " in record.message
+        assert "does not speak TLS" in record.message

@@ -35,8 +35,9 @@ from trio_xsock import (
     SocketError,
     TCPSocket,
 )
+from trio_xsock._network import file_sending as _file_sending
 from trio_xsock._network import page_cache
-from trio_xsock._sockets import file_sending as _file_sending
+from trio_xsock._network.transport import PlainTransport
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = random.Random(1).randbytes(2_000_000)
@@ -660,7 +661,9 @@ async def test_a_silent_pipe_keeps_nobody(fifo: Path, begun: bool, end: str) -> 
             if begun:
                 writer.write(b"one")
                 assert await peer.recv_exactly(3) == b"one"
-            await until(lambda: sock._file_scope is not None)  # it has opened the pipe and reads
+            await until(
+                lambda: sock._connection.outlet._interrupt is not None
+            )  # it has opened the pipe and reads
             if end == "reset":
                 peer.reset()
             elif end == "close":
@@ -750,7 +753,9 @@ async def test_a_pipe_that_begins_while_we_close_is_not_sent(fifo: Path) -> None
 
         await wait_all_tasks_blocked()
         sock._start_closing(1000.0)
-        sock._ack_poll = 1000.0  # it lingers for as long as we need
+        closing = sock._connection.closing
+        assert closing is not None
+        closing._look = 1000.0  # it lingers for as long as we need
         with fifo.open("wb", buffering=0) as writer:
             writer.write(b"too late")
             await until(lambda: not nursery.child_tasks)
@@ -853,7 +858,7 @@ async def test_a_transport_that_is_no_socket_is_fed(
         nursery.start_soon(sock.send_file, path)
         await until(lambda: sum(kernel.calls))
         before = len(kernel.calls)
-        monkeypatch.setattr(TCPSocket, "_transport_is_plain", lambda _: False)
+        monkeypatch.setattr(PlainTransport, "takes_files", False)
         assert await peer.recv_exactly(len(CONTENT)) == CONTENT
         assert len(kernel.calls) == before
         nursery.start_soon(sock.send_file, path)

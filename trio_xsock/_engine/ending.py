@@ -67,7 +67,8 @@ def _start_closing(connection: Connection) -> None:
         connection.limit_closing(closing, GRACE)
     if not connection.ends.their_end:
         connection.intake.start()
-        connection.wake()
+        if connection.transport is not None and connection.transport.ready:
+            connection.wake_keeper()  # of that the OS does not tell
 
 
 def _send_fin(connection: Connection) -> None:
@@ -110,21 +111,20 @@ def _release(connection: Connection) -> None:
     if handshake is not None:
         handshake.close()
     transport, connection.transport = connection.transport, None
-    connection.securing = False
+    securing, connection.securing = connection.securing, False
     if transport is not None:
         # Who closes with nothing left to send may say so. If something is dropped, the peer
         # shall see that the stream was cut off.
-        if (
-            connection.ends.closed_by_us
-            and connection.ends.loss is None
-            and not connection.outlet.ledger.open
-        ):
+        ends = connection.ends
+        dropped = ends.loss is not None or connection.outlet.ledger.open
+        if ends.closed_by_us and not dropped and not securing:
             give_back(transport.end)
         transport.on_wake(None)
     give_back(connection.leave_watch)
     connection.intake.attach(None)
     connection.outlet.attach(None)
     connection.outlet.wake_for_room()
+    connection.outlet.interrupt()
     if transport is not None:
         give_back(transport.close)
     connection.state = next_state(connection.state, Move.CLOSE)

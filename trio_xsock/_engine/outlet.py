@@ -247,7 +247,7 @@ class Outlet:
         ledger, delivery = self.ledger, self._delivery
         ledger.account(sent)
         self.bytes_sent += sent
-        if SendProgress in delivery.hub.wanted:
+        if sent and SendProgress in delivery.hub.wanted:
             delivery.post(SendProgress, sent, ledger.left, ledger.batch_sent)
         if self._senders:
             self.settle()
@@ -319,9 +319,13 @@ class Outlet:
         """Cancel ``scope``, in which a caller reads what it sends next, if the queue is dropped."""
         self._interrupt = scope
 
-    def _fail_removed(self, why: WhyRemoved) -> None:
+    def interrupt(self) -> None:
+        """Whoever reads what it would send next need not go on."""
         if self._interrupt is not None:
             self._interrupt.cancel("the send was dropped")
+
+    def _fail_removed(self, why: WhyRemoved) -> None:
+        self.interrupt()
         waiting, self._senders = self._senders, None
         for ticket, parking in waiting or ():
             if ticket.removed:

@@ -14,8 +14,6 @@ late it looks; and a ``SendProgress`` always comes before the ``SendComplete`` o
 
 from __future__ import annotations
 
-from typing import Any
-
 from trio_xsock._values.events import (
     Connected,
     ConnectionsChanged,
@@ -54,7 +52,7 @@ class EventQueue:
     def __len__(self) -> int:
         return len(self.events)
 
-    def pop(self) -> Any:
+    def pop(self) -> Event:
         """Remove and return the oldest."""
         event = self.events.pop(0)[1]
         if isinstance(event, DataAvailable):

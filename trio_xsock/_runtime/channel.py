@@ -198,7 +198,7 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
 
     def _take(self) -> E:
         source = self._turn.popleft()
-        queue = source.queue
+        queue: Any = source.queue  # of the very events that this channel is for
         event: E = queue.pop()
         if queue.events:
             self._turn.append(source)

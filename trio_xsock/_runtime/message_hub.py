@@ -43,7 +43,7 @@ class MessageEventQueue(EventQueue):
         self.post(event)
         return self.pop()
 
-    def pop(self) -> Any:
+    def pop(self) -> Event:
         """Remove and return the oldest; of the messages, the oldest that is still there."""
         mark = self.events[0][1]
         if not isinstance(mark, DataAvailable):

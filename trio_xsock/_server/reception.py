@@ -17,7 +17,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -38,6 +38,9 @@ from .roster import Roster
 S = TypeVar("S", bound=ListeningCalls)
 
 _logger = logging.getLogger("trio_xsock")
+
+_TELLING_REFUSALS: Final = 10
+"""So many refused newcomers, and none that was taken in, are told of once."""
 
 _TOO_LONG = "its handshake took too long, or listening has stopped"
 
@@ -251,6 +254,10 @@ class Reception(Roster[S]):
         self._refused += 1
         # As an attribute of the record, for a handler that wants more than the text.
         _logger.debug("refused a connection: %s", why, extra={"refused": why})
+        if self._refused == _TELLING_REFUSALS and not self._accepted:  # the fault may be ours
+            _logger.warning(
+                "all of the first %d connections were refused; the last: %s", self._refused, why
+            )
 
     # A proxy's header
 
@@ -270,9 +277,9 @@ class Reception(Roster[S]):
         try:
             with scope:
                 await reader.read()
-                complete = not scope.cancel_called
-            if scope.cancelled_caught and trio.current_time() >= deadline:
-                complete = reader.step()  # it may have come while we did not run
+                complete = True
+            if scope.cancel_called:  # it may have come while we did not run, or listening stopped
+                complete = trio.current_time() >= deadline and reader.step()
         except (ProxyProtocolError, OSError) as exc:
             why = str(exc)  # the error itself would refer to this frame
         finally:

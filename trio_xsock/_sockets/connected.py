@@ -14,6 +14,7 @@ from trio_xsock._engine.reasons import closed_error
 from trio_xsock._engine.security import Security
 from trio_xsock._engine.ticking import is_behind, look, tick
 from trio_xsock._machines.endpoint import address_text, check_address, check_port, format_endpoint
+from trio_xsock._machines.ends import Phase
 from trio_xsock._machines.ledger import SendLedger
 from trio_xsock._machines.state import CLOSED, CLOSING, CONNECTING, Move
 from trio_xsock._network.acceptor import Acceptor
@@ -89,7 +90,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._check_attempt(move)
         connection = self._connection
         keeper = self._require_block(move.value)
-        if connection.begun:
+        if connection.begun or connection.ends.phase is not Phase.OPEN:  # or closed before that
             received, sent, pauses = self._before
             received += connection.intake.bytes_received
             sent += connection.outlet.bytes_sent

@@ -6,22 +6,21 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.security import Security
-from trio_xsock._machines.state import CLOSING, CONNECTED
-from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._network.tls_options import Path
+from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.connection_types import SSLConnectionTypes
 
+from .encryption import EncryptionFacts
 from .tls_option import TLSOption
 
 
-class Secured:
-    """What a socket that can do TLS shows of it."""
+@protect_from_ki
+class Secured(EncryptionFacts):
+    """The options of a socket that can do TLS, and what came of them."""
 
     __slots__ = ()
 
-    _connection: Connection
     _tls: Security
 
     ssl_connection_type = TLSOption[SSLConnectionTypes, SSLConnectionTypes | int](
@@ -74,20 +73,6 @@ class Secured:
     )
 
     # What came of it
-
-    @property
-    def ssl_connecting(self) -> bool:
-        """The handshake is going on. Xojo: ``SSLConnecting``."""
-        return self._connection.securing
-
-    @property
-    def ssl_connected(self) -> bool:
-        """The connection is up and encrypted. Xojo: ``SSLConnected``."""
-        return self._encryption() is not None and self._connection.state in (CONNECTED, CLOSING)
-
-    def _encryption(self) -> TLSEngine | None:
-        transport = self._connection.transport
-        return None if transport is None or self._connection.securing else transport.encryption
 
     @property
     def tls_version(self) -> str | None:

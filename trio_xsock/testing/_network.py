@@ -220,6 +220,10 @@ class _Port:
     def setsockopt(self, _level: int, _option: int, /, *_value: object) -> None:
         """Nothing here depends on a kernel's options."""
 
+    @property
+    def own_address(self) -> str:
+        return self.host
+
     def watch(self, keeper: Keeper, read_step: Step, write_step: Step) -> Watch:
         self._watch = SelfWatch(keeper, self, read_step, write_step)
         return self._watch
