@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from trio_xsock._machines.state import SocketState
 from trio_xsock._network.foreign import ForeignNetwork
 from trio_xsock._network.transport import Transport
@@ -50,14 +48,13 @@ def use_network(sock: object, network: ForeignNetwork) -> None:
     if not isinstance(sock, ServerListening | ConnectedSocket):
         kind = type(sock).__name__
         raise TypeError(f"sock must be a TCP socket or a ServerSocket, not {kind}")
-    one: ConnectedSocket | ServerListening[Any] = sock
-    if isinstance(one, ServerListening):
-        is_open = one.is_listening
+    if isinstance(sock, ConnectedSocket):
+        is_open = sock.state is not SocketState.CLOSED
     else:
-        is_open = one.state is not SocketState.CLOSED
+        is_open = sock.is_listening
     if is_open:
         raise InvalidStateError(f"{sock!r}: it is open already; close it first")
-    one._network = network  # pyright: ignore[reportPrivateUsage]
+    sock._network = network  # pyright: ignore[reportPrivateUsage]
 
 
 def use_ports_of(sock: UDPSocket, opener: Opener) -> None:

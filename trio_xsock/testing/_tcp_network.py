@@ -159,7 +159,7 @@ class _Host:
 class _Listener:
     """What listens on a port of a host; see ``Listener`` for its methods."""
 
-    family: Final = int(stdlib_socket.AF_INET)
+    family: int = int(stdlib_socket.AF_INET)
 
     def __init__(self, host: _Host, number: int) -> None:
         self._host = host
