@@ -22,7 +22,7 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
-from trio_xsock._engine.intake import CLEAN_END
+from trio_xsock._engine.reasons import CLEAN_END
 
 KIB64 = 2**16
 

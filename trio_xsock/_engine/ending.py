@@ -115,11 +115,9 @@ def _release(connection: Connection) -> None:
     if transport is not None:
         # Who closes with nothing left to send may say so. If something is dropped, the peer
         # shall see that the stream was cut off.
-        if (
-            connection.ends.closed_by_us
-            and connection.ends.loss is None
-            and not connection.outlet.ledger.open
-        ):
+        ends = connection.ends
+        dropped = ends.loss is not None or connection.outlet.ledger.open
+        if ends.closed_by_us and not dropped and not securing:
             give_back(transport.end)
         transport.on_wake(None)
     give_back(connection.leave_watch)

@@ -11,7 +11,6 @@ from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.reasons import check_sending, why_not_sending
 from trio_xsock._engine.requests import end_output, queue_bytes, remove, send_at_once, wait_for
 from trio_xsock._machines.ledger import Ticket
-from trio_xsock._machines.state import Move
 from trio_xsock._network.file_source import FileArgument, open_source, source_of
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._values.typing import Buffer
@@ -25,11 +24,6 @@ class SendCalls(ReceiveCalls):
     """What a ``TCPSocket`` can do to send bytes."""
 
     __slots__ = ()
-
-    def _begin(self, move: Move) -> Connection:
-        connection = super()._begin(move)
-        self._send_conflict = ConflictDetector(SENDING)  # who sent before may still be leaving
-        return connection
 
     # Plain calls
 
