@@ -219,7 +219,7 @@ async def test_arrivals_count_as_activity() -> None:
     """Whoever watches over an idle connection is told of each arrival."""
     async with linked(idle_timeout=1e6) as (sock, peer):
         noted = []
-        watchdogs = sock._connection._watchdogs
+        watchdogs = sock._connection.watchdogs
         assert watchdogs is not None
 
         class Noting:
@@ -233,7 +233,7 @@ async def test_arrivals_count_as_activity() -> None:
                 return watchdogs.note(moved, sent, now)
 
         await trio.testing.wait_all_tasks_blocked()
-        sock._connection._watchdogs = Noting()  # type: ignore[assignment]
+        sock._connection.watchdogs = Noting()  # type: ignore[assignment]
         peer.send_nowait(b"abc")
         assert await sock.receive_some() == b"abc"
         assert noted == [3]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import EventRecorder, until
+from tests.support import EventRecorder, raw_pair, until
 from tests.support.tls import credentials
 from tests.support.tunnel import OURS, THEIRS, Tunnel, TunnelPeer, tunnel, tunnels
 from trio_xsock import (
@@ -22,6 +24,7 @@ from trio_xsock import (
     LostConnectionError,
     Message,
     SendComplete,
+    ServerSocket,
     SocketState,
     SSLSocket,
     TCPSocket,
@@ -212,3 +215,40 @@ async def test_messages_go_through_a_tunnel() -> None:
         await ours.aclose()
         with pytest.raises(trio.EndOfChannel):
             await theirs.receive()
+
+
+# Little unsent data in the kernel
+
+
+NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
+"""Python has the name on Linux from 3.12 on."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_NOTSENT_LOWAT is asked on Linux only")
+async def test_every_connection_keeps_little_unsent_data_in_the_kernel() -> None:
+    """A client's, an accepted one, one from outside."""
+
+    def option_of(sock: TCPSocket) -> int:
+        transport = sock._connection.transport
+        assert transport is not None
+        return int(transport.getsockopt(socket.IPPROTO_TCP, NOTSENT_LOWAT))
+
+    async with ServerSocket(address="127.0.0.1") as server:
+        await server.listen()
+        async with TCPSocket("127.0.0.1", server.port) as client:
+            await client.connect()
+            accepted = await server.accept()
+            assert option_of(client) == option_of(accepted) == 16384
+    ours, theirs = raw_pair()
+    with theirs:
+        async with TCPSocket.from_socket(ours) as sock:
+            assert option_of(sock) == 16384
+
+
+async def test_a_unix_socket_has_no_such_option() -> None:
+    """It is carried all the same."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        async with TCPSocket.from_socket(ours) as sock:
+            await sock.send_all(b"x")
+            assert theirs.recv(1) == b"x"

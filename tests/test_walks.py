@@ -1,0 +1,132 @@
+"""The walks through the code in CONTRIBUTING are what happens."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FrameType
+
+import pytest
+import trio
+import trio.testing
+
+from tests.support import RawPeer, accept, raw_listener, raw_pair
+from trio_xsock import LostConnectionError, ServerSocket, SocketHandler, TCPSocket
+
+CONTRIBUTING = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
+
+
+def walk(name: str) -> list[str]:
+    """The places that a walk names, ``module:qualified.name``."""
+    text = CONTRIBUTING.read_text(encoding="utf-8")
+    part = text.split(f"<!-- walk: {name} -->")[1].split("<!--")[0]
+    steps = re.findall(r"^\d+\. `([\w.:]+)`", part, flags=re.MULTILINE)
+    assert 3 < len(steps) <= 10
+    return steps
+
+
+def code_of(place: str) -> CodeType:
+    """The code of the function that is meant."""
+    module, _, name = place.partition(":")
+    found: object = importlib.import_module(f"trio_xsock.{module}")
+    for part in name.split("."):
+        found = getattr(found, part)
+    code: CodeType = getattr(found, "__wrapped__", found).__code__  # type: ignore[attr-defined]
+    return code
+
+
+@contextmanager
+def recorded(codes: list[CodeType]) -> Iterator[list[CodeType]]:
+    """Record which of these functions are entered, in order."""
+    entered: list[CodeType] = []
+
+    def trace(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code in codes:
+            entered.append(frame.f_code)
+
+    before = sys.getprofile()
+    sys.setprofile(trace)
+    try:
+        yield entered
+    finally:
+        sys.setprofile(before)
+
+
+def check(steps: list[str], entered: list[CodeType]) -> None:
+    """All steps were taken, in this order; others may lie between."""
+    rest = iter(entered)
+    for step in steps:
+        assert code_of(step) in rest, f"{step} was not called in its turn"
+
+
+async def test_a_chunk() -> None:
+    """From the hub to the handler, and its answer back to the OS."""
+
+    class Echo(SocketHandler):
+        def on_data_available(self, socket: TCPSocket) -> None:
+            socket.write(socket.read_all())
+
+    steps = walk("chunk")
+    async with ServerSocket(
+        address="127.0.0.1", add_socket=lambda: TCPSocket(handler=Echo())
+    ) as server:
+        await server.listen()
+        with await RawPeer.connect(server.port) as peer:
+            await peer.send(b"x")
+            assert await peer.recv_exactly(1) == b"x"
+            with recorded([code_of(step) for step in steps]) as entered:
+                await peer.send(b"y")
+                assert await peer.recv_exactly(1) == b"y"
+    if sys.platform != "linux" or not any(each is code_of(steps[0]) for each in entered):
+        steps = steps[1:]  # the portable readiness has no hub
+    check(steps, entered)
+
+
+async def test_a_cancelled_send() -> None:
+    """From the call to the books."""
+    steps = walk("cancelled")
+    ours, theirs = raw_pair()
+    with theirs:
+        async with TCPSocket.from_socket(ours) as sock:
+            with recorded([code_of(step) for step in steps]) as entered:
+                with trio.CancelScope() as scope:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(sock.send_all, bytes(30_000_000))
+                        await trio.testing.wait_all_tasks_blocked()
+                        scope.cancel()
+    check(steps, entered)
+
+
+async def test_a_reset() -> None:
+    """From the descriptor to the end of iteration."""
+    steps = walk("reset")
+    with raw_listener() as listener:
+        async with TCPSocket("127.0.0.1", listener.getsockname()[1]) as sock:
+            events = sock.events
+            await sock.connect()
+            with await accept(listener) as peer:
+                async with trio.open_nursery() as nursery:
+                    sock.write(bytes(30_000_000))
+                    nursery.start_soon(_read_to_the_end, sock)
+                    await trio.testing.wait_all_tasks_blocked()
+                    with recorded([code_of(step) for step in steps]) as entered:
+                        peer.reset()
+                        async for _ in events:
+                            pass
+    check(steps, entered)
+
+
+async def _read_to_the_end(sock: TCPSocket) -> None:
+    with pytest.raises(LostConnectionError):
+        await sock.receive_exactly(1)
+
+
+@pytest.mark.parametrize("name", ["chunk", "cancelled", "reset"])
+def test_every_name_is_there(name: str) -> None:
+    """Also those that are reached through a bound method."""
+    for step in walk(name):
+        assert code_of(step)
