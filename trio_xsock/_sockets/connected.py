@@ -23,7 +23,7 @@ from trio_xsock._network.foreign import ForeignNetwork
 from trio_xsock._network.handshake import shake_hands, wrap
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_seconds
-from trio_xsock._network.routes import Origin, check_bind_address, check_bind_port
+from trio_xsock._network.routes import Origin
 from trio_xsock._network.transport import PlainTransport, Transport
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import Parking, protect_from_ki
@@ -62,8 +62,6 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         bind_port: int,
     ) -> None:
         self._address = check_address(address)
-        self._bind_address = check_bind_address(bind_address)
-        self._bind_port = check_bind_port(bind_port)
         super().__init__(port, handler, events, network_interface)
         self._options = options
         self._acceptor: Acceptor | None = None
@@ -72,6 +70,8 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._before = (0, 0, 0)  # bytes in and out, and pauses, of earlier connections
         self._inbox = self._new_inbox()
         self._connection = self._new_connection(("", 0))
+        self.bind_address = bind_address
+        self.bind_port = bind_port
 
     def _new_inbox(self) -> Inbox:
         """Where received bytes go."""

@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from trio_xsock._engine.security import Security
+from trio_xsock._machines.state import CLOSING, CONNECTED
+from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._network.tls_options import Path
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.connection_types import SSLConnectionTypes
 
-from .encryption import EncryptionFacts
+from .facts import ConnectionFacts
 from .tls_option import TLSOption
 
 
 @protect_from_ki
-class Secured(EncryptionFacts):
+class Secured(ConnectionFacts):
     """The options of a socket that can do TLS, and what came of them."""
 
     __slots__ = ()
@@ -73,6 +75,20 @@ class Secured(EncryptionFacts):
     )
 
     # What came of it
+
+    @property
+    def ssl_connecting(self) -> bool:
+        """The handshake is going on. Xojo: ``SSLConnecting``."""
+        return self._connection.securing
+
+    @property
+    def ssl_connected(self) -> bool:
+        """The connection is up and encrypted. Xojo: ``SSLConnected``."""
+        return self._encryption() is not None and self.state in (CONNECTED, CLOSING)
+
+    def _encryption(self) -> TLSEngine | None:
+        transport = self._connection.transport
+        return None if transport is None or self._connection.securing else transport.encryption
 
     @property
     def tls_version(self) -> str | None:

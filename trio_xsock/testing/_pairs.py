@@ -170,7 +170,7 @@ async def serving(
         options: of both sockets, as for ``TCPSocket``.
 
     Raises:
-        TypeError: ``handler`` is no async function, or an option is wrong.
+        TypeError: ``handler`` is not callable, or an option is wrong.
         ValueError: ``grace`` is negative.
         Exception: the handler's, as itself; it also cancels the block. That the connection is
             lost or closed while the block is being left is none.
@@ -178,9 +178,11 @@ async def serving(
     Cancellation: the handler is cancelled too.
     """
     check_seconds("grace", grace)
+    if not callable(handler):
+        raise TypeError(f"handler must be an async function, not {handler!r}")
     leaving, ended = False, trio.Event()
 
-    async def serve() -> None:
+    async def serve() -> None:  # noqa: ASYNC910 - aclose() is a checkpoint
         try:
             await handler(server)
             await server.aclose()
