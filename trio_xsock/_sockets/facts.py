@@ -264,16 +264,16 @@ class ConnectionFacts(SocketCore):
         self._options = options = self._options.changed(**option)
         self._connection.set_options(options)
 
-    receive_buffer_limit = ConnectionOption[int](
+    receive_buffer_limit: ConnectionOption[int] = ConnectionOption(
         "Bytes that may be unread before reading stops; takes effect at once."
     )
-    send_buffer_limit = ConnectionOption[int](
+    send_buffer_limit: ConnectionOption[int] = ConnectionOption(
         "Bytes that may be queued by plain calls; takes effect at the next one."
     )
-    progress_interval = ConnectionOption[int](
+    progress_interval: ConnectionOption[int] = ConnectionOption(
         "Bytes that one ``SendProgress`` covers at the most; takes effect at once."
     )
-    allow_half_close = ConnectionOption[bool | None](
+    allow_half_close: ConnectionOption[bool | None] = ConnectionOption(
         """Whether our direction stays open when the peer ends its own.
 
         ``None``: not for a socket with a handler, and for all others.
@@ -282,7 +282,7 @@ class ConnectionFacts(SocketCore):
             TypeError: neither a bool nor ``None``.
         """
     )
-    keepalive = ConnectionOption[tuple[int, int, int] | None](
+    keepalive: ConnectionOption[tuple[int, int, int] | None] = ConnectionOption(
         """Whether the kernel probes an idle peer; ``None`` for off. Takes effect at once.
 
         Seconds of idleness before the first probe, seconds between probes, and the number of
@@ -293,7 +293,7 @@ class ConnectionFacts(SocketCore):
                 two go up to 32767, the third to 127.
         """
     )
-    unacknowledged_timeout = ConnectionOption[float | None](
+    unacknowledged_timeout: ConnectionOption[float | None] = ConnectionOption(
         """Seconds; ``None`` for off. Takes effect at once. Linux only.
 
         Ends a connection, as ``TIMED_OUT``, whose peer has acknowledged nothing for so long
@@ -305,7 +305,7 @@ class ConnectionFacts(SocketCore):
             TypeError, ValueError: not a number of seconds above 0, or ``None``.
         """
     )
-    idle_timeout = ConnectionOption[float | None](
+    idle_timeout: ConnectionOption[float | None] = ConnectionOption(
         """Seconds; ``None`` for off. Takes effect at once.
 
         Ends a connection, as ``TIMED_OUT``, on which no byte went either way for so long.

@@ -25,28 +25,30 @@ class Secured(ConnectionFacts):
 
     _tls: Security
 
-    ssl_connection_type = TLSOption[SSLConnectionTypes, SSLConnectionTypes | int](
+    ssl_connection_type: TLSOption[SSLConnectionTypes, SSLConnectionTypes | int] = TLSOption(
         "connection_type", "Which versions of TLS may be used. Xojo: ``SSLConnectionType``."
     )
-    ca_file = TLSOption[str | None, Path | None](
+    ca_file: TLSOption[str | None, Path | None] = TLSOption(
         "ca_file", "The PEM file of the authorities to trust; ``None`` for the system's."
     )
-    certificate_file = TLSOption[str | None, Path | None](
+    certificate_file: TLSOption[str | None, Path | None] = TLSOption(
         "certificate_file", "The PEM file of our certificate and key. Xojo: ``CertificateFile``."
     )
-    certificate_password = TLSOption[str, str](
+    certificate_password: TLSOption[str, str] = TLSOption(
         "certificate_password",
         "Of the key in ``certificate_file``. Xojo: ``CertificatePassword``.",
     )
-    require_client_certificate = TLSOption[bool, bool](
+    require_client_certificate: TLSOption[bool, bool] = TLSOption(
         "require_client_certificate",
         "Of a server: whether clients have to show a certificate.",
     )
-    alpn_protocols = TLSOption[tuple[str, ...], Sequence[str]](
+    alpn_protocols: TLSOption[tuple[str, ...], Sequence[str]] = TLSOption(
         "alpn_protocols", "The application protocols to offer, the preferred one first."
     )
-    verify = TLSOption[bool, bool]("verify", "Of a client: whether the server is verified.")
-    ssl_context = TLSOption[ssl.SSLContext | None, ssl.SSLContext | None](
+    verify: TLSOption[bool, bool] = TLSOption(
+        "verify", "Of a client: whether the server is verified."
+    )
+    ssl_context: TLSOption[ssl.SSLContext | None, ssl.SSLContext | None] = TLSOption(
         "context",
         """A context of your own, in place of the seven options above.
 
@@ -55,7 +57,7 @@ class Secured(ConnectionFacts):
             TypeError: not an ``ssl.SSLContext``.
         """,
     )
-    certificate_rejection_file = TLSOption[str | None, Path | None](
+    certificate_rejection_file: TLSOption[str | None, Path | None] = TLSOption(
         "rejection_file",
         """The PEM file of certificates to refuse. Xojo: ``CertificateRejectionFile``.
 
@@ -63,13 +65,13 @@ class Secured(ConnectionFacts):
         to its authority.
         """,
     )
-    server_hostname = TLSOption[str | None, str | None](
+    server_hostname: TLSOption[str | None, str | None] = TLSOption(
         "server_hostname", "Whom to ask for and to expect; ``None`` for ``address``."
     )
-    handshake_timeout = TLSOption[float, float](
+    handshake_timeout: TLSOption[float, float] = TLSOption(
         "handshake_timeout", "Seconds that the handshake may take."
     )
-    https_compatible = TLSOption[bool, bool](
+    https_compatible: TLSOption[bool, bool] = TLSOption(
         "https_compatible",
         "Whether the end of the connection is taken for the end of the stream.",
     )
