@@ -203,6 +203,7 @@ class Keeper:
     def fail(self, error: BaseException) -> None:
         """Note a failure of a handler or a task of the user's."""
         self.failures += (error,)
+        del error  # the frames of what is cancelled below refer to this one
         if len(self.failures) == 1:
             # Before the socket is closed: else they would fail, too, for finding it closed.
             self.cancel_user_tasks("a handler or task of the socket failed")
@@ -278,10 +279,13 @@ class Keeper:
     def _note(self, exc: BaseException) -> None:
         """Fail with ``exc``, less the cancellations in it, which are not ours to keep."""
         rest = without_cancelled(exc)
-        if rest is None:
-            raise exc
-        if not self.explains(rest):
-            self.fail(rest)
+        try:
+            if rest is None:
+                raise exc
+            if not self.explains(rest):
+                self.fail(rest)
+        finally:
+            del exc, rest  # the frames of what was cancelled refer to this one
 
     async def _run_service(self, async_fn: Callable[[], Awaitable[None]]) -> None:
         try:
