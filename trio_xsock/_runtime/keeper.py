@@ -30,7 +30,7 @@ import trio
 from trio_xsock._values.errors import InvalidStateError, SocketClosedError
 
 from .faults import log_fault
-from .groups import without_cancelled
+from .groups import leaves, without_cancelled
 from .guard import WAKEUPS, await_unprotected, protect_from_ki
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ class Kept(Protocol):
         Returns:
             Whether that was logged and dealt with; else it leaves the block.
         """
+        ...
+
+    def _was_told(self, error: BaseException) -> bool:
+        """Whether ``error`` was posted as ``ErrorOccurred`` to somebody who listens."""
         ...
 
 
@@ -253,7 +257,7 @@ class Keeper:
 
     async def _run_user_task(
         self,
-        _owner: object,  # keeps the socket alive: a failure has to find it
+        owner: Kept | None,  # keeps the socket alive: a failure has to find it
         async_fn: Callable[[Unpack[Ts]], Awaitable[object]],
         args: tuple[*Ts],
     ) -> None:
@@ -269,18 +273,22 @@ class Keeper:
         except trio.Cancelled:
             raise
         except BaseException as exc:
-            self._note(exc)
+            self._note(exc, owner)
             await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
             self._user_scopes.discard(scope)
             self._task_ended()
 
-    def _note(self, exc: BaseException) -> None:
-        """Fail with ``exc``, less the cancellations in it, which are not ours to keep."""
+    def _note(self, exc: BaseException, owner: Kept | None) -> None:
+        """Fail with ``exc``, less the cancellations in it, which are not ours to keep.
+
+        A loss that was posted to somebody who listens has been told already.
+        """
         rest = without_cancelled(exc)
         if rest is None:
             raise exc
-        if not self.explains(rest):
+        told = owner is not None and all(map(owner._was_told, leaves(rest)))
+        if not told and not self.explains(rest):
             self.fail(rest)
 
     async def _run_service(self, async_fn: Callable[[], Awaitable[None]]) -> None:

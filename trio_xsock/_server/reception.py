@@ -39,6 +39,9 @@ S = TypeVar("S", bound=ListeningCalls)
 
 _logger = logging.getLogger("trio_xsock")
 
+_HOPELESS = 3
+"""After so many refusals, and nothing else, something is probably wrong with the set-up."""
+
 _TOO_LONG = "its handshake took too long, or listening has stopped"
 
 
@@ -47,6 +50,7 @@ class Reception(Roster[S]):
     """Takes newcomers in."""
 
     __slots__ = (
+        "_before_listening",
         "_finished",
         "_handshake_timeout",
         "_handshakes",
@@ -66,6 +70,7 @@ class Reception(Roster[S]):
         self._handshakes: dict[S, TimeLimit] = {}  # and when they have taken too long
         self._looks_at = math.inf  # when somebody does that next
         self._finished: deque[S] = deque()
+        self._before_listening = (0, 0)  # how many were accepted and refused by then
 
     def _init_reception(
         self,
@@ -251,6 +256,15 @@ class Reception(Roster[S]):
         self._refused += 1
         # As an attribute of the record, for a handler that wants more than the text.
         _logger.debug("refused a connection: %s", why, extra={"refused": why})
+        accepted, refused = self._before_listening
+        hopeless = self._accepted == accepted and self._refused - refused == _HOPELESS
+        if hopeless and self._acceptor is not None:
+            text = "%r: none of the first %d connections has completed its handshake; the last: %s"
+            _logger.warning(text, self, _HOPELESS, why)
+
+    def _forget_refusals(self) -> None:
+        """The server listens anew."""
+        self._before_listening = self._accepted, self._refused
 
     # A proxy's header
 

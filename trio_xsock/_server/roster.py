@@ -188,9 +188,7 @@ class Roster(Scoped, Generic[S]):
             self._stop()
 
     def _post_error(self, error: SocketError) -> None:
-        if ErrorOccurred in self._delivery.hub.wanted:
-            self._delivery.hub.post(ErrorOccurred, (self, error))
-            self._delivery.schedule()
+        self._delivery.post_error(error)
 
     def _post_change(self, opened: int, closed: int) -> None:
         if self._followers:
@@ -268,6 +266,14 @@ class Roster(Scoped, Generic[S]):
 
     @abc.abstractmethod
     def _connection_failed(self, socket: Any, /) -> None:
+        """See ``Owner``."""
+
+    @abc.abstractmethod
+    def _handler_waits(self, socket: Any, scope: trio.CancelScope, /) -> None:
+        """See ``Owner``."""
+
+    @abc.abstractmethod
+    def _handler_goes_on(self, socket: Any, scope: trio.CancelScope, cancelled: bool, /) -> None:
         """See ``Owner``."""
 
     def _is_idle(self) -> bool:
