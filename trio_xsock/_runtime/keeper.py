@@ -257,7 +257,7 @@ class Keeper:
 
     async def _run_user_task(
         self,
-        owner: Kept | None,  # keeps the socket alive: a failure has to find it
+        _owner: object,  # keeps the socket alive: a failure has to find it
         async_fn: Callable[[Unpack[Ts]], Awaitable[object]],
         args: tuple[*Ts],
     ) -> None:
@@ -273,13 +273,13 @@ class Keeper:
         except trio.Cancelled:
             raise
         except BaseException as exc:
-            self._note(exc, owner)
+            self._note(exc)
             await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
             self._user_scopes.discard(scope)
             self._task_ended()
 
-    def _note(self, exc: BaseException, owner: Kept | None) -> None:
+    def _note(self, exc: BaseException) -> None:
         """Fail with ``exc``, less the cancellations in it, which are not ours to keep.
 
         A loss that was posted to somebody who listens has been told already.
@@ -287,6 +287,7 @@ class Keeper:
         rest = without_cancelled(exc)
         if rest is None:
             raise exc
+        owner = self._owner()
         told = owner is not None and all(map(owner._was_told, leaves(rest)))
         if not told and not self.explains(rest):
             self.fail(rest)

@@ -46,8 +46,7 @@ class MayStop:
         owner, scope = self._owner, self._scope
         if owner is None or scope is None:
             return
-        cancelled = False
         try:
-            cancelled = bool(scope.__exit__(exc_type, exc, traceback))
+            scope.__exit__(exc_type, exc, traceback)
         finally:
-            owner._handler_goes_on(self._socket, scope, cancelled)
+            owner._handler_goes_on(self._socket, scope, scope.cancelled_caught)
