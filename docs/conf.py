@@ -2,16 +2,24 @@
 
 import importlib.metadata
 import re
+import sys
 from abc import ABC
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Generic
 
-from docutils.nodes import Element
+from docutils.nodes import Element, Node
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.docutils import SphinxDirective
 
 import trio_xsock
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import by_task
 
 project = "trio_xsock"
 author = "trio_xsock contributors"
@@ -23,6 +31,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinx_design",
     "sphinxcontrib_trio",
 ]
 exclude_patterns = ["_build", "topics/benchmarks.md"]
@@ -30,6 +39,8 @@ default_role = "literal"
 templates_path: list[str] = []
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"trio_xsock {release}"
 
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -50,7 +61,7 @@ nitpick_ignore_regex = [
         r"(collections|contextlib|dataclasses|enum|errno|ipaddress|os|pathlib|socket|ssl|types)(\..+)?",
     ),
     (r"py:.*", r"(typing|typing_extensions)\..+"),
-    (r"py:.*", r"(trio_xsock\.(testing\.)?(_\w+\.)?)?[A-Z]s?(_co|_contra)?"),  # type variables
+    (r"py:.*", r"(trio_xsock\.(\w+\.)*)?[A-Z]s?(_co|_contra)?"),  # type variables
     (r"py:exc", r"(\w+ and )?other \w+|\w+ and others"),  # in "Raises:"
 ]
 
@@ -109,8 +120,33 @@ def name_default_classes(
     return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", signature), result
 
 
+class ByTask(SphinxDirective):
+    """``.. by-task:: TCPSocket``, within the entry of that class: its members by task."""
+
+    required_arguments = 1
+
+    def run(self) -> list[Node]:
+        """Called by Sphinx."""
+        owner: type = getattr(trio_xsock, self.arguments[0])
+        return self.parse_text_to_nodes("\n".join(by_task.lines(owner)))
+
+
+def forget_overloads() -> None:
+    """Show constructors as they are written: overloads have ``...`` in place of defaults."""
+    analyze = ModuleAnalyzer.analyze
+
+    def analyze_without(self: ModuleAnalyzer) -> None:
+        analyze(self)
+        for name in [name for name in self.overloads if name.endswith(".__init__")]:
+            del self.overloads[name]
+
+    ModuleAnalyzer.analyze = analyze_without  # type: ignore[method-assign]
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    forget_overloads()
+    app.add_directive("by-task", ByTask)
     app.connect("missing-reference", find_public_name)
     app.connect("autodoc-process-bases", show_public_bases)
     app.connect("autodoc-process-docstring", keep_first_line, priority=400)

@@ -45,12 +45,21 @@ PLACES = {
 """The middles of the boxes."""
 
 STYLE = """
+  svg { color-scheme: light dark; }
   rect.back { fill: #ffffff; }
   rect.state { fill: #eef3fa; stroke: #34527a; stroke-width: 1.5; }
   text { font-family: sans-serif; font-size: 12px; fill: #333333; }
   text.state { font-size: 13px; font-weight: bold; fill: #1d3557; text-anchor: middle; }
   path.arrow { fill: none; stroke: #6b7a90; stroke-width: 1.4; marker-end: url(#head); }
   path.head { fill: #6b7a90; }
+  @media (prefers-color-scheme: dark) {
+    rect.back { fill: #131416; }
+    rect.state { fill: #1f2a3a; stroke: #7d9cc8; }
+    text { fill: #d6d6d6; }
+    text.state { fill: #cfe0f7; }
+    path.arrow { stroke: #94a3b8; }
+    path.head { fill: #94a3b8; }
+  }
 """
 
 OPENING = (

@@ -37,7 +37,7 @@ def python_files(*folders: str) -> list[str]:
 
 
 def lint() -> Iterator[Check]:
-    """Style, order of imports, Trio's rules, the layers of the folders, and the structure."""
+    """Style, imports, Trio's rules, the layers, the structure, and the words of the docs."""
     yield "ruff check", [PYTHON, "-m", "ruff", "check", "--output-format=concise", "."]
     yield "ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."]
     trio_rules = [str(SCRIPTS / "flake8-async"), "--startable-in-context-manager=run,serve,_serve"]
@@ -49,6 +49,7 @@ def lint() -> Iterator[Check]:
     yield "flake8-async, around", [*trio_rules, "--disable=ASYNC114,ASYNC124,ASYNC9", *around]
     yield "lint-imports", [str(SCRIPTS / "lint-imports")]
     yield "house", [PYTHON, "tests/house.py"]
+    yield "vocabulary", [PYTHON, "tests/vocabulary.py"]
 
 
 def types() -> Iterator[Check]:
@@ -94,6 +95,7 @@ def run_tests(options: list[str], portable: bool = False) -> bool:
 def tests_of_sockets() -> list[str]:
     """Those for which it makes a difference how a socket learns that it is ready."""
     others = {"benchmarks", "cli", "compat_typing", "docs", "examples", "tls_audit", "typing"}
+    others |= {"test_house.py", "test_release.py", "test_vocabulary.py"}
     found = (path for path in sorted((ROOT / "tests").iterdir()) if path.name not in others)
     tests = (path for path in found if path.is_dir() or path.name.startswith("test_"))
     return [str(path.relative_to(ROOT)) for path in tests if path.name != "__pycache__"]

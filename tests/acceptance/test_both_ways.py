@@ -71,7 +71,9 @@ async def send(sock: Any, total: int) -> None:
     """In pieces of a megabyte."""
     piece = bytes(1_000_000)
     for _ in range(total // len(piece)):
-        await (sock.send_all(piece) if isinstance(sock, TCPSocket) else sock.send(Message(1, piece)))
+        await (
+            sock.send_all(piece) if isinstance(sock, TCPSocket) else sock.send(Message(1, piece))
+        )
 
 
 @pytest.mark.slow

@@ -43,11 +43,18 @@ def name_of(page: Path) -> str:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """The fenced blocks of a page in Markdown, from top to bottom."""
+    """The fenced blocks of a page in Markdown, from top to bottom.
+
+    A fence of colons arranges other blocks, such as tabs: it comes without text, and then those.
+    """
     lines = enumerate(page.read_text(encoding="utf-8").splitlines(), 1)
-    for _, line in lines:
+    for start, line in lines:
         opening = _FENCE.fullmatch(line.strip())
         if opening is None:
+            continue
+        if opening["fence"].startswith(":"):
+            if opening["info"]:
+                yield Block(opening["info"].strip(), start, "")
             continue
         inside: list[tuple[int, str]] = []
         for number, text in lines:

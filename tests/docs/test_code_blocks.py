@@ -105,7 +105,8 @@ def test_blocks_run(page: Path) -> None:
 def test_blocks_are_known(page: Path) -> None:
     """No code escapes the test above by the way it is written."""
     directives = {"{toctree}", "{note}", "{figure}", "{include}"}
-    known = {"python", "text", "console", "toml", "xojo", *directives}
+    layout = {"{tab-set}", "{tab-item}", "{grid}", "{grid-item}", "{grid-item-card}"}
+    known = {"python", "py", "text", "console", "toml", "xojo", *directives, *layout}
     for block in blocks(page):
         kind, _, argument = block.info.partition(" ")
         if kind == "{literalinclude}":
@@ -114,6 +115,9 @@ def test_blocks_are_known(page: Path) -> None:
             check_options(block, shown)
         else:
             assert kind in known, f"line {block.line}"
+            if kind == "py":  # how it is done with another library
+                assert "migrating" in page.parts
+                compile(block.text, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def check_is_run(shown: Path) -> None:

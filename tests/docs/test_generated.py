@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 import trio_xsock
 from trio_xsock import SocketError, SocketState
+from trio_xsock._machines.end_steps import Happening, Phase
 from trio_xsock._machines.state import TRANSITIONS
 
-from .pages import DOCS, load_script, table_rows
+from .pages import DOCS, ROOT, load_script, table_rows
 
 
 def test_state_diagram_is_that_of_the_table() -> None:
@@ -49,11 +54,38 @@ def test_error_table_has_every_error() -> None:
     }
 
 
-def test_the_readme_shows_the_figures_of_the_documentation() -> None:
-    """Both come from one run of the benchmarks."""
-    script = load_script("make_benchmarks")
-    readme = script.README.read_text(encoding="utf-8")
-    table = script.TABLE.read_text(encoding="utf-8")
-    assert readme.count(script.BEGIN) == readme.count(script.END) == 1
-    assert script.readme_with(readme, table) == readme, "run docs/make_benchmarks.py"
-    assert "`python -m benchmarks" in table
+def test_speed_chart_is_that_of_the_figures() -> None:
+    """The README's chart shows what the table of the documentation shows."""
+    script = load_script("make_speed_chart")
+    figures = json.loads(script.FIGURES.read_text(encoding="utf-8"))
+    committed = script.CHART.read_text(encoding="utf-8")
+    assert script.draw(figures) == committed, "run docs/make_speed_chart.py"
+    assert script.ROWS.keys() <= figures["workloads"].keys()
+    assert script.CHART.relative_to(ROOT).as_posix() in (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["architecture", "life", "cancelled_send", "message"])
+def test_pictures_are_those_of_the_code(name: str) -> None:
+    """Each picture in the repository is what the script draws now."""
+    script = load_script("make_pictures")
+    committed = (DOCS / "topics" / f"{name}.svg").read_text(encoding="utf-8")
+    assert script.PICTURES[f"{name}.svg"]() == committed, "run docs/make_pictures.py"
+    assert "prefers-color-scheme: dark" in committed
+
+
+def test_the_life_of_a_connection_has_every_step() -> None:
+    """Each phase has a box, and each step is an arrow or stands in the list below."""
+    script = load_script("make_pictures")
+    picture = script.draw_life()
+    assert all(f">{phase.name}</text>" in picture for phase in Phase)
+    arrows = picture.count('<path class="arrow"')
+    listed = [line for line in picture.splitlines() if "-&gt;" in line]
+    steps = script.steps()
+    drawn = [pair for pair in steps if not script.listed(*pair)]
+    only_failures = [pair for pair in drawn if steps[pair] == [Happening.SEND_FAILED]]
+    assert arrows == len(drawn) - len(only_failures)
+    for (before, after), happenings in steps.items():
+        for what in happenings:
+            if script.listed(before, after) or what is Happening.SEND_FAILED:
+                start = f"{script.WORDS[what]} -&gt; {after.name}: from "
+                assert any(start in line and before.name in line for line in listed)

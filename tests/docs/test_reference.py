@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import pytest
+
 import trio_xsock
 import trio_xsock.testing
 
-from .pages import DOCS
+from .pages import DOCS, load_script
 
 REFERENCE = DOCS / "reference"
 
@@ -120,3 +122,49 @@ def test_pages_are_in_family_order() -> None:
     listed = re.findall(r"^   (\w+)$", index.partition("toctree")[2], re.MULTILINE)
     assert listed == list(FAMILY)
     assert {path.stem for path in REFERENCE.glob("*.rst")} == {"index", *FAMILY}
+
+
+CLASSES_BY_TASK = re.findall(
+    r"^   \.\. by-task:: (\w+)$",
+    "".join(path.read_text(encoding="utf-8") for path in sorted(REFERENCE.glob("*.rst"))),
+    re.MULTILINE,
+)
+"""The classes whose members are grouped by task."""
+
+
+def test_all_sockets_are_described_by_task() -> None:
+    """The base, and all that derives from it, and the server."""
+    family = {
+        name
+        for name, value in vars(trio_xsock).items()
+        if isinstance(value, type) and issubclass(value, trio_xsock.SocketCore)
+    }
+    assert set(CLASSES_BY_TASK) == family | {"ServerSocket"}
+
+
+@pytest.mark.parametrize("name", CLASSES_BY_TASK)
+def test_every_member_is_listed_under_one_task(name: str) -> None:
+    """A new member has to be put into ``TASKS`` of ``docs/by_task.py``."""
+    script = load_script("by_task")
+    listed = [
+        member for _, members in script.groups(getattr(trio_xsock, name)) for member in members
+    ]
+    assert sorted(listed) == script.members(getattr(trio_xsock, name))
+    assert "More" not in dict(script.groups(getattr(trio_xsock, name)))
+
+
+def test_tasks_list_each_member_once_and_none_that_is_not_there() -> None:
+    script = load_script("by_task")
+    listed = [name for names in script.TASKS.values() for name in names.split()]
+    assert len(listed) == len(set(listed))
+    there = {name for owner in CLASSES_BY_TASK for name in dir(getattr(trio_xsock, owner))}
+    assert set(listed) <= there
+
+
+def test_inherited_members_are_described_once() -> None:
+    """What a class has from its public base is linked, not repeated."""
+    script = load_script("by_task")
+    for name in ("write", "receive_until", "keepalive", "state"):
+        assert script.described_by(trio_xsock.SSLSocket, name) is not trio_xsock.SSLSocket
+    assert script.described_by(trio_xsock.TCPSocket, "state") is trio_xsock.SocketCore
+    assert script.described_by(trio_xsock.TCPSocket, "connect") is trio_xsock.TCPSocket

@@ -37,6 +37,7 @@ from trio_xsock import (
     TCPSocket,
 )
 from trio_xsock._network import dial as _dial
+from trio_xsock._network.transport import PlainTransport
 
 REAL_SOCKET = socket.socket
 
@@ -678,9 +679,10 @@ async def test_another_transport_for_the_same_connection() -> None:
     async with linked(small=True, handler=recorder) as (sock, peer):
         before = await clog(sock, for_good=True)
         sock.write(b"queued")
-        assert sock._transport is not None
-        old = sock._transport
-        sock._replace_transport(old.dup())
+        connection = sock._connection
+        old = connection.transport
+        assert isinstance(old, PlainTransport)
+        connection.swap(PlainTransport.of(old.dup()))
         old.close()
         assert (await peer.recv_exactly(before + 6))[before:] == b"queued"
         await peer.send(b"x")
@@ -694,13 +696,14 @@ async def test_close_in_the_moment_of_success(monkeypatch: pytest.MonkeyPatch) -
     """The descriptor came, and is not wanted any more."""
     made: list[socket.socket] = []
 
-    async def dial(host: str, port: int, **_: Any) -> socket.socket:
+    async def dial(host: str, port: int, *, reached: Any, **_: Any) -> socket.socket:
         await trio.lowlevel.checkpoint()
         made.append(socket.create_connection((host, port)))
+        reached((host, port))
         sock.close()
         return made[0]
 
-    monkeypatch.setattr("trio_xsock._engine.connection.dial", dial)
+    monkeypatch.setattr("trio_xsock._sockets.connected.dial", dial)
     with raw_listener() as listener:
         async with TCPSocket("127.0.0.1", listener.getsockname()[1]) as sock:
             with pytest.raises(SocketClosedError, match="closed while it was connecting"):

@@ -218,10 +218,10 @@ class Bare(SocketCore):
     def _events_now(self) -> list[Any]:
         return []
 
-    def _send_some(self) -> bool:
+    def send_some(self) -> bool:
         return False
 
-    def _abort_from_handler(self) -> None:
+    def abort_from_handler(self) -> None:
         """Nothing is sent."""
 
     def _next_deadline(self) -> float:
@@ -231,7 +231,7 @@ class Bare(SocketCore):
         return SocketStatistics()
 
     async def connect(self) -> None:
-        self._begin(Move.BIND)
+        self._state = self._after(Move.BIND)
 
     def purge(self) -> None:
         """Nothing is received."""

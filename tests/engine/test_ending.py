@@ -429,7 +429,7 @@ async def test_lingering_ends_with_grace(
     mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the OS does not tell what was acknowledged, and the peer does not end."""
-    monkeypatch.setattr("trio_xsock._engine.ending.unacknowledged_bytes", lambda _: None)
+    monkeypatch.setattr("trio_xsock._network.kernel.unacknowledged_bytes", lambda _: None)
     async with linked() as (sock, peer):
         await peer.send(b"unread")
         await settle()
@@ -447,7 +447,7 @@ async def test_lingering_ends_with_grace(
 
 async def test_lingering_ends_with_the_peer_s_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then nothing can turn our FIN into a reset any more."""
-    monkeypatch.setattr("trio_xsock._engine.ending.unacknowledged_bytes", lambda _: None)
+    monkeypatch.setattr("trio_xsock._network.kernel.unacknowledged_bytes", lambda _: None)
     async with linked() as (sock, peer):
         await peer.send(b"unread")
         await settle()
@@ -1032,10 +1032,10 @@ async def test_abort_while_lingering() -> None:
     async with linked(receive_buffer_limit=10) as (sock, peer), trio.open_nursery() as nursery:
         await peer.send(bytes(1000))
         await settle()
-        sock._watch.reading(False)  # type: ignore[union-attr]
+        sock._connection._watch.reading(False)  # type: ignore[union-attr]
         sock._start_closing(1000)
         sock._start_closing(1)
-        sock._after_queue()
+        sock._connection.after_sending()
         sock.abort_send()
         nursery.start_soon(sock.aclose)
         assert await end_seen_by(peer) == (0, "FIN")

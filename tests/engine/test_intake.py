@@ -22,7 +22,7 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
-from trio_xsock._engine.intake import CLEAN_END
+from trio_xsock._engine.reasons import CLEAN_END
 
 KIB64 = 2**16
 
@@ -60,12 +60,13 @@ class Script:
 def play(sock: TCPSocket, *answers: int | Exception) -> list[int]:
     """Have the socket read from a script, step by step; returns what it asked for."""
     script = Script(*answers)
-    real, sock._transport = sock._transport, script  # type: ignore[assignment]
+    connection = sock._connection
+    real, connection.transport = connection.transport, script  # type: ignore[assignment]
     try:
         while script._answers:
-            sock._read_step()
+            connection.read_step()
     finally:
-        sock._transport = real
+        connection.transport = real
     return script.asked
 
 
@@ -76,11 +77,12 @@ def play(sock: TCPSocket, *answers: int | Exception) -> list[int]:
 async def test_a_read_never_asks_for_more_than_the_limit_leaves(limit: int) -> None:
     """However much the peer sends, the limit is kept within one read."""
     async with linked(receive_buffer_limit=limit) as (sock, peer):
-        spy = Spy(sock._transport)
-        real, sock._transport = sock._transport, spy  # type: ignore[assignment]
+        connection = sock._connection
+        real = connection.transport
+        connection.transport = spy = Spy(real)  # type: ignore[assignment]
         await peer.send(bytes(limit * 2 + 5))
         await until(lambda: sock.statistics().read_pauses)
-        sock._transport = real
+        connection.transport = real
         assert sock.bytes_available == limit
         left = limit
         for asked, given in zip(spy.asked, spy.given, strict=True):
@@ -149,7 +151,9 @@ async def test_pauses_crossed_thousands_of_times_lose_nothing(limit: int) -> Non
     async with linked(receive_buffer_limit=limit) as (sock, peer), trio.open_nursery() as nursery:
 
         def is_paused() -> bool:
-            return not sock._reading or sock.bytes_available == len(sent) - len(got)
+            return not sock._connection.intake.reading or sock.bytes_available == len(sent) - len(
+                got
+            )
 
         nursery.start_soon(peer.send, sent)
         while len(got) < len(sent):
@@ -216,11 +220,24 @@ async def test_arrivals_count_as_activity() -> None:
     """Whoever watches over an idle connection is told of each arrival."""
     async with linked(idle_timeout=1e6) as (sock, peer):
         noted = []
-        note = sock._note_activity
-        sock._note_activity = lambda: (noted.append(1), note())[1]  # type: ignore[method-assign]
+        watchdogs = sock._connection._watchdogs
+        assert watchdogs is not None
+
+        class Noting:
+            """The watchdogs, and whether they were told."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(watchdogs, name)
+
+            def note(self, moved: int, sent: int, now: float) -> bool:
+                noted.append(moved)
+                return watchdogs.note(moved, sent, now)
+
+        await trio.testing.wait_all_tasks_blocked()
+        sock._connection._watchdogs = Noting()  # type: ignore[assignment]
         peer.send_nowait(b"abc")
         assert await sock.receive_some() == b"abc"
-        assert noted == [1]
+        assert noted == [3]
 
 
 async def test_an_urgent_byte_does_no_harm() -> None:
@@ -457,7 +474,7 @@ async def test_a_reset_that_a_send_saw_first_is_no_clean_end(limit: int) -> None
         await until(lambda: sock.bytes_available == min(limit, 5))
         await trio.testing.wait_all_tasks_blocked()
         peer.reset()
-        while not sock._loss:
+        while not sock._connection.ends.loss:
             try:
                 sock.write(b"x")
             except LostConnectionError:

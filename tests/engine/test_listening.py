@@ -29,7 +29,7 @@ from trio_xsock import (
     TCPSocket,
     network_interfaces,
 )
-from trio_xsock._engine import listening as _listening
+from trio_xsock._sockets import listening as _listening
 
 
 def refused(port: int, host: str = LOOPBACK) -> bool:
@@ -325,10 +325,12 @@ async def test_a_connected_socket_from_outside() -> None:
         assert (sock.state, sock.handle) == (SocketState.CLOSED, -1)
         assert sock.receive_buffer_limit == 10
         peer.send_nowait(b"early")
+        descriptor = ours.fileno()
         async with sock:
             assert sock.is_connected
-            assert sock.handle == ours.fileno()
-            assert not ours.getblocking()
+            assert sock.handle == descriptor
+            assert ours.fileno() == -1
+            assert not os.get_blocking(descriptor)
             assert (sock.remote_address, sock.remote_port) == (LOOPBACK, peer.port)
             await recorder.wait_for(DataAvailable)
             assert sock.read_all() == b"early"

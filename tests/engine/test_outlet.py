@@ -23,6 +23,8 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
+from trio_xsock._engine.outlet import Outlet
+from trio_xsock._runtime import delivery
 
 LOTS = 3_000_000
 
@@ -293,8 +295,11 @@ async def test_writing_again_and_again_while_progress_is_watched() -> None:
 
 
 @pytest.mark.parametrize("call", ["flush", "send_eof", "aclose", "disconnect"])
-async def test_a_batch_that_somebody_waits_for_is_not_taken_back(call: str) -> None:
-    """The pump's turn ended between a handler's write and its sending; then came the call."""
+async def test_a_batch_that_somebody_waits_for_is_not_taken_back(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round of handler calls ended between a write and its sending; then came the call."""
+    monkeypatch.setattr(delivery, "_CALLS_AT_A_TIME", 1)
 
     class Handler:
         def on_send_progress(self, *_: object) -> None:
@@ -446,14 +451,14 @@ async def test_a_handler_writes_more_than_the_os_takes() -> None:
 
 async def test_a_transport_that_takes_nothing_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for the chunk of a file that has to be read instead: it is offered again."""
-    real = TCPSocket._send_chunk
+    real = Outlet._send_chunk
     answers = [0]
 
-    def send_chunk(sock: TCPSocket, transport: Any, chunk: Any) -> int:
-        return answers.pop() if answers else real(sock, transport, chunk)
+    def send_chunk(outlet: Outlet, transport: Any, chunk: Any) -> int:
+        return answers.pop() if answers else real(outlet, transport, chunk)
 
     async with linked() as (sock, peer):
-        monkeypatch.setattr(TCPSocket, "_send_chunk", send_chunk)
+        monkeypatch.setattr(Outlet, "_send_chunk", send_chunk)
         sock.write(bytes(100_000))
         assert await peer.recv_exactly(100_000) == bytes(100_000)
 

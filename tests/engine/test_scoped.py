@@ -757,7 +757,7 @@ async def test_handlers_are_called_in_order_and_never_nested() -> None:
 
 async def test_handlers_never_nest() -> None:
     """Whatever would run those that are due, inside a handler it does not."""
-    recorder = EventRecorder(reactions={"on_data_available": lambda sock: sock._pump()})
+    recorder = EventRecorder(reactions={"on_data_available": lambda sock: sock._run_handlers()})
     async with linked(handler=recorder) as (sock, peer):
         sock.write(b"x")
         peer.send_nowait(b"x")

@@ -254,10 +254,11 @@ async def test_a_reset_while_reading_has_paused() -> None:
         await peer.send(bytes(10_000))
         await until(lambda: sock.bytes_available == 1000)
         await sock.send_all(bytes(60_000))
-        assert sock._secured is not None
-        assert sock._secured.unsent
+        transport = sock._connection.transport
+        assert transport is not None
+        assert transport.unsent
         peer.raw.reset()
-        await until(lambda: not sock._secured or not sock._secured.unsent)
+        await until(lambda: not sock._connection.transport or not transport.unsent)
         with cpu_at_rest():
             await trio.sleep(0.2)
         with pytest.raises(IncompleteReadError) as caught:
@@ -300,8 +301,8 @@ async def test_send_eof_waits_for_the_os() -> None:
         shrink_send_buffer(sock)
         await sock.send_all(bytes(60_000))  # one slice: the engine has it
         assert sock.bytes_left_to_send == 0
-        assert sock._secured is not None
-        assert sock._secured.unsent
+        assert sock._connection.transport is not None
+        assert sock._connection.transport.unsent
         flushed: list[str] = []
 
         async def note(name: str) -> None:
@@ -326,7 +327,7 @@ async def test_whoever_brings_the_rest_to_the_os(way: str) -> None:
     async with tls_linked(small=True) as (sock, peer):
         shrink_send_buffer(sock)
         await sock.send_all(bytes(60_000))
-        secured, watch = sock._secured, sock._watch
+        secured, watch = sock._connection.transport, sock._connection._watch
         assert secured is not None
         assert watch is not None
         assert secured.unsent
@@ -602,7 +603,7 @@ async def test_faults_are_those_of_any_connection() -> None:
 
 async def test_keepalive_and_statistics_reach_through() -> None:
     async with tls_linked(keepalive=(10, 11, 12), unacknowledged_timeout=5) as (sock, peer):
-        assert sock._transport is not None
+        assert sock._connection.transport is not None
         with socket.socket(fileno=socket.dup(sock.handle)) as below:
             assert below.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 11
         assert sock.local_port == peer.raw.sock.getpeername()[1]

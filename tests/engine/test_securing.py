@@ -85,7 +85,7 @@ async def given(**options: Any) -> tuple[str, SSLSocket]:
     ours, peer = raw_pair()
     with ours, peer:
         async with SSLSocket.from_socket(ours, **options) as sock:
-            if sock._given_server_side():
+            if sock._is_given_server():
                 await TLSPeer(peer, credentials().client_context()).handshake()
                 await until(lambda: sock.is_connected)
                 return "server", sock
@@ -363,9 +363,9 @@ async def test_nothing_is_left_of_it() -> None:
     async with ssl_socket_pair() as (client, server):
         await client.send_all(b"x")
         assert await server.receive_some() == b"x"
-        engine = client._secured.engine if client._secured else None
+        engine = client._encryption()
         reference = weakref.ref(client)
-    assert client._secured is None
+    assert client._encryption() is None
     del client, server, engine
     gc.disable()
     try:

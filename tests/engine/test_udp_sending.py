@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from typing import Any
 
 import pytest
@@ -351,3 +352,16 @@ async def test_a_handler_that_writes_from_on_send_complete_lets_others_run() -> 
         await wait_all_tasks_blocked()
         assert (writer.count, writer.deepest) == (5000, 1)
         assert turns > 30
+
+
+async def test_a_graceful_close_sends_what_the_network_would_have_taken_meanwhile() -> None:
+    """Its time is over when the loop goes on, but the network has had room for long."""
+    async with bound() as sock, trio.open_nursery() as nursery:
+        network = Congestion(sock, for_ever=errno.EAGAIN)
+        sock.write(DATA)
+        nursery.start_soon(sock.aclose, 0.3)
+        await until(lambda: sock._closed_by_us)
+        await trio.lowlevel.checkpoint()
+        network.for_ever = 0
+        time.sleep(0.6)  # noqa: ASYNC251 - as a slow callback does
+    assert network.sent == [b"data"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,8 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
-from trio_xsock._engine import watchdogs as _watchdogs
 from trio_xsock._machines.dead_peers import Sample
+from trio_xsock._network import tcp_info
 
 IDLE = Sample(in_flight=False, unanswered=False, last_ack=0.0)
 WAITING = Sample(in_flight=True, unanswered=False, last_ack=0.0)
@@ -39,7 +40,7 @@ class Samples:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.taken = 0
         self.answer: Callable[[], Sample | None] = lambda: IDLE
-        monkeypatch.setattr(_watchdogs, "take_sample", self._take)
+        monkeypatch.setattr(tcp_info, "take_sample", self._take)
 
     def _take(self, _: object) -> Sample | None:
         self.taken += 1
@@ -452,3 +453,31 @@ async def test_a_graceful_end_beside_the_watchdogs(mock_clock: trio.testing.Mock
             await let(mock_clock, 2.1)
         assert sock.state is SocketState.CLOSED
         assert sock.last_error is None
+
+
+async def test_a_dead_peer_is_judged_after_a_look_at_what_had_come(samples: Samples) -> None:
+    """When the loop has stood still: its last words can be read, and then the loss is told."""
+    async with linked(unacknowledged_timeout=0.2) as (sock, peer):
+        await trio.testing.wait_all_tasks_blocked()
+        samples.nothing_comes_back()
+        sock.write(b"x")
+        await until(lambda: samples.taken > 2)
+        peer.send_nowait(b"last words")
+        time.sleep(0.5)  # noqa: ASYNC251 - as a slow callback does
+        assert await sock.receive_exactly(10) == b"last words"
+        with pytest.raises(LostConnectionError, match=r"nothing for 0\.2 sec"):
+            await sock.receive_some()
+
+
+async def test_a_peer_that_answers_outlives_a_loop_that_stood_still(samples: Samples) -> None:
+    """It is asked anew, however late that is."""
+    async with linked(unacknowledged_timeout=0.2) as (sock, _):
+        await trio.testing.wait_all_tasks_blocked()
+        samples.nothing_comes_back()
+        sock.write(b"x")
+        await until(lambda: samples.taken > 2)
+        samples.answer = lambda: WAITING
+        taken = samples.taken
+        time.sleep(0.5)  # noqa: ASYNC251 - as a slow callback does
+        await until(lambda: samples.taken > taken + 1)
+        assert sock.is_connected

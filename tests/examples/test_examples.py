@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 PRINTED = {
+    "styles": ["calls: b'HELLO'", r"events: b'HELLO\\n'", r"handler: b'HELLO\\n'"],
     "caller": ["HELLO"],
     "channel": [
         "connected",
@@ -125,6 +126,18 @@ PRINTED = {
         r"(?: [1-9]0 %\n)*100 %",
         r"picture\.png: 20000000 bytes arrived, whole: True",
     ],
+    "pool": [
+        *("ONE", "TWO", "THREE", "FOUR", "FIVE"),
+        "3 connections",
+        "SIX on a connection that is still there",
+        "nobody listens any more",
+    ],
+    "reconnect": [
+        "received hello from the first server",
+        "the server closed the connection",
+        r"(?:no connection: ConnectError\n)+received hello from the second server",
+        "the server closed the connection",
+    ],
     "callback": ["received ping", r"ended: 127\.0\.0\.1:\d+: we disconnected"],
 }
 
@@ -153,18 +166,21 @@ def test_every_example_is_run() -> None:
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} == PRINTED.keys() | SHOWN
 
 
-@pytest.mark.parametrize("name", ["caller", "channel", "callback"])
-def test_readme_shows_the_example(name: str) -> None:
-    """The README's code blocks are the files, to the letter."""
-    source = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
-    assert f"```python\n{source}```" in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_readme_shows_the_example() -> None:
+    """The README's code is the file, to the letter, and the README is short."""
+    source = (ROOT / "examples" / "styles.py").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.count("```python") == 1
+    assert f"```python\n{source}```" in readme
+    assert source.count("\n") <= 60
+    assert readme.count("\n") <= 160
 
 
-def test_readme_lists_every_example() -> None:
-    """With a link to the file, and what it shows."""
+def test_every_example_is_listed() -> None:
+    """The page of examples links each file, and says what it shows."""
     listed = re.findall(
-        r"^\| \[`(\w+)\.py`\]\(examples/\1\.py\) \| \S.+ \|$",
-        (ROOT / "README.md").read_text(encoding="utf-8"),
+        r"^\| \[`(\w+)\.py`\]\(\.\./examples/\1\.py\) \| \S.+ \|$",
+        (ROOT / "docs" / "examples.md").read_text(encoding="utf-8"),
         re.MULTILINE,
     )
     assert sorted(listed) == sorted(PRINTED.keys() | SHOWN)

@@ -19,7 +19,8 @@ from tests.support.children import child
 from tests.support.flaky import FlakyListener
 from trio_xsock import OpenDriverError, OutOfMemoryError, SocketError
 from trio_xsock._network import acceptor as _acceptor
-from trio_xsock._network.acceptor import Acceptor, _prepared
+from trio_xsock._network.acceptor import Acceptor, _set_nodelay
+from trio_xsock._network.transport import PlainTransport
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import release_readiness
 
@@ -132,8 +133,11 @@ def test_an_option_that_is_refused_does_no_harm() -> None:
     """Some systems refuse TCP_NODELAY for a connection that was reset; this one for a pipe."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert _prepared(ours) is ours
-        assert not ours.getblocking()
+        transport = PlainTransport.of(ours)
+        with transport:
+            _set_nodelay(transport)
+            assert PlainTransport.of(transport) is transport
+            assert not transport.getblocking()
 
 
 async def test_so_many_are_accepted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

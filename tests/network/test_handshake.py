@@ -28,6 +28,7 @@ from trio_xsock import (
     TLSError,
 )
 from trio_xsock._network.handshake import Handshake, TLSSetup, wrap
+from trio_xsock._network.transport import PlainTransport
 
 # Servers that a client of ours refuses
 
@@ -214,9 +215,11 @@ async def test_a_name_that_is_none() -> None:
 def test_whom_it_asks_for(address: str, asked_for: str | None) -> None:
     """As certificates have it (RFC 6066, 3: no dot at the end, no zones)."""
     sock = SSLSocket(address)
-    assert sock._make_setup(server_side=False).server_hostname == asked_for
+    assert sock._tls.setup(sock.address, server_side=False).server_hostname == asked_for
     sock = SSLSocket("somewhere", server_hostname=address or None)
-    assert sock._make_setup(server_side=False).server_hostname == (asked_for or "somewhere")
+    assert sock._tls.setup(sock.address, server_side=False).server_hostname == (
+        asked_for or "somewhere"
+    )
 
 
 @pytest.mark.parametrize("end", ["close", "aclose", "cancel"])
@@ -449,7 +452,7 @@ async def stepwise(
     told: list[BaseException | None] = []
     async with TCPSocket() as owner:
         assert owner._keeper is not None
-        transport = wrap(ours, setup, "a peer")
+        transport = wrap(PlainTransport.of(ours), setup, "a peer")
         handshake = Handshake(owner._keeper, transport, setup, "a peer", told.append)
         with peer:
             yield handshake, peer, told
@@ -494,6 +497,7 @@ async def clogged(handshake: Handshake, peer: RawPeer, told: list[BaseException 
     await old.flush()
     await until(lambda: told)
     assert isinstance(told[0], TLSError)
+    assert isinstance(handshake.transport.inner, PlainTransport)
     RawPeer(handshake.transport.inner).stuff()
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import socket
 import sys
+from typing import cast
 
 import pytest
 import trio
 
 from tests.support import raw_listener, raw_pair
+from tests.support.tls import credentials
+from trio_xsock._engine.closing import Closing
+from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._network.kernel import has_unread_input, unacknowledged_bytes
 from trio_xsock._network.tcp_info import take_sample
+from trio_xsock._network.tls_transport import TLSTransport
+from trio_xsock._network.transport import Transport
 
 
 async def test_unread_input_is_seen_and_stays() -> None:
@@ -86,7 +92,18 @@ def test_a_transport_may_count_by_itself() -> None:
     """What is no socket of the OS's is asked, and the OS is not."""
 
     class Memory:
+        def fileno(self) -> int:
+            return 2**20
+
         def unacknowledged_bytes(self) -> int:
             return 7
 
-    assert unacknowledged_bytes(Memory()) == 7
+        def has_unread_input(self) -> bool:
+            return False
+
+    engine = TLSEngine(credentials().client_context(), server_hostname="localhost")
+    memory = cast("Transport", Memory())
+    assert TLSTransport(memory, engine).unacknowledged_bytes() == 7
+    closing = Closing(discarding=True)
+    assert closing.linger()
+    assert not closing.is_acknowledged(memory)

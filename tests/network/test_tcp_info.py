@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from tests.support import RawPeer, raw_pair, until
+from tests.support.tls import credentials
+from trio_xsock._engine.watchdogs import Watchdogs
 from trio_xsock._machines.dead_peers import Sample
+from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._network.tcp_info import set_keepalive, take_sample
+from trio_xsock._network.tls_transport import TLSTransport
+from trio_xsock._network.transport import Transport
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tcp_info is Linux's")
 
@@ -125,11 +131,18 @@ def test_other_sockets_tell_nothing() -> None:
 def test_a_transport_may_tell_by_itself() -> None:
     """One that is no socket of the OS has its own word."""
 
-    class Transport:
+    class Memory:
         def take_sample(self) -> Sample:
             return Sample(in_flight=True, unanswered=False, last_ack=7.0)
 
-    assert take_sample(Transport()) == Sample(in_flight=True, unanswered=False, last_ack=7.0)
+    memory = cast("Transport", Memory())
+    engine = TLSEngine(credentials().client_context(), server_hostname="localhost")
+    told = TLSTransport(memory, engine).take_sample()
+    assert told == Sample(in_flight=True, unanswered=False, last_ack=7.0)
+    watchdogs = Watchdogs(None, 5.0, now=0.0)
+    look, why = watchdogs.check(memory, 1, 0.0, paused=False, counts_lateness=True)
+    assert 0.0 < look < math.inf
+    assert why is None
 
 
 def test_other_systems_tell_nothing(

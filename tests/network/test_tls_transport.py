@@ -16,6 +16,7 @@ from trio_xsock import SSLSocket, TLSError
 from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._network import tls_transport as _tls_transport
 from trio_xsock._network.tls_transport import TLSTransport
+from trio_xsock._network.transport import PlainTransport
 
 Ends = tuple[TLSTransport, TLSEngine, socket.socket]
 
@@ -36,7 +37,9 @@ def ends() -> Iterator[Ends]:
         done = server.handshake()
         client.feed(server.output())
     with ours, theirs:
-        yield TLSTransport(ours, client), server, theirs
+        transport = PlainTransport.of(ours)
+        with transport:
+            yield TLSTransport(transport, client), server, theirs
 
 
 def test_takes_a_slice_and_then_no_more(ends: Ends) -> None:
@@ -78,7 +81,7 @@ def test_calls_for_what_is_left(ends: Ends) -> None:
     with pytest.raises(BlockingIOError):
         transport.recv(100)
     calls: list[int] = []
-    transport.wake = lambda: calls.append(1)
+    transport.on_wake(lambda: calls.append(1))
     peer.send(server.encrypt(b"x" * 50))
     assert transport.recv(20) == b"x" * 20
     assert len(calls) == 1

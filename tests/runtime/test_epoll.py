@@ -19,6 +19,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support import RawPeer, raw_pair, until
 from trio_xsock import TCPSocket
+from trio_xsock._engine.connection import Connection
 from trio_xsock._runtime import epoll as _epoll
 from trio_xsock._runtime.epoll import EpollHub, EpollWatch
 from trio_xsock._runtime.guard import Wakeups
@@ -190,8 +191,9 @@ def test_everything_works_without(reason: str, monkeypatch: pytest.MonkeyPatch) 
                 assert hub_tasks() == 0
                 await peer.send(b"hello")
                 assert await sock.receive_exactly(5) == b"hello"
-                await sock.send_all(bytes(1_000_000))
-                assert await peer.recv_exactly(1_000_000) == bytes(1_000_000)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(sock.send_all, bytes(1_000_000))
+                    assert await peer.recv_exactly(1_000_000) == bytes(1_000_000)
 
     if reason == "environment":
         monkeypatch.setenv("TRIO_XSOCK_READINESS", "portable")
@@ -269,10 +271,10 @@ async def test_a_step_that_raises_ends_its_socket(monkeypatch: pytest.MonkeyPatc
     """The block raises what the step raised, as itself."""
     error = MemoryError()
 
-    def read_step(self: TCPSocket) -> bool:
+    def read_step(self: Connection) -> bool:
         raise error
 
-    monkeypatch.setattr(TCPSocket, "_read_step", read_step)
+    monkeypatch.setattr(Connection, "read_step", read_step)
     ours, peer = raw_pair()
     with peer:
         with pytest.raises(MemoryError) as caught:

@@ -14,12 +14,17 @@ import sys
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support import RawPeer, raw_pair, until
+from tests.support.tls import credentials
+from trio_xsock._machines.tls import TLSEngine
+from trio_xsock._network.tls_transport import TLSTransport
+from trio_xsock._network.transport import Transport
 from trio_xsock._runtime import readiness as _readiness
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import PortableWatch, Watch, release_readiness, watch_socket
@@ -605,15 +610,32 @@ async def test_a_transport_may_tell_of_itself() -> None:
     made: list[object] = []
 
     class Memory:
+        unsent = False
+
         def make_watch(self, *arguments: object) -> Watch:
             made.extend(arguments)
             return watch
 
+    class Wanted:
+        def __init__(self) -> None:
+            self.calls: list[tuple[str, bool]] = []
+
+        def reading(self, wanted: bool, /) -> None:
+            self.calls.append(("reading", wanted))
+
+        def writing(self, wanted: bool, /) -> None:
+            self.calls.append(("writing", wanted))
+
+        def close(self) -> None: ...
+
+    watch = Wanted()
+    engine = TLSEngine(credentials().client_context(), server_hostname="localhost")
     async with keeping() as keeper:
-        watch = PortableWatch(keeper, socket.socket(), int, int)  # type: ignore[arg-type]
-        assert watch_socket(keeper, Memory(), list, dict) is watch  # type: ignore[arg-type]
+        outer = TLSTransport(cast("Transport", Memory()), engine)
+        outer_watch = outer.make_watch(keeper, list, dict)  # type: ignore[arg-type]
         assert made == [keeper, list, dict]
-        watch._sock.close()
+        outer_watch.reading(True)
+        assert watch.calls == [("reading", True)]
 
 
 async def test_releasing_is_a_checkpoint_and_sees_no_cancellation(kind: str) -> None:

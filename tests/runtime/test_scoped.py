@@ -563,6 +563,23 @@ async def test_run_without_a_nursery() -> None:
         sock.close()
 
 
+@pytest.mark.parametrize("how", ["close", "aclose", "disconnect"])
+async def test_a_socket_that_is_closed_before_it_connects(how: str) -> None:
+    """Always legal, and it may connect then."""
+    with raw_listener() as listener:
+        async with TCPSocket("127.0.0.1", listener.getsockname()[1]) as sock:
+            if how == "close":
+                sock.close()
+            else:
+                await getattr(sock, how)()
+            await sock.connect()
+            with await accept(listener) as peer:
+                await sock.send_all(b"to the peer")
+                assert await peer.recv_exactly(11) == b"to the peer"
+                await peer.send(b"from it")
+                assert await sock.receive_some() == b"from it"
+
+
 async def test_run_survives_a_failed_connect() -> None:
     """It may be tried again."""
     with raw_listener() as listener:
@@ -757,7 +774,7 @@ async def test_handlers_are_called_in_order_and_never_nested() -> None:
 
 async def test_handlers_never_nest() -> None:
     """Whatever would run those that are due, inside a handler it does not."""
-    recorder = EventRecorder(reactions={"on_data_available": lambda sock: sock._pump()})
+    recorder = EventRecorder(reactions={"on_data_available": lambda sock: sock._run_handlers()})
     async with linked(handler=recorder) as (sock, peer):
         sock.write(b"x")
         peer.send_nowait(b"x")

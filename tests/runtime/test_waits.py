@@ -23,7 +23,7 @@ from trio_xsock import (
     SSLSocket,
     encode_message,
 )
-from trio_xsock._engine import watchdogs
+from trio_xsock._network.transport import PlainTransport
 
 
 def stand_still(seconds: float) -> None:
@@ -92,7 +92,7 @@ async def test_what_is_acknowledged_is_no_silence(
 ) -> None:
     """A slow link drains what the OS had taken long ago."""
     waiting = 5000
-    monkeypatch.setattr(watchdogs, "unacknowledged_bytes", lambda _: waiting)
+    monkeypatch.setattr(PlainTransport, "unacknowledged_bytes", lambda _: waiting)
     async with linked(idle_timeout=10) as (sock, _peer):
         await sock.send_all(b"x")
         for _ in range(8):

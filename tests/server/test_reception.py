@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import ssl
-from collections.abc import Callable
+import time
 from typing import Any
 
 import pytest
@@ -28,7 +27,8 @@ from trio_xsock import (
     SSLSocket,
     TCPSocket,
 )
-from trio_xsock._runtime.readiness import watch_socket
+from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.upgrade import Over
 
 LINE = b"PROXY TCP4 192.0.2.1 192.0.2.2 1025 443\r\n"
 
@@ -36,33 +36,54 @@ LINE = b"PROXY TCP4 192.0.2.1 192.0.2.2 1025 443\r\n"
 class Guarded(TCPSocket):
     """Has a handshake: the peer says a letter, ``y`` to come in."""
 
-    @property
-    def _has_handshake(self) -> bool:
-        return True
+    def _wants_tls(self) -> bool:
+        return True  # so a connection that comes is held until its handshake is done
 
-    def _begin_handshake(self, over: Callable[[BaseException | None], None]) -> float:
-        self._watch_for(functools.partial(self._hear, over))
-        assert self._watch is not None
-        self._watch.reading(True)
+    def _check_service(self) -> None:
+        pass
+
+    def _begin_handshake(self, over: Over) -> float:
+        Letter(self._connection, over).begin()
         return 60.0
 
-    def _watch_for(self, step: Callable[[], None]) -> None:
-        assert self._keeper is not None
-        assert self._transport is not None
-        assert self._watch is not None
-        self._watch.close()
-        self._watch = watch_socket(self._keeper, self._transport, step, step)
 
-    def _hear(self, over: Callable[[BaseException | None], None]) -> None:
-        assert self._transport is not None
-        answer = self._transport.recv(1)
-        self._watch_for(self._on_readable)
+class Letter:
+    """The handshake of a ``Guarded``."""
+
+    def __init__(self, connection: Connection, over: Over) -> None:
+        assert connection.keeper is not None
+        assert connection.transport is not None
+        self.connection = connection
+        self.transport = connection.transport
+        self.over = over
+        connection.put_over(self.transport, self)  # type: ignore[arg-type]
+        self.watch = self.transport.make_watch(connection.keeper, self.hear, self.hear)
+
+    def begin(self) -> None:
+        self.watch.reading(True)
+
+    def look(self) -> None:
+        try:
+            self.hear()
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        self.watch.close()
+
+    def hear(self) -> None:
+        answer = self.transport.recv(1)
+        self.watch.close()
         if answer == b"c":
-            self.close()
+            self.connection.close()
         if answer == b"!":
-            over(ValueError("a mistake of ours"))
+            self.over(ValueError("a mistake of ours"))
+        elif answer in (b"y", b"c"):
+            if answer == b"y":
+                self.connection.go_on(self.transport)
+            self.over(None)
         else:
-            over(None if answer in (b"y", b"c") else SocketError(f"wrong answer {answer!r}"))
+            self.over(SocketError(f"wrong answer {answer!r}"))
 
 
 def guarded(**options: Any) -> Any:
@@ -280,10 +301,12 @@ async def test_a_mistake_in_a_handshake_ends_one_peer(caplog: pytest.LogCaptureF
 async def test_a_handshake_that_is_over_at_once() -> None:
     """In the call that begins it."""
 
-    class Polite(TCPSocket):
-        @property
-        def _has_handshake(self) -> bool:
-            return True
+    class Polite(Guarded):
+        def _begin_handshake(self, over: Over) -> float:
+            assert self._connection.transport is not None
+            self._connection.go_on(self._connection.transport)
+            over(None)
+            return math.inf
 
     async with serving(echo, add_socket=Polite) as server:
         with await connect(server) as peer:
@@ -297,7 +320,7 @@ async def test_a_handshake_that_cannot_begin() -> None:
     errors: list[SocketError] = [SocketError("not now")]
 
     class Moody(Guarded):
-        def _begin_handshake(self, over: Callable[[BaseException | None], None]) -> float:
+        def _begin_handshake(self, over: Over) -> float:
             if errors:
                 raise errors.pop()
             return super()._begin_handshake(over)
@@ -545,12 +568,16 @@ def test_proxy_options_that_make_no_sense_are_refused() -> None:
 
 
 async def test_a_plain_socket_has_no_handshake() -> None:
-    """What derived classes build on does nothing of itself."""
-    sock = TCPSocket()
-    assert not sock._has_handshake
-    told: list[BaseException | None] = []
-    assert sock._begin_handshake(told.append) == math.inf
-    assert told == [None]
+    """It is announced at once, and nothing is held up."""
+    async with listening() as server:
+        with await connect(server) as peer:
+            sock = await server.accept()
+            assert not sock._wants_tls()
+            assert not sock._connection.securing
+            assert sock._connection.handshake is None
+            peer.send_nowait(b"at once")
+            assert await sock.receive_some() == b"at once"
+        assert server.statistics().handshaking == 0
 
 
 async def test_accept_after_a_stop_says_so() -> None:
@@ -621,3 +648,42 @@ async def test_a_client_without_certificate_or_trust_is_named(
                 await until(lambda: server.statistics().refused)
     [line] = [each for each in caplog.records if "refused" in each.message]
     assert text in line.message
+
+
+async def test_a_proxys_header_that_lies_ready_is_not_too_late() -> None:
+    """A server that stood still looks before it refuses; who is silent is refused all the same."""
+    async with serving(echo, proxy_protocol=True, handshake_timeout=0.3) as server:
+        with await connect(server) as peer, await connect(server) as silent:
+            peer.send_nowait(LINE[:7])
+            await until(lambda: server.statistics().handshaking == 2)
+            await trio.testing.wait_all_tasks_blocked()
+            peer.send_nowait(LINE[7:] + b"hello")
+            time.sleep(0.6)  # noqa: ASYNC251 - as a slow callback does
+            assert await peer.recv_exactly(5) == b"hello"
+            with pytest.raises((EOFError, ConnectionResetError)):
+                await silent.recv_exactly(1)
+            assert server.statistics().refused == 1
+
+
+@pytest.mark.parametrize("one_comes_in", [False, True])
+async def test_a_server_that_refuses_everybody_says_so_once(
+    caplog: pytest.LogCaptureFixture, one_comes_in: bool
+) -> None:
+    """The fault may be its own, such as a wrong certificate; after a success it is theirs."""
+    issued = credentials()
+    with caplog.at_level(logging.WARNING, "trio_xsock"):
+        async with listening(
+            add_socket=lambda: SSLSocket(certificate_file=issued.server)
+        ) as server:
+            if one_comes_in:
+                with await connect(server) as raw:
+                    await TLSPeer(raw, issued.client_context()).handshake()
+                    (await server.accept()).close()
+            for count in range(1, 21):
+                with await connect(server) as peer:
+                    peer.send_nowait(b"hello, this is no TLS\n")
+                    await until(lambda count=count: server.statistics().refused == count)
+                assert len(caplog.records) == (count >= 10 and not one_comes_in)
+    for record in caplog.records:
+        assert "all of the first 10 connections were refused; the last: " in record.message
+        assert "does not speak TLS" in record.message

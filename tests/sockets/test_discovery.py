@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Any
 
 import pytest
@@ -147,3 +148,19 @@ def test_options_are_attributes() -> None:
     assert (sock.port, sock.name, dict(sock.metadata)) == (5, "a", {"b": "c"})
     assert (sock.heartbeat_interval, sock.expiry, sock.group) == (2, 9, "")
     assert repr(sock).startswith("<AutoDiscovery closed, port 5")
+
+
+async def test_a_member_does_not_expire_while_we_stand_still() -> None:
+    """What it said meanwhile is heard first; if it could say nothing, it gets the time to."""
+    port, listener = free_port(), MemberListener()
+    times = {"heartbeat_interval": 0.1, "expiry": 0.4}
+    async with (
+        discovery(port, name="one", handler=listener, **times) as one,
+        discovery(port, name="two", **times) as two,
+    ):
+        await met(one, two)
+        for _ in range(2):
+            time.sleep(0.8)  # noqa: ASYNC251 - as a slow callback does
+            await trio.sleep(0.3)
+        assert listener.log == ["+one", "+two"]
+        assert names(two) == ["two", "one"]

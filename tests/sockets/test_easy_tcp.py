@@ -24,14 +24,14 @@ from trio_xsock import (
     TLSError,
     encode_message,
 )
-from trio_xsock._engine.connection import Connection
+from trio_xsock._sockets.connected import ConnectedSocket
 
 LOOPBACK = "127.0.0.1"
 
 
 def test_it_is_a_channel_and_no_stream() -> None:
     """It shares the connection with ``TCPSocket``, and nothing that moves bytes."""
-    assert issubclass(EasyTCPSocket, (trio.abc.Channel, Connection))
+    assert issubclass(EasyTCPSocket, (trio.abc.Channel, ConnectedSocket))
     assert not issubclass(EasyTCPSocket, (TCPSocket, trio.abc.Stream))
     assert not hasattr(EasyTCPSocket, "receive_some")
     assert not hasattr(EasyTCPSocket, "send_all")

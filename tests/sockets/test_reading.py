@@ -18,7 +18,7 @@ SMILE = "\N{SLIGHTLY SMILING FACE}"
 def filled(data: bytes) -> TCPSocket:
     """A socket that has received something; its connection is of no interest."""
     sock = TCPSocket()
-    sock._buffer.append(data)
+    sock._inbox.buffer.append(data)
     return sock
 
 
@@ -157,15 +157,15 @@ def test_text_comes_out_as_it_went_in(text: str, encoding: str, sizes: list[int]
     except UnicodeDecodeError:  # a lone surrogate
         return
     sock = TCPSocket()
-    sock._state = SocketState.CONNECTED
+    sock._connection.state = SocketState.CONNECTED
     got, position = "", 0
     while position < len(data):
         for size in sizes:
             if piece := data[position : position + size]:
-                sock._buffer.append(piece)
+                sock._inbox.buffer.append(piece)
             position += size
             got += sock.read_all(encoding)
-    sock._input_ended = True
+    sock._connection.ends.may_receive = False
     assert got + sock.read_all(encoding) == text
     assert sock.at_eof
 
@@ -243,7 +243,7 @@ async def test_at_eof_waits_for_what_the_os_still_holds() -> None:
 async def test_a_million_reads_of_one_byte_are_linear() -> None:
     """Reading a large buffer bytewise costs the bytes, not their square (F30)."""
     sock = filled(bytes(2**20))
-    sock._buffer.append(bytes(2**22))
+    sock._inbox.buffer.append(bytes(2**22))
     for _ in range(20000):
         assert sock.read(1) == b"\0"
     assert sock.bytes_available == 2**20 + 2**22 - 20000

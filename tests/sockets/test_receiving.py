@@ -83,8 +83,8 @@ async def test_receive_some_gives_an_empty_piece_at_the_end_again_and_again() ->
 
 def _arrive(sock: TCPSocket, data: bytes) -> None:
     """Let ``data`` have come in a step that was not in between."""
-    sock._buffer.append(data)
-    sock._serve_input()
+    sock._inbox.put(data)
+    sock._connection.hand_on()
 
 
 @pytest.mark.parametrize(

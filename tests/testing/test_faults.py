@@ -44,7 +44,7 @@ async def nothing_comes(sock: TCPSocket, seconds: float = SHORT) -> None:
 
 async def is_as_before(left: TCPSocket, right: TCPSocket, transports: Sequence[object]) -> None:
     """The sockets have their own transports again, and bytes go both ways."""
-    assert [left._transport, right._transport] == transports
+    assert [left._connection.transport, right._connection.transport] == transports
     for sender, receiver in ((left, right), (right, left)):
         await sender.send_all(b"as before")
         assert await receiver.receive_exactly(9) == b"as before"
@@ -57,7 +57,7 @@ async def is_as_before(left: TCPSocket, right: TCPSocket, transports: Sequence[o
 async def test_stall(make_pair: MakePair) -> None:
     """Nothing moves, either way; then all of it does."""
     async with make_pair() as (left, right):
-        transports = [left._transport, right._transport]
+        transports = [left._connection.transport, right._connection.transport]
         with stall(left):
             await right.send_all(b"from the right")
             left.write(b"from the left")
@@ -115,7 +115,7 @@ async def test_ends_inside_a_stall_are_seen_after_it(make_pair: MakePair) -> Non
 async def test_delay_is_exact(autojump_clock: trio.testing.MockClock) -> None:
     """Each piece takes its time, from when it was sent; the order is kept."""
     async with memory_socket_pair() as (left, right):
-        transports = [left._transport, right._transport]
+        transports = [left._connection.transport, right._connection.transport]
         arrivals: list[tuple[float, bytes]] = []
 
         async def receive() -> None:
@@ -135,7 +135,7 @@ async def test_delay_is_exact(autojump_clock: trio.testing.MockClock) -> None:
                 await trio.sleep(0.5)
             await left.send_all(b"e")
             await trio.sleep(20)
-            assert [left._transport, right._transport] == transports
+            assert [left._connection.transport, right._connection.transport] == transports
             await left.send_all(b"f")
             await left.send_eof()
         assert arrivals == [(10, b"a"), (11, b"b"), (16, b"c"), (16, b"d"), (16, b"e"), (22, b"f")]
@@ -145,7 +145,7 @@ async def test_delay_is_exact(autojump_clock: trio.testing.MockClock) -> None:
 async def test_delay(make_pair: MakePair) -> None:
     """It works with real time, too, and on the way in only."""
     async with make_pair() as (left, right):
-        transports = [left._transport, right._transport]
+        transports = [left._connection.transport, right._connection.transport]
         with delay(right, 0.1):
             began = trio.current_time()
             await left.send_all(b"late")
@@ -221,7 +221,7 @@ async def test_what_is_late_is_not_lost_by_a_graceful_close(make_pair: MakePair)
 async def test_drop(make_pair: MakePair) -> None:
     """What is sent counts as sent, and never arrives; the other way is open."""
     async with make_pair() as (left, right):
-        transports = [left._transport, right._transport]
+        transports = [left._connection.transport, right._connection.transport]
         with drop(left):
             await left.send_all(b"lost")
             assert left.bytes_sent == 4
@@ -351,7 +351,7 @@ async def test_cut_counts_both_ways(make_pair: MakePair) -> None:
 async def test_nothing_is_cut_if_fewer_bytes_pass(make_pair: MakePair) -> None:
     """The connection is as before."""
     async with make_pair() as (left, right):
-        transports = [left._transport, right._transport]
+        transports = [left._connection.transport, right._connection.transport]
         with cut(left, after=4):
             await left.send_all(b"123")
         assert await right.receive_some() == b"123"
@@ -379,7 +379,7 @@ async def test_facts_after_a_cut(make_pair: MakePair) -> None:
 async def test_faults_overlap_in_any_order(make_pair: MakePair, seconds: float) -> None:
     """They end in any order, and leave the sockets as they were."""
     async with make_pair() as (left, right):
-        transports = [left._transport, right._transport]
+        transports = [left._connection.transport, right._connection.transport]
         for order in itertools.permutations(range(3)):
             faults: list[AbstractContextManager[None]] = [
                 delay(left, seconds),
@@ -403,7 +403,7 @@ async def test_faults_overlap_in_any_order(make_pair: MakePair, seconds: float) 
 async def test_both_ends_may_misbehave(make_pair: MakePair) -> None:
     """A link that is dead both ways."""
     async with make_pair() as (left, right):
-        transports = [left._transport, right._transport]
+        transports = [left._connection.transport, right._connection.transport]
         with drop(left), drop(right):
             await left.send_all(b"x")
             await right.send_all(b"y")
@@ -435,7 +435,7 @@ async def test_refuses_wrong_numbers() -> None:
         ]:
             with pytest.raises(error), ExitStack() as stack:
                 stack.enter_context(fault(left, argument))  # type: ignore[operator]
-        assert left._transport.__class__.__name__ == "MemoryTransport"
+        assert left._connection.transport.__class__.__name__ == "MemoryTransport"
 
 
 async def test_a_new_connection_has_no_faults() -> None:

@@ -146,7 +146,9 @@ class Incoming:
 
     async def _read_header(self, sock: TCPSocket) -> Header:
         try:
-            return await self._patience.during(lambda: read_frame(sock, self._parser), sock)
+            return await self._patience.during(
+                lambda: read_frame(sock, self._parser), sock, whole=True
+            )
         except (IncompleteTransferError, SocketError) as exc:
             if not self._parser.started:
                 raise NothingReceivedError("the sender left without a word") from exc

@@ -19,7 +19,7 @@ from ._patience import Patience
 from ._progress import Bars, Meter
 from ._report import Report
 from ._source import Source
-from ._text import endpoint, quote, speed
+from ._text import endpoint, escape, quote, speed
 from ._tls import add_tls, check_tls, make_tcp_socket
 from ._transfer import NAME_LIMIT, Reply
 
@@ -86,6 +86,9 @@ class _Sender:
                     self._say_done(reply)
             except (CommandError, SocketError) as exc:
                 self._say("failed", escape_error(exc))
+                code = ExitCode.FAILED
+            except OSError as exc:  # of our own machine, such as a file that a variable names
+                self._say("failed", f"the sender failed: {escape(str(exc))}")
                 code = ExitCode.FAILED
             except Exception as exc:  # whatever it is: one line, and what went out
                 self._say("failed", f"the sender failed: {describe(exc)}")

@@ -11,7 +11,7 @@ from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._values.errors import SocketError
 
-from .intake import CLEAN_END
+from .reasons import CLEAN_END
 
 T = TypeVar("T")
 
@@ -112,12 +112,12 @@ class ByteInbox:
 
     Attributes:
         buffer: the bytes.
-        receiver: the task that waits for more.
+        waiting: the task that waits for more.
         borrower: the iterator that has looked ahead.
         unannounced: there are bytes that no ``DataAvailable`` has told of.
     """
 
-    __slots__ = ("_delivery", "borrower", "buffer", "receiver", "unannounced")
+    __slots__ = ("_delivery", "borrower", "buffer", "unannounced", "waiting")
 
     pending: Final = False
     incomplete: Final = False
@@ -125,7 +125,7 @@ class ByteInbox:
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self.buffer = ReceiveBuffer()
-        self.receiver: Receiver | None = None
+        self.waiting: Receiver | None = None
         self.borrower: Borrower | None = None
         self.unannounced = False
 
@@ -139,32 +139,23 @@ class ByteInbox:
         """See ``Inbox``."""
         return bool(self.buffer.size) and not self.unannounced
 
-    @property
-    def waiting(self) -> bool:
-        """See ``Inbox``."""
-        return self.receiver is not None
-
     def room_for(self, limit: int) -> int:
         """See ``Inbox``: a waiting task may need more than the limit."""
-        return limit if self.receiver is None else max(limit, self.receiver.limit)
+        return limit if self.waiting is None else max(limit, self.waiting.limit)
 
     def needed(self, _limit: int) -> int:
         """See ``Inbox``."""
-        return 0 if self.receiver is None else self.receiver.limit
-
-    def put(self, data: bytes) -> None:
-        """See ``Inbox``."""
-        self.buffer.append(data)
+        return 0 if self.waiting is None else self.waiting.limit
 
     def hand_on(self, _limit: int) -> None:
         """See ``Inbox``: the waiting task first, then ``DataAvailable`` for what is left."""
-        if self.receiver is None:
+        if self.waiting is None:
             self.unannounced = False
             self._delivery.post_data()
             return
         self.unannounced = True
-        if self.receiver.serve(None):
-            self.receiver = None
+        if self.waiting.serve(None):
+            self.waiting = None
             self.announce_unread()
 
     def may_hand_on(self, _limit: int) -> bool:
@@ -182,7 +173,7 @@ class ByteInbox:
 
     def end(self, ended: SocketError, *, closed_by_us: bool) -> None:
         """See ``Inbox``."""
-        receiver, self.receiver = self.receiver, None
+        receiver, self.waiting = self.waiting, None
         if receiver is not None:
             if closed_by_us:
                 receiver.fail(ended)
@@ -196,7 +187,7 @@ class ByteInbox:
 
     def withdraw_receiver(self) -> None:
         """The waiting task was cancelled."""
-        self.receiver = None
+        self.waiting = None
         self.announce_unread()
 
     def settle(self) -> None:

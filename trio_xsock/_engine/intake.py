@@ -18,22 +18,38 @@ SMALLEST_READ: Final = 65536
 _LARGEST_READ: Final = 2**20
 
 
+class Buffer(Protocol):
+    """Where the bytes of an inbox are kept first.
+
+    Attributes:
+        size: bytes that nobody has taken.
+    """
+
+    size: int
+
+    def append(self, chunk: bytes, /) -> None:
+        """Add bytes that arrived."""
+
+
 class Inbox(Protocol):
     """Where received bytes go: the receive buffer of a stream, or the queue of messages.
 
     Attributes:
+        buffer: where they are kept.
         size: bytes that nobody has taken.
         pending: bytes have been put in that were not looked at yet; reading waits for that.
-        waiting: a task waits for what comes next.
+        waiting: not ``None`` or false if a task waits for what comes next.
         announced: something waits, and a new consumer of events has to be told.
     """
 
+    @property
+    def buffer(self) -> Buffer: ...
     @property
     def size(self) -> int: ...
     @property
     def pending(self) -> bool: ...
     @property
-    def waiting(self) -> bool: ...
+    def waiting(self) -> object: ...
     @property
     def announced(self) -> bool: ...
 
@@ -45,11 +61,8 @@ class Inbox(Protocol):
         """How many bytes there must be before anybody is content; 0 if any will do."""
         ...
 
-    def put(self, data: bytes) -> None:
-        """Keep bytes that came; ``hand_on`` follows."""
-
     def hand_on(self, limit: int) -> None:
-        """Give what was put in to who waits for it, or announce it.
+        """Give what was put into the buffer to who waits for it, or announce it.
 
         Raises:
             FramingError: it is no message.
@@ -89,10 +102,6 @@ class Inbox(Protocol):
         """Drop everything; a new connection begins."""
 
 
-CLEAN_END: Final = SocketError("the stream has ended")
-"""Stands for the peer's clean end where a reason is wanted; never raised."""
-
-
 @protect_from_ki
 class Intake:
     """Reads one connection.
@@ -102,16 +111,26 @@ class Intake:
 
     Attributes:
         bytes_received: bytes that came on this connection.
+        caller: a task is receiving; no second one may.
         limit: as above.
         pauses: how often reading was stopped because the inbox was full.
         reading: the OS is asked to report input.
     """
 
-    __slots__ = ("_read_size", "_watch", "bytes_received", "limit", "pauses", "reading")
+    __slots__ = (
+        "_read_size",
+        "_watch",
+        "bytes_received",
+        "caller",
+        "limit",
+        "pauses",
+        "reading",
+    )
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.bytes_received: int = 0
+        self.caller = False
         self.pauses: int = 0
         self.reading = False
         self._read_size = SMALLEST_READ
@@ -159,13 +178,13 @@ class Intake:
 
     # Reading
 
-    def take_in(self, transport: Transport, room: int, size: int) -> bytes | None:
-        """Read what the transport has, once.
+    def take_in(self, transport: Transport, buffer: Buffer, room: int) -> bytes | None:
+        """Put what the transport has into the buffer, once.
 
         Args:
             transport: where from.
-            room: how many bytes the inbox may have in all.
-            size: how many it has.
+            buffer: where to.
+            room: how many bytes it may have in all.
 
         Returns:
             What came, or ``b""`` if it is the end; ``None`` if there is nothing now, or no room.
@@ -173,7 +192,7 @@ class Intake:
         Raises:
             OSError: the connection is lost.
         """
-        wanted = room - size
+        wanted = room - buffer.size
         if wanted > self._read_size:
             wanted = self._read_size
         elif wanted <= 0:
@@ -183,10 +202,12 @@ class Intake:
             data = transport.recv(wanted)
         except (BlockingIOError, InterruptedError):
             return None
-        size = len(data)
-        self.bytes_received += size
-        if size == wanted or wanted > SMALLEST_READ:
-            self._adapt_read_size(size, wanted)
+        if data:
+            size = len(data)
+            self.bytes_received += size
+            if size == wanted or wanted > SMALLEST_READ:
+                self._adapt_read_size(size, wanted)
+            buffer.append(data)
         return data
 
     def _adapt_read_size(self, size: int, wanted: int) -> None:

@@ -10,7 +10,7 @@ too many messages wait.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -35,6 +35,8 @@ class MessageInbox:
     """
 
     __slots__ = ("_called_at", "_delivery", "_hub", "_readers", "_waiters", "buffer")
+
+    waiting: Final = True  # what comes has to be decoded in any case
 
     def __init__(self, delivery: Delivery, max_message_size: int) -> None:
         self.buffer = MessageBuffer(max_message_size)
@@ -65,11 +67,6 @@ class MessageInbox:
         """See ``Inbox``."""
         return self.buffer.incomplete
 
-    @property
-    def waiting(self) -> bool:
-        """See ``Inbox``: what comes has to be decoded in any case."""
-        return True
-
     def room_for(self, limit: int) -> int:
         """See ``Inbox``: a message that has begun may always be completed."""
         return self.buffer.wanted(limit)
@@ -77,10 +74,6 @@ class MessageInbox:
     def needed(self, limit: int) -> int:
         """See ``Inbox``."""
         return self.buffer.needed(limit)
-
-    def put(self, data: bytes) -> None:
-        """See ``Inbox``."""
-        self.buffer.append(data)
 
     def may_hand_on(self, limit: int) -> bool:
         """See ``Inbox``.

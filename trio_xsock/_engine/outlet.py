@@ -16,7 +16,7 @@ from trio_xsock._network.file_sending import send_range
 from trio_xsock._network.page_cache import PageCache
 from trio_xsock._network.transport import NO_SIGNAL, Transport
 from trio_xsock._runtime.delivery import Delivery
-from trio_xsock._runtime.guard import Parking, protect_from_ki
+from trio_xsock._runtime.guard import ConflictDetector, Parking, protect_from_ki
 from trio_xsock._runtime.readiness import Watch
 from trio_xsock._values.errors import SocketError
 from trio_xsock._values.events import SendComplete, SendProgress
@@ -24,6 +24,7 @@ from trio_xsock._values.events import SendComplete, SendProgress
 _CHUNKS_PER_STEP = 4
 """Of what nobody watches 1 MiB: a quarter of a millisecond in which all other sockets wait."""
 _UNWATCHED_CHUNK = 2**18
+_BUSY = "another task is sending through this socket"
 
 WhyRemoved = Callable[[Ticket], SocketError]
 """Makes the error for a caller whose bytes were dropped."""
@@ -40,6 +41,7 @@ class Outlet:
 
     Attributes:
         ledger, progress_interval: as above.
+        caller: held by the task that is sending; no second one may.
         bytes_sent: bytes that the transport took on this connection.
         refused: the OS took no more at the last try; it reports when it does.
     """
@@ -54,6 +56,7 @@ class Outlet:
         "_watch",
         "_watching",
         "bytes_sent",
+        "caller",
         "ledger",
         "progress_interval",
         "refused",
@@ -63,6 +66,7 @@ class Outlet:
         self.ledger = ledger
         self.progress_interval = progress_interval
         self.bytes_sent: int = 0
+        self.caller = ConflictDetector(_BUSY)
         self.refused = False
         self._delivery = delivery
         self._watch: Watch | None = None
@@ -174,8 +178,17 @@ class Outlet:
         payload = self.ledger.take_back()
         if payload is None:
             return False
-        self.offer(transport, payload)
-        return not self.ledger.left
+        try:
+            sent = self.send_at_once(transport, payload)
+        except OSError:
+            self.ledger.queue(payload)
+            raise
+        if sent == len(payload):
+            return not self.ledger.left
+        self.ledger.queue(payload)
+        if sent > 0:
+            self.account(sent)
+        return False
 
     def write(self, transport: Transport) -> None:
         """Give the transport what it takes, and ask to be called again if that is not all.
@@ -212,11 +225,13 @@ class Outlet:
         if not isinstance(chunk, FileRange):
             return transport.send(chunk, NO_SIGNAL)
         cache = self._cache
-        if cache is not None and not cache.has(chunk.offset, chunk.size):
-            # To send it could wait for the disk: its caller reads the next piece in a thread.
-            self.ledger.give_up_file(for_now=cache.tells)
-            self.settle()
-            return 0
+        if cache is not None:
+            size = cache.available(chunk.offset, chunk.size)
+            if not size:  # to send it could wait for the disk: its caller has it loaded first
+                self.ledger.give_up_file(for_now=True)
+                self.settle()
+                return 0
+            chunk = chunk._replace(size=size)
         sent = send_range(transport, chunk)
         if not sent:  # the kernel does not send this file: its caller reads it instead
             self.ledger.give_up_file()
@@ -232,7 +247,7 @@ class Outlet:
         ledger, delivery = self.ledger, self._delivery
         ledger.account(sent)
         self.bytes_sent += sent
-        if SendProgress in delivery.hub.wanted:
+        if sent and SendProgress in delivery.hub.wanted:
             delivery.post(SendProgress, sent, ledger.left, ledger.batch_sent)
         if self._senders:
             self.settle()
@@ -304,9 +319,13 @@ class Outlet:
         """Cancel ``scope``, in which a caller reads what it sends next, if the queue is dropped."""
         self._interrupt = scope
 
-    def _fail_removed(self, why: WhyRemoved) -> None:
+    def interrupt(self) -> None:
+        """Whoever reads what it would send next need not go on."""
         if self._interrupt is not None:
             self._interrupt.cancel("the send was dropped")
+
+    def _fail_removed(self, why: WhyRemoved) -> None:
+        self.interrupt()
         waiting, self._senders = self._senders, None
         for ticket, parking in waiting or ():
             if ticket.removed:

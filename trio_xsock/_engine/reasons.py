@@ -1,25 +1,45 @@
-"""The errors that say why a call is not possible on a connection."""
+"""The errors that say why something is not possible on a connection."""
 
 from __future__ import annotations
 
-from trio_xsock._machines.state import CONNECTING, SocketState
+from typing import Final, Protocol
+
+from trio_xsock._machines.ends import Ends, Why
+from trio_xsock._machines.ledger import Ticket
+from trio_xsock._machines.state import CONNECTED, CONNECTING, SocketState
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._values.errors import InvalidStateError, SocketClosedError
+from trio_xsock._values.errors import InvalidStateError, SocketClosedError, SocketError
+
+CLEAN_END: Final = SocketError("the stream has ended")
+"""Stands for the peer's clean end where a reason is wanted; never raised."""
+
+
+class Facts(Protocol):
+    """What has to be known of a connection; see there."""
+
+    @property
+    def ends(self) -> Ends: ...
+    @property
+    def keeper(self) -> Keeper | None: ...
+    @property
+    def owner(self) -> object: ...
+    @property
+    def state(self) -> SocketState: ...
 
 
 def closed_error(
-    who: object, keeper: Keeper | None, what: str, *, accepted: bool
+    connection: Facts, who: object, what: str = "the socket was closed"
 ) -> SocketClosedError:
     """The error that says that we closed it.
 
     Args:
+        connection: what is known of it.
         who: the socket, for the text.
-        keeper: of its block.
         what: what happened.
-        accepted: a server accepted the connection, so the socket cannot connect again.
     """
+    keeper = connection.keeper
     cure = "connect() opens it again"
-    if accepted or (keeper is not None and keeper.ended):
+    if connection.owner is not None or (keeper is not None and keeper.ended):
         cure = f"make a new {type(who).__name__}"
     error = SocketClosedError(f"{who!r}: {what}; {cure}")
     if keeper is not None and keeper.failures:
@@ -27,12 +47,58 @@ def closed_error(
     return error
 
 
-def not_connected(who: object, keeper: Keeper | None, state: SocketState) -> InvalidStateError:
-    """The error that says that there is no connection; arguments as above."""
-    if keeper is None:
+def not_connected(connection: Facts, who: object) -> InvalidStateError:
+    """The error that says that there is no connection."""
+    if connection.keeper is None:
         text = "never connected; use `async with`, then connect()"
-    elif state is CONNECTING:
+    elif connection.state is CONNECTING:
         text = "still connecting; wait for connect() to return"
     else:
         text = "not connected; `await connect()` first"
     return InvalidStateError(f"{who!r}: {text}")
+
+
+def why_not_sending(connection: Facts, who: object) -> SocketError:
+    """What stands in the way of sending.
+
+    Args:
+        connection: what is known of it.
+        who: the socket, for the text.
+    """
+    why = connection.ends.why_not_sending()
+    if isinstance(why, SocketError):
+        return why.with_traceback(None)
+    if why is Why.CLOSED_BY_US:
+        return closed_error(connection, who)
+    if why is Why.TLS_BEGINS and connection.state is CONNECTED:
+        return InvalidStateError(f"{who!r}: TLS is about to begin; wait for start_tls()")
+    if why is Why.OUTPUT_ENDED:
+        return SocketClosedError(f"{who!r}: our direction was ended by send_eof()")
+    return not_connected(connection, who)
+
+
+def check_sending(connection: Facts, who: object) -> None:
+    """Raise what stands in the way of sending."""
+    if connection.state is not CONNECTED or not connection.ends.may_send:
+        raise why_not_sending(connection, who)
+
+
+def why_removed(connection: Facts, ticket: Ticket, who: object) -> SocketError:
+    """The error for a caller whose bytes were dropped."""
+    if connection.state is CONNECTED and connection.ends.may_send:
+        total = ticket.sent + ticket.left
+        return SocketError(f"{who!r}: send aborted after {ticket.sent} of {total} bytes")
+    return why_not_sending(connection, who)
+
+
+def verdict(connection: Facts, who: object) -> SocketError | None:
+    """Why nothing more will come, ``CLEAN_END`` for the peer's end; ``None`` while it may."""
+    ends = connection.ends
+    if connection.state is CONNECTED and ends.may_receive:
+        return None
+    why = ends.verdict()
+    if why is Why.CLEAN_END:
+        return CLEAN_END
+    if why is Why.CLOSED_BY_US:
+        return closed_error(connection, who)
+    return why if isinstance(why, SocketError) else not_connected(connection, who)

@@ -47,7 +47,7 @@ def catch_up(connection: Connection, transport: Transport) -> None:
             connection.hand_on()
         finally:
             connection.delivery.held = False
-    connection.delivery.run(connection)
+        connection.delivery.run(connection)
 
 
 def look(connection: Connection) -> None:

@@ -63,6 +63,7 @@ class Upgrade:
             connection.delivery.held = False
         if connection.transport is not None:
             catch_up(connection, connection.transport)  # as a rule the peer goes on at once
+        connection.delivery.run(connection)
 
 
 @protect_from_ki

@@ -66,8 +66,8 @@ class Watchdogs:
     def note_end(self) -> bool:
         """Our direction has ended: that has to be acknowledged as well; as for ``note``."""
         self._sent = -1
-        if self._detector is None:
-            return False
+        if self._detector is None or self._sample_at != math.inf:
+            return False  # off, or being watched already
         self._sample_at = -math.inf
         return True
 

@@ -149,11 +149,13 @@ class Acceptor:
             except Exception as exc:
                 self._begin_pause(exc, bool(count))  # it may go on raising
                 raise
+            transport = PlainTransport.of(sock)
             try:
+                _set_nodelay(transport)
                 # The peer of a Unix socket has no address of our kind, but text or bytes.
-                self._welcome(_prepared(sock), ("", 0) if isinstance(peer, str | bytes) else peer)
+                self._welcome(transport, ("", 0) if isinstance(peer, str | bytes) else peer)
             except BaseException:
-                sock.close()
+                transport.close()
                 raise
         # All who wait were taken, or as many as shall be: an outage, if there was one, is over.
         self._pause = 0.0
@@ -182,10 +184,8 @@ class Acceptor:
         self.retry_at = math.inf
 
 
-def _prepared(sock: stdlib_socket.socket) -> PlainTransport:
-    transport = PlainTransport.of(sock)
+def _set_nodelay(transport: PlainTransport) -> None:
     try:
         transport.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
     except OSError:  # some systems refuse it once the peer has reset the connection
         pass
-    return transport

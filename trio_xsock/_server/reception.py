@@ -17,7 +17,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -39,8 +39,8 @@ S = TypeVar("S", bound=ListeningCalls)
 
 _logger = logging.getLogger("trio_xsock")
 
-_HOPELESS = 3
-"""After so many refusals, and nothing else, something is probably wrong with the set-up."""
+_TELLING_REFUSALS: Final = 10
+"""So many refused newcomers, and none that was taken in, are told of once."""
 
 _TOO_LONG = "its handshake took too long, or listening has stopped"
 
@@ -257,10 +257,11 @@ class Reception(Roster[S]):
         # As an attribute of the record, for a handler that wants more than the text.
         _logger.debug("refused a connection: %s", why, extra={"refused": why})
         accepted, refused = self._before_listening
-        hopeless = self._accepted == accepted and self._refused - refused == _HOPELESS
-        if hopeless and self._acceptor is not None:
-            text = "%r: none of the first %d connections has completed its handshake; the last: %s"
-            _logger.warning(text, self, _HOPELESS, why)
+        in_vain = self._refused - refused
+        if in_vain == _TELLING_REFUSALS and self._accepted == accepted:  # the fault may be ours
+            _logger.warning(
+                "all of the first %d connections were refused; the last: %s", in_vain, why
+            )
 
     def _forget_refusals(self) -> None:
         """The server listens anew."""
@@ -284,9 +285,9 @@ class Reception(Roster[S]):
         try:
             with scope:
                 await reader.read()
-                complete = not scope.cancel_called
-            if scope.cancelled_caught and trio.current_time() >= deadline:
-                complete = reader.step()  # it may have come while we did not run
+                complete = True
+            if scope.cancel_called:  # it may have come while we did not run, or listening stopped
+                complete = trio.current_time() >= deadline and reader.step()
         except (ProxyProtocolError, OSError) as exc:
             why = str(exc)  # the error itself would refer to this frame
         finally:

@@ -6,12 +6,15 @@ import socket as stdlib_socket
 
 import trio
 
-from trio_xsock._engine.connection import GRACE, Connection
+from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.ending import GRACE
 from trio_xsock._engine.intake import Inbox
 from trio_xsock._engine.options import ConnectionOptions
+from trio_xsock._engine.reasons import closed_error
 from trio_xsock._engine.security import Security
 from trio_xsock._engine.ticking import is_behind, look, tick
 from trio_xsock._machines.endpoint import address_text, check_address, check_port, format_endpoint
+from trio_xsock._machines.ends import Phase
 from trio_xsock._machines.ledger import SendLedger
 from trio_xsock._machines.state import CLOSED, CLOSING, CONNECTING, Move
 from trio_xsock._network.acceptor import Acceptor
@@ -79,14 +82,14 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._check_attempt(move)
         connection = self._connection
         keeper = self._require_block(move.value)
-        if connection.keeper is not None:  # it was used
+        if connection.begun or connection.ends.phase is not Phase.OPEN:  # or closed before that
             received, sent, pauses = self._before
             received += connection.intake.bytes_received
             sent += connection.outlet.bytes_sent
             self._before = received, sent, pauses + connection.intake.pauses
             self._connection = connection = self._new_connection(connection.peer)
         self._delivery.open(self, keeper)
-        connection.begin(move, keeper)
+        connection.begin(move)
         return connection
 
     def _check_attempt(self, move: Move) -> None:
@@ -140,7 +143,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
                 connection.fail(None)
         if connection.state is CLOSED:
             await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
-            raise connection.closed_error(self, "closed while it was connecting")
+            raise closed_error(connection, self, "closed while it was connecting")
         await self._settle()
 
     async def _dial(self, connection: Connection) -> tuple[Transport, tuple[str, int]]:

@@ -20,11 +20,12 @@ from trio_xsock._runtime.message_hub import MESSAGE_METHODS, MessageHub
 from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.message import Message
 
+from .encryption import EncryptionFacts
 from .messages import MessageCalls
 
 
 @protect_from_ki
-class EasyTCPSocket(MessageCalls, trio.abc.Channel[Message]):
+class EasyTCPSocket(EncryptionFacts, MessageCalls, trio.abc.Channel[Message]):
     """One TCP connection that moves messages: a command and some bytes. Xojo: ``EasyTCPSocket``.
 
     A ``trio.abc.Channel[Message]`` that lives in ``async with``::

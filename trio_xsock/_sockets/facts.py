@@ -11,6 +11,7 @@ from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.core import SocketCore
 from trio_xsock._engine.intake import Inbox
 from trio_xsock._engine.options import ConnectionOptions
+from trio_xsock._engine.reasons import why_not_sending
 from trio_xsock._machines.endpoint import check_address, check_port, format_endpoint
 from trio_xsock._machines.state import CONNECTED, SocketState
 from trio_xsock._network.acceptor import Acceptor
@@ -170,7 +171,7 @@ class ConnectionFacts(SocketCore):
         await trio.lowlevel.checkpoint_if_cancelled()
         connection = self._connection
         if connection.transport is None or connection.ends.loss is not None:
-            raise connection.why_not_sending(self)
+            raise why_not_sending(connection, self)
         await self._wait_until_flushed()
 
     async def _wait_until_flushed(self) -> None:

@@ -2,23 +2,31 @@
 
 A file is a ticket in the ledger like any other bytes, so progress, batches and cancellation are
 those of every send. Where the kernel does not take the file (TLS, a pipe, a file system without
-``sendfile``), says that it has ended, or does not have it in memory, the ticket is fed with pieces
-read in a thread: sending what is still on a disk would stop the event loop until it is read.
+``sendfile``), or says that it has ended, the ticket is fed with pieces read in a thread.
+
+To send what is still on a disk would stop the event loop until it is read. What may not be in
+memory is read in a thread first, and dropped; then the kernel has it, and sends it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import TypeVar
 
 import trio
 
 from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.reasons import check_sending, why_removed
+from trio_xsock._engine.requests import end_ticket, remove
 from trio_xsock._machines.ledger import FileRange, Ticket
 from trio_xsock._network.file_sending import kernel_sends_files
 from trio_xsock._network.file_source import PIECE, FileSource
 from trio_xsock._network.page_cache import PageCache
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.errors import SocketError
+
+T = TypeVar("T")
 
 
 @protect_from_ki
@@ -32,7 +40,7 @@ class FileSend:
         see_through: sends until a ticket has nothing to send at present.
     """
 
-    __slots__ = ("_connection", "_see_through", "_source", "_ticket", "_who")
+    __slots__ = ("_cache", "_connection", "_see_through", "_source", "_ticket", "_who")
 
     def __init__(
         self,
@@ -45,6 +53,7 @@ class FileSend:
         self._source = source
         self._who = who
         self._see_through: Callable[[Connection, Ticket], Awaitable[None]] = see_through
+        self._cache: PageCache | None = None
         self._ticket: Ticket | None = None
 
     async def run(self) -> int:
@@ -62,7 +71,7 @@ class FileSend:
     def give_up(self) -> None:
         """What is queued of it leaves the queue."""
         if self._ticket is not None:
-            self._connection.remove(self._ticket)
+            remove(self._connection, self._ticket)
 
     def _queue(self, first: bytes) -> Ticket:
         ledger, source = self._connection.outlet.ledger, self._source
@@ -72,7 +81,8 @@ class FileSend:
             ledger.extend(ticket, first)
             return ticket
         if source.fileno >= 0 and kernel_sends_files(self._connection.transport):
-            self._connection.outlet.ask_before_sending_files(PageCache(source.fileno))
+            self._cache = PageCache(source.fileno)
+            self._connection.outlet.ask_before_sending_files(self._cache)
             return ledger.reserve_file(FileRange(source.fileno, source.position, source.size))
         return ledger.announce(source.size)
 
@@ -89,7 +99,12 @@ class FileSend:
                 source.position = begin + ticket.sent
         while ticket.left or ticket.held:
             if ticket.removed:  # when its last piece had just gone
-                raise connection.why_removed(ticket, self._who)
+                raise why_removed(connection, ticket, self._who)
+            if ticket.is_file_aside:
+                await self._load(ticket)
+                await self._see_through(connection, ticket)
+                source.position = begin + ticket.sent
+                continue
             piece = await self._read_piece(PIECE if ticket.held else min(PIECE, ticket.left))
             if not piece:
                 self._end_of_file(ticket)
@@ -99,25 +114,35 @@ class FileSend:
             else:
                 ticket.feed(piece)
             await self._see_through(connection, ticket)
-            if ticket.take_up_file():
-                await self._see_through(connection, ticket)
-                source.position = begin + ticket.sent
+
+    async def _load(self, ticket: Ticket) -> None:
+        """Have the kernel take the next bytes into its memory, for it to send them."""
+        cache, source = self._cache, self._source
+        assert cache is not None
+        began = perf_counter()
+        await self._unless_dropped(source.load, min(cache.ahead, ticket.left))
+        cache.note_loaded(source.position + cache.ahead, perf_counter() - began)
+        ticket.take_up_file()
 
     async def _read_piece(self, count: int) -> bytes:
+        piece = await self._unless_dropped(self._source.read, count)
+        if self._ticket is None:  # while closing, nothing new is begun
+            check_sending(self._connection, self._who)
+        return piece
+
+    async def _unless_dropped(self, read: Callable[[int], Awaitable[T]], count: int) -> T:
         """Read, unless the send is dropped meanwhile; a pipe may let us wait for ever."""
         connection, ticket = self._connection, self._ticket
         scope = trio.CancelScope()
         connection.outlet.interrupt_on_drop(scope)
         try:
             with scope:
-                piece = await self._source.read(count)
+                result = await read(count)
                 if not scope.cancel_called:
-                    if ticket is None:  # while closing, nothing new is begun
-                        connection.check_sending(self._who)
-                    return piece
+                    return result
         finally:
             connection.outlet.interrupt_on_drop(None)
-        raise connection.why_removed(ticket or Ticket(b"", 0), self._who)
+        raise why_removed(connection, ticket or Ticket(b"", 0), self._who)
 
     def _end_of_file(self, ticket: Ticket) -> None:
         """The file has ended; where its length was known, too early."""
@@ -125,4 +150,4 @@ class FileSend:
             total = ticket.sent + ticket.left
             text = f"{self._who!r}: the file ended after {ticket.sent} of {total} bytes"
             raise SocketError(text)
-        self._connection.end_ticket(ticket)
+        end_ticket(self._connection, ticket)

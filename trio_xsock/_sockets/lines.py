@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 from trio_xsock._engine.byte_inbox import Reader
-from trio_xsock._engine.intake import CLEAN_END
+from trio_xsock._engine.reasons import CLEAN_END
 from trio_xsock._machines.buffer import ReceiveBuffer
 from trio_xsock._values.errors import DelimiterNotFoundError, SocketError
 

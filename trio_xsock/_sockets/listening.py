@@ -12,6 +12,7 @@ from typing import Any, Self
 import trio
 
 from trio_xsock._engine.connection import Connection, Owner
+from trio_xsock._engine.reasons import closed_error, why_not_sending
 from trio_xsock._engine.upgrade import Over, Upgrade
 from trio_xsock._machines.endpoint import address_text
 from trio_xsock._machines.state import LISTENING, Move
@@ -72,7 +73,7 @@ class ListeningCalls(ConnectedSocket):
             if connection.state is LISTENING and self._acceptor is None:  # failed, or cancelled
                 connection.fail(None)
         await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
-        raise connection.closed_error(self, "closed while it began to listen")
+        raise closed_error(connection, self, "closed while it began to listen")
 
     def _await_peer(self, listeners: Sequence[stdlib_socket.socket]) -> None:
         assert self._keeper is not None
@@ -136,7 +137,9 @@ class ListeningCalls(ConnectedSocket):
         """
         keeper, transport = connection.keeper, connection.transport
         assert keeper is not None
-        assert transport is not None
+        if transport is None:  # it was closed before this task began
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise why_not_sending(connection, self)
         encrypted = wrap(transport, setup, connection.endpoint)
         connection.put_over(encrypted)
         scope = connection.attempt = trio.CancelScope()
@@ -154,7 +157,7 @@ class ListeningCalls(ConnectedSocket):
             if connection.attempt is scope:
                 connection.attempt = None
         await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
-        raise connection.why_not_sending(self)
+        raise why_not_sending(connection, self)
 
     # Of a server
 
@@ -204,7 +207,7 @@ class ListeningCalls(ConnectedSocket):
         self._keeper = own = keeper.child(self)
         connection = self._connection
         self._delivery.open(self, own)
-        connection.begin(Move.LISTEN, own, owner)
+        connection.begin(Move.LISTEN, owner)
         connection.open(transport, (address_text(peer), peer[1]), hold=self._wants_tls())
         return connection
 

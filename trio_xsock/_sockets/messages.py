@@ -13,8 +13,16 @@ from typing import Final, Self, cast
 import trio
 
 from trio_xsock._engine.connection import Connection
-from trio_xsock._engine.intake import CLEAN_END
 from trio_xsock._engine.message_inbox import MessageInbox
+from trio_xsock._engine.reasons import (
+    CLEAN_END,
+    check_sending,
+    closed_error,
+    not_connected,
+    verdict,
+    why_not_sending,
+)
+from trio_xsock._engine.requests import queue_bytes, remove, send_at_once, wait_for
 from trio_xsock._machines.framing import encode_message
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING
@@ -91,7 +99,7 @@ class MessageCalls(ListeningCalls):
         if message is not None:
             await let_others_run()
             return message
-        ended = self._connection.verdict(self)
+        ended = verdict(self._connection, self)
         if ended is not None:
             raise self._end_of_messages(ended)
         self._check_thread()
@@ -149,7 +157,7 @@ class MessageCalls(ListeningCalls):
         if message is not None:
             await let_others_run()
             return message.data
-        ended = self._connection.verdict(self)
+        ended = verdict(self._connection, self)
         if ended is not None:
             raise self._why_ended(ended)
         self._check_thread()
@@ -159,7 +167,7 @@ class MessageCalls(ListeningCalls):
 
     def _check_not_closed(self) -> None:
         if self._connection.ends.closed_by_us:
-            raise self._connection.closed_error(self)
+            raise closed_error(self._connection, self)
 
     def _take(self, command: int | None = None) -> Message | None:
         """Take a message from the queue; some more may have to be decoded for that."""
@@ -224,7 +232,7 @@ class MessageCalls(ListeningCalls):
         Events: ``SendProgress`` as it goes out, ``SendComplete`` when the queue is empty.
         """
         frame = encode_message(command, data)
-        self._connection.write(frame, self, "send()")
+        queue_bytes(self._connection, frame, self, "send()")
 
     async def send(self, value: Message) -> None:
         """Send a message; the contract of ``trio.abc.SendChannel``.
@@ -249,16 +257,16 @@ class MessageCalls(ListeningCalls):
         frame = encode_message(*value)
         connection = self._connection
         outlet = connection.outlet
-        connection.check_sending(self)
+        check_sending(connection, self)
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
         except trio.Cancelled:  # counts as queued, and aborted with nothing sent
-            connection.remove(outlet.ledger.reserve(frame))
+            remove(connection, outlet.ledger.reserve(frame))
             raise
-        sent = connection.send_at_once(frame)
+        sent = send_at_once(connection, frame)
         if sent is None:  # the connection turned out to be lost
             await self._settle()
-            raise connection.why_not_sending(self)
+            raise why_not_sending(connection, self)
         if sent == len(frame):
             await trio.lowlevel.cancel_shielded_checkpoint()
             if self._delivery.hub.calls:
@@ -269,7 +277,7 @@ class MessageCalls(ListeningCalls):
             outlet.account(sent)
         connection.send_now()
         parking: Parking[None] = Parking()
-        connection.wait_for(ticket, parking, self)
+        wait_for(connection, ticket, parking, self)
         await self._parked(parking, lambda: self._withdraw(connection, ticket))
 
     def _withdraw(self, connection: Connection, ticket: Ticket) -> None:
@@ -277,7 +285,7 @@ class MessageCalls(ListeningCalls):
         if ticket.sent:
             connection.outlet.forget(ticket)
         else:
-            connection.remove(ticket)
+            remove(connection, ticket)
 
     # The peer
 
@@ -320,5 +328,5 @@ class MessageCalls(ListeningCalls):
     def _why_no_peer(self) -> SocketError:
         connection = self._connection
         if connection.ends.closed_by_us:
-            return connection.closed_error(self)
-        return self._delivery.last_error or connection.not_connected(self)
+            return closed_error(connection, self)
+        return self._delivery.last_error or not_connected(connection, self)

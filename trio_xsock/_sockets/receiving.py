@@ -13,6 +13,7 @@ from typing import Any, Self, cast, overload
 import trio
 
 from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Reader, Receiver
+from trio_xsock._engine.reasons import verdict
 from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING
 from trio_xsock._network.options import check_count
 from trio_xsock._runtime.epoll import look_before_waiting
@@ -30,10 +31,9 @@ _BUSY = "another task is receiving from this socket"
 class ReceiveCalls(ListeningCalls):
     """What a ``TCPSocket`` can do with the bytes that have arrived, and to wait for more."""
 
-    __slots__ = ("_receiving",)
+    __slots__ = ()
 
     _inbox: ByteInbox
-    _receiving: bool
 
     # What never waits
 
@@ -107,11 +107,13 @@ class ReceiveCalls(ListeningCalls):
         Raises:
             UnicodeDecodeError, LookupError: as for ``read``.
         """
-        inbox = self._inbox
-        inbox.settle()
+        inbox, connection = self._inbox, self._connection
+        if inbox.borrower is not None:
+            inbox.settle()
         if encoding is None:
             data: bytes | str = inbox.buffer.take_all()
-            self._connection.resume_reading()
+            if not connection.intake.reading:
+                connection.resume_reading()
         else:
             data = self.read(inbox.buffer.size, encoding)
         inbox.unannounced = False
@@ -248,13 +250,14 @@ class ReceiveCalls(ListeningCalls):
     async def _receive(self, reader: Receiver) -> Any:
         """Serve ``reader`` at once, or let it wait until somebody brings in enough."""
         inbox, connection = self._inbox, self._connection
-        if self._receiving:
+        intake = connection.intake
+        if intake.caller:
             raise trio.BusyResourceError(_BUSY)
-        self._receiving = True
+        intake.caller = True
         try:
             inbox.settle()
             await trio.lowlevel.checkpoint_if_cancelled()
-            ended = connection.verdict(self)
+            ended = verdict(connection, self)
             if inbox.buffer.size or ended is not None or not reader.limit:
                 if ended is not None and (connection.ends.closed_by_us or not inbox.buffer.size):
                     raise_end(ended)
@@ -262,14 +265,14 @@ class ReceiveCalls(ListeningCalls):
                     connection.resume_reading()
                     return await reader.park()
             self._check_thread()
-            inbox.receiver = reader
+            inbox.waiting = reader
             connection.resume_reading()
             look_before_waiting()
             data = await reader.park(inbox.withdraw_receiver)
             connection.resume_reading()
             return data
         finally:
-            self._receiving = False
+            intake.caller = False
 
     @overload
     def lines(self, encoding: str = "utf-8", max_bytes: int = 65536) -> Lines[str]: ...

@@ -5,29 +5,25 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import trio
 
 from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.reasons import check_sending, why_not_sending
+from trio_xsock._engine.requests import end_output, queue_bytes, remove, send_at_once, wait_for
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._network.file_source import FileArgument, open_source, source_of
-from trio_xsock._runtime.guard import ConflictDetector, Parking, protect_from_ki
+from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._values.typing import Buffer
 
 from .file_sending import FileSend
 from .receiving import ReceiveCalls
-
-SENDING: Final = "another task is sending through this socket"
 
 
 @protect_from_ki
 class SendCalls(ReceiveCalls):
     """What a ``TCPSocket`` can do to send bytes."""
 
-    __slots__ = ("_send_conflict",)
-
-    _send_conflict: ConflictDetector
+    __slots__ = ()
 
     # Plain calls
 
@@ -52,7 +48,7 @@ class SendCalls(ReceiveCalls):
         Events: ``SendProgress`` as it goes out, ``SendComplete`` when the queue is empty.
         """
         payload = data if type(data) is bytes else _snapshot(data, encoding)
-        self._connection.write(payload, self, "send_all()")
+        queue_bytes(self._connection, payload, self, "send_all()")
 
     # Awaited calls
 
@@ -84,20 +80,20 @@ class SendCalls(ReceiveCalls):
     async def _send_bytes(self, data: bytes | memoryview) -> None:
         connection = self._connection
         outlet = connection.outlet
-        with self._send_conflict:
-            connection.check_sending(self)
+        with connection.outlet.caller:
+            check_sending(connection, self)
             if not data:
                 await trio.lowlevel.checkpoint()
                 return
             try:
                 await trio.lowlevel.checkpoint_if_cancelled()
             except trio.Cancelled:
-                connection.remove(outlet.ledger.reserve(data))
+                remove(connection, outlet.ledger.reserve(data))
                 raise
-            sent = connection.send_at_once(data)
+            sent = send_at_once(connection, data)
             if sent is None:  # the connection turned out to be lost
                 await self._settle()
-                raise connection.why_not_sending(self)
+                raise why_not_sending(connection, self)
             if sent == len(data):
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 if self._delivery.hub.calls:
@@ -112,8 +108,8 @@ class SendCalls(ReceiveCalls):
         """Send until a ticket has nothing to send at present; raises if it was removed."""
         connection.send_now()
         parking = Parking[None]()
-        connection.wait_for(ticket, parking, self)
-        await self._parked(parking, lambda: connection.remove(ticket))
+        wait_for(connection, ticket, parking, self)
+        await self._parked(parking, lambda: remove(connection, ticket))
 
     async def send_file(
         self, file: FileArgument, *, offset: int = 0, count: int | None = None
@@ -146,12 +142,12 @@ class SendCalls(ReceiveCalls):
         """
         source = source_of(file, offset, count)
         connection = self._connection
-        with self._send_conflict:
+        with connection.outlet.caller:
             try:
-                connection.check_sending(self)
+                check_sending(connection, self)
                 if source is None:
                     source = await open_source(file, offset, count)
-                    connection.check_sending(self)
+                    check_sending(connection, self)
                 sender = FileSend(connection, source, self, self._see_through)
                 try:
                     sent = await sender.run()
@@ -178,14 +174,14 @@ class SendCalls(ReceiveCalls):
         the queue has run empty.
         Events: ``SendComplete`` of what was queued.
         """
-        with self._send_conflict:
+        connection = self._connection
+        with connection.outlet.caller:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check_thread()
-            connection = self._connection
-            connection.end_output(self)
+            end_output(connection, self)
             await self._wait_until_flushed()
             if connection.ends.loss is not None:  # ending our direction found it lost
-                raise connection.why_not_sending(self)
+                raise why_not_sending(connection, self)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until a ``send_all`` might not block; the contract of ``trio.abc.SendStream``.
@@ -197,14 +193,14 @@ class SendCalls(ReceiveCalls):
         Cancellation: changes nothing.
         """
         connection = self._connection
-        with self._send_conflict:
-            connection.check_sending(self)
+        with connection.outlet.caller:
+            check_sending(connection, self)
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check_thread()
             parking = Parking[None]()
             connection.outlet.wait_for_room(parking)
             await parking.park(connection.outlet.forget_room)
-            connection.check_sending(self)
+            check_sending(connection, self)
 
 
 def _snapshot(data: Buffer | str, encoding: str) -> bytes:

@@ -9,9 +9,8 @@ from typing import Any, Self
 import trio
 
 from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.reasons import check_sending
 from trio_xsock._engine.security import Security
-from trio_xsock._machines.state import CLOSING, CONNECTED
-from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.tls_options import Path
 from trio_xsock._runtime.channel import EventChannel
@@ -20,12 +19,13 @@ from trio_xsock._values.connection_types import SSLConnectionTypes
 from trio_xsock._values.errors import InvalidStateError, SocketError
 from trio_xsock._values.typing import Buffer
 
+from .encryption import EncryptionFacts
 from .tcp import TCPSocket
 from .tls_option import TLSOption
 
 
 @protect_from_ki
-class SSLSocket(TCPSocket):
+class SSLSocket(EncryptionFacts, TCPSocket):
     """A ``TCPSocket`` whose connection is encrypted, and whose peer is verified.
 
     Xojo: ``SSLSocket``. All that ``TCPSocket`` promises holds here too::
@@ -230,9 +230,9 @@ class SSLSocket(TCPSocket):
         """
         data = bytes(memoryview(announce))
         connection = self._connection
-        with self._send_conflict:
+        with connection.outlet.caller:
             await trio.lowlevel.checkpoint_if_cancelled()
-            connection.check_sending(self)
+            check_sending(connection, self)
             self._check_upgrade(connection)
             connection.hold()
             try:
@@ -270,20 +270,6 @@ class SSLSocket(TCPSocket):
         connection.resume_reading()
 
     # What came of it
-
-    @property
-    def ssl_connecting(self) -> bool:
-        """The handshake is going on. Xojo: ``SSLConnecting``."""
-        return self._connection.securing
-
-    @property
-    def ssl_connected(self) -> bool:
-        """The connection is up and encrypted. Xojo: ``SSLConnected``."""
-        return self._encryption() is not None and self.state in (CONNECTED, CLOSING)
-
-    def _encryption(self) -> TLSEngine | None:
-        transport = self._connection.transport
-        return None if transport is None or self._connection.securing else transport.encryption
 
     @property
     def tls_version(self) -> str | None:

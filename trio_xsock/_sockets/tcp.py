@@ -10,9 +10,9 @@ from trio_xsock._engine.byte_inbox import ByteInbox
 from trio_xsock._engine.options import checked_options
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._runtime.channel import EventChannel
-from trio_xsock._runtime.guard import ConflictDetector, protect_from_ki
+from trio_xsock._runtime.guard import protect_from_ki
 
-from .sending import SENDING, SendCalls
+from .sending import SendCalls
 
 
 @protect_from_ki
@@ -82,8 +82,6 @@ class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
             idle_timeout=idle_timeout,
         )
         super().__init__(address, port, handler, events, network_interface, options)
-        self._receiving = False
-        self._send_conflict = ConflictDetector(SENDING)
 
     def _new_inbox(self) -> ByteInbox:
         return ByteInbox(self._delivery)

@@ -1,0 +1,152 @@
+"""How the end of a connection is carried out: one branch for each effect of ``Ends``, in order."""
+
+from __future__ import annotations
+
+import socket as stdlib_socket
+from typing import TYPE_CHECKING, Final
+
+from trio_xsock._machines.ends import Effect, Happening, Phase
+from trio_xsock._machines.state import Move, next_state
+from trio_xsock._runtime.faults import give_back
+
+from .closing import Closing
+from .reasons import verdict, why_not_sending
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+GRACE: Final = 5.0
+"""Seconds that a close which nobody waits for may take."""
+
+
+def carry_out(connection: Connection, effects: tuple[Effect, ...]) -> None:
+    ends = connection.ends
+    for effect in effects:
+        if effect is Effect.RELEASE:
+            _release(connection)
+        elif effect is Effect.DROP_QUEUE:
+            connection.drop_queue()
+        elif effect is Effect.SERVE_READER:
+            _serve_reader(connection)
+        elif effect is Effect.ANNOUNCE:
+            _announce_end(connection)
+        elif effect is Effect.START_CLOSING:
+            _start_closing(connection)
+        elif effect is Effect.SEND_FIN:
+            _send_fin(connection)
+        elif effect is Effect.LINGER:
+            _linger(connection)
+        elif ends.phase is Phase.GONE:
+            connection.delivery.close()
+        else:
+            connection.delivery.end()
+
+
+def _serve_reader(connection: Connection) -> None:
+    if connection.ends.closed_by_us and not connection.inbox.waiting:
+        return  # whoever asks later is told why then
+    ended = verdict(connection, connection.delivery.socket)
+    if ended is not None:
+        connection.inbox.end(ended, closed_by_us=connection.ends.closed_by_us)
+
+
+def _announce_end(connection: Connection) -> None:
+    error = connection.ends.announced
+    if error is not None:
+        connection.delivery.post_error(error)
+        connection.inbox.tell_loss(error, clean=connection.ends.their_end)
+
+
+def _start_closing(connection: Connection) -> None:
+    connection.state = next_state(connection.state, Move.DRAIN)
+    connection.outlet.wake_for_room()
+    if connection.owner is not None:
+        connection.owner._connection_ending(connection.delivery.socket)
+    closing = connection.closing = Closing(discarding=connection.inbox.size > 0)
+    if not connection.ends.closed_by_us:
+        connection.limit_closing(closing, GRACE)
+    if not connection.ends.their_end:
+        connection.intake.start()
+        if connection.transport is not None and connection.transport.ready:
+            connection.wake_keeper()  # of that the OS does not tell
+
+
+def _send_fin(connection: Connection) -> None:
+    transport, closing = connection.transport, connection.closing
+    if transport is None:
+        return
+    try:
+        if not transport.end():
+            return  # ``tick`` comes back to it when the OS took all
+        connection.wake_drainers(transport)
+        # Where nothing is left to be done the OS ends our direction as it closes.
+        last = connection.ends.their_end
+        if last or (closing is not None and not closing.must_linger(transport)):
+            connection.happens(Happening.DELIVERED)
+            return
+        transport.shutdown(stdlib_socket.SHUT_WR)
+    except OSError as exc:  # ENOTCONN: the peer has reset the connection
+        connection.send_failed(exc)
+        return
+    if connection.watchdogs is not None and connection.watchdogs.note_end():
+        connection.wake_keeper()
+    connection.happens(Happening.FIN_SENT)
+
+
+def _linger(connection: Connection) -> None:
+    transport, closing = connection.transport, connection.closing
+    if transport is None or closing is None:
+        return
+    if not closing.must_linger(transport):
+        connection.happens(Happening.DELIVERED)
+    elif closing.linger():
+        connection.wake_keeper()
+
+
+def _release(connection: Connection) -> None:
+    """Give the descriptor back; the connection is closed."""
+    connection.inbox.settle()
+    attempt, connection.attempt = connection.attempt, None
+    handshake, connection.handshake = connection.handshake, None
+    if handshake is not None:
+        handshake.close()
+    transport, connection.transport = connection.transport, None
+    connection.securing = False
+    if transport is not None:
+        # Who closes with nothing left to send may say so. If something is dropped, the peer
+        # shall see that the stream was cut off.
+        if (
+            connection.ends.closed_by_us
+            and connection.ends.loss is None
+            and not connection.outlet.ledger.open
+        ):
+            give_back(transport.end)
+        transport.on_wake(None)
+    give_back(connection.leave_watch)
+    connection.intake.attach(None)
+    connection.outlet.attach(None)
+    connection.outlet.wake_for_room()
+    connection.outlet.interrupt()
+    if transport is not None:
+        give_back(transport.close)
+    connection.state = next_state(connection.state, Move.CLOSE)
+    if attempt is not None:
+        attempt.cancel("the socket was closed")
+    _tell_closed(connection)
+
+
+def _tell_closed(connection: Connection) -> None:
+    """Wake those who wait for the end, and tell the block and the server."""
+    connection.wake_waiters(False)
+    drainers, connection._drainers = connection._drainers, None
+    for parking in drainers or ():
+        parking.fail(why_not_sending(connection, connection.delivery.socket))
+    if connection.closing is not None:
+        connection.closing.done()
+    if connection.delivery.keeper is not None:  # also where nothing was begun
+        connection.delivery.keeper.note_closed()
+    keeper = connection.keeper
+    if connection.owner is not None and keeper is not None:
+        connection.owner._connection_closed(connection.delivery.socket)
+        if not keeper.ended:
+            keeper.retire()

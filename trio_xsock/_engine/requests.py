@@ -1,0 +1,105 @@
+"""What a socket asks of its connection: queue bytes, send a caller's own, end our direction."""
+
+from __future__ import annotations
+
+from trio_xsock._machines.ends import Happening, Why
+from trio_xsock._machines.ledger import Ticket
+from trio_xsock._machines.state import CONNECTED
+from trio_xsock._runtime.guard import Parking
+from trio_xsock._values.errors import OutOfMemoryError
+
+from .connection import Connection
+from .reasons import why_not_sending, why_removed
+
+
+def queue_bytes(connection: Connection, payload: bytes, who: object, instead: str) -> None:
+    """Queue bytes that nobody waits for, and try the OS at once where that is possible.
+
+    Args:
+        connection: where to.
+        payload: what to send.
+        who: the socket, for texts.
+        instead: the call that is not bound by ``send_buffer_limit``.
+
+    Raises:
+        OutOfMemoryError: they do not fit into the queue; none of them was queued.
+        SocketError: what stands in the way of sending.
+    """
+    transport = connection.transport
+    if connection.state is not CONNECTED or not connection.ends.may_send or transport is None:
+        raise why_not_sending(connection, who)
+    if not payload:
+        return
+    ledger, delivery = connection.outlet.ledger, connection.delivery
+    if ledger.counted + len(payload) > connection.options.send_buffer_limit:
+        raise OutOfMemoryError(
+            f"{who!r}: {len(payload)} bytes more would exceed send_buffer_limit="
+            f"{connection.options.send_buffer_limit}; await flush() first, or use {instead}"
+        )
+    if delivery.held:  # what a handler sends is joined, and goes when it returns
+        ledger.queue(payload)
+        return
+    try:
+        connection.outlet.offer(transport, payload)
+    except OSError as exc:
+        connection.send_failed(exc)
+    connection.after_sending()
+    if ledger.left:
+        connection.send_now()
+    elif delivery.hub.calls:
+        delivery.schedule()
+
+
+def send_at_once(connection: Connection, data: bytes | memoryview) -> int | None:
+    """Offer a caller's bytes to the transport; see ``Outlet.send_at_once``.
+
+    Returns:
+        ``None`` if the connection turned out to be lost; they count as queued and dropped.
+    """
+    transport = connection.transport
+    assert transport is not None  # for who has checked that it may send
+    try:
+        sent = connection.outlet.send_at_once(transport, data)
+    except OSError as exc:
+        connection.outlet.ledger.reserve(data)
+        connection.send_failed(exc)
+        return None
+    connection.after_sending()
+    return sent
+
+
+def wait_for(connection: Connection, ticket: Ticket, parking: Parking[None], who: object) -> None:
+    """Wake ``parking`` when ``ticket`` has nothing to send at present, or was dropped."""
+    if ticket.removed:
+        parking.fail(why_removed(connection, ticket, who))
+    else:
+        connection.outlet.wait_for(ticket, parking)
+
+
+def end_ticket(connection: Connection, ticket: Ticket) -> None:
+    """Nothing more will be fed to a ticket that was held."""
+    ticket.held = False
+    outlet = connection.outlet
+    outlet.ledger.account(0)  # it leaves the queue, of which nobody need be told
+    outlet.end_batch(None)
+    connection.after_sending()
+
+
+def end_output(connection: Connection, who: object) -> None:
+    """``send_eof()``: our direction ends after what is queued. Idempotent.
+
+    Raises:
+        SocketError: what stands in the way.
+    """
+    if connection.is_connected:
+        connection.happens(Happening.SEND_EOF)
+    elif connection.ends.why_not_sending() is not Why.OUTPUT_ENDED:
+        raise why_not_sending(connection, who)
+
+
+def remove(connection: Connection, ticket: Ticket) -> None:
+    """A caller was cancelled: its own bytes leave the queue."""
+    connection.outlet.forget(ticket)
+    connection.outlet.remove(ticket)
+    connection.after_sending()
+    connection.delivery.schedule()
