@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from tests.support.tls import credentials
-from trio_xsock import EasyTCPSocket, ServerSocket, SSLSocket, TCPSocket
+from trio_xsock import EasyTCPSocket, Message, ServerSocket, SSLSocket, TCPSocket
 
 MANY = 50_000_000
 """Bytes each way."""

@@ -24,6 +24,7 @@ from trio_xsock import (
     EasyTCPSocket,
     ErrorOccurred,
     LossReason,
+    Message,
     ReceivedMessage,
     SendComplete,
     SendProgress,

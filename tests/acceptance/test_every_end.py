@@ -26,6 +26,7 @@ from trio_xsock import (
     ErrorOccurred,
     LossReason,
     LostConnectionError,
+    Message,
     ReceivedMessage,
     SendComplete,
     SendProgress,

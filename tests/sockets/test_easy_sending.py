@@ -88,6 +88,15 @@ async def test_what_is_no_message(command: Any, data: Any, error: type[Exception
         assert sock.bytes_sent == sock.bytes_left_to_send == 0
 
 
+@pytest.mark.parametrize("value", [b"x\x00", (1, b"data"), [1, b"data"], "ab", None])
+async def test_only_a_message_can_be_sent(value: Any) -> None:
+    """Nothing that only unpacks like one, as two bytes do."""
+    async with easy() as (sock, _):
+        with pytest.raises(TypeError, match="a Message is needed, not"):
+            await sock.send(value)
+        assert sock.bytes_sent == sock.bytes_left_to_send == 0
+
+
 async def test_calls_in_the_wrong_state() -> None:
     """Before there is a connection, and after our end of it."""
     async with EasyTCPSocket() as sock:
