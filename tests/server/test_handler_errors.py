@@ -1,4 +1,4 @@
-"""What the log tells of a handler that has raised: a line for the peer's doing, else a traceback."""
+"""The log of a handler that has raised: a line for what the peer did, else a traceback."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ RESET = LostConnectionError("gone", reason=LossReason.RESET)
         RESET,
         LostConnectionError("silent", reason=LossReason.TIMED_OUT),
         TLSError("cut off"),
-        IncompleteReadError(b"", 5),
-        DelimiterNotFoundError(5),
+        IncompleteReadError("cut off"),
+        DelimiterNotFoundError("too long"),
         UnicodeDecodeError("utf-8", b"x", 0, 1, "no text"),
         trio.TooSlowError(),
         trio.EndOfChannel(),

@@ -14,8 +14,12 @@ from trio_xsock._values.errors import TLSError
 _SOUND: Final[weakref.WeakSet[ssl.SSLContext]] = weakref.WeakSet()
 """Contexts that were found to be in order: they are asked about at each connection."""
 
-_NO_CERTIFICATE: Final = ("NO_SHARED_CIPHER", "NO_SUITABLE_SIGNATURE_ALGORITHM")
-"""What OpenSSL says to any client if it has no certificate to show."""
+_NO_CERTIFICATE: Final = (
+    "NO_SHARED_CIPHER",
+    "NO_SUITABLE_SIGNATURE_ALGORITHM",
+    "UNSUPPORTED_PROTOCOL",  # TLS 1.3 needs a certificate to be thought of at all
+)
+"""What OpenSSL says to a client that takes whatever there is, if it has no certificate."""
 
 
 def check_server_context(context: ssl.SSLContext) -> None:
@@ -57,7 +61,7 @@ def _finds_nothing_to_show(context: ssl.SSLContext) -> bool:
     set_callback(lambda _: (None, b"any"))
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     client.set_ciphers("PSK:@SECLEVEL=0")
-    return context.minimum_version <= client.maximum_version and _is_refused(context, client)
+    return _is_refused(context, client)
 
 
 def _is_refused(context: ssl.SSLContext, client: ssl.SSLContext) -> bool:
