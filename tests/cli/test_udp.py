@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,24 @@ from trio_xsock._cli import main
 from .support import PATIENCE, Program
 
 LO = "127.0.0.1"
+LARGEST = 65507
+LIMIT_KB = 60_000
+# What the child tells at its end: how often it looked a name up, and how large it ever was.
+CODE = """\
+import socket, sys
+asked, look_up = [], socket.getaddrinfo
+def getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):
+    if not flags & socket.AI_NUMERICHOST:
+        asked.append(host)
+    return look_up(host, port, family, type, proto, flags)
+socket.getaddrinfo = getaddrinfo
+from trio_xsock._cli import main
+code = main()
+print("asked:", len(asked), file=sys.stderr)
+with open("/proc/self/status") as status:
+    print(*(line for line in status if line.startswith("VmHWM")), file=sys.stderr)
+sys.exit(code)
+"""
 
 
 @pytest.fixture
@@ -126,3 +146,68 @@ def test_what_cannot_be(
     except SystemExit as exc:
         assert exc.code == code
     assert text in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_name_is_looked_up_once(peer: socket.socket) -> None:
+    """However many lines there are."""
+    arguments = ("udp", "--to", f"localhost:{peer.getsockname()[1]}", "--wait", "0.01")
+    with Program(*arguments, code=CODE, stdin=subprocess.PIPE) as program:
+        assert program.process.stdin is not None
+        with program.process.stdin as stdin:
+            stdin.write(b"line\n" * 100)
+        assert program.end() == 0
+    assert "asked: 1" in program.err.seen
+    assert "xsock: closed: 100 datagrams went out, 0 came in" in program.err.seen
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_line_that_is_too_long(peer: socket.socket, as_json: bool) -> None:
+    """One sentence, and what went out before it is told; it went."""
+    arguments = ["udp", "--to", f"{LO}:{peer.getsockname()[1]}", *["--json"] * as_json]
+    with Program(*arguments, stdin=subprocess.PIPE) as program:
+        assert program.process.stdin is not None
+        with program.process.stdin as stdin:
+            stdin.write(b"a\n" + b"y" * LARGEST + b"\n" + b"x" * (LARGEST + 1) + b"\nz\n")
+        assert program.end() == 1
+        assert [len(peer.recv(LARGEST + 1)) for _ in range(2)] == [1, LARGEST]
+        if as_json:
+            told = {fact["event"]: fact for fact in program.facts()}
+            assert told["closed"]["datagrams_sent"] == 2
+            assert "longer than 65507 bytes" in told["failed"]["message"]
+        else:
+            told_twice = [line for line in program.err.seen if "longer than 65507 bytes" in line]
+            assert len(told_twice) == 1
+            assert "xsock: closed: 2 datagrams went out, 0 came in" in program.err.seen
+    peer.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        peer.recv(1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_input_without_a_line_end_is_not_read_to_its_end(peer: socket.socket) -> None:
+    """This one has none: it ends as soon as no datagram can carry the line, and stays small."""
+    to = f"{LO}:{peer.getsockname()[1]}"
+    with open("/dev/zero", "rb") as zeros:
+        with Program("udp", "--to", to, code=CODE, stdin=zeros) as program:
+            assert program.end() == 1
+    assert "xsock: closed: 0 datagrams went out, 0 came in" in program.err.seen
+    match = re.search(r"VmHWM:\s+(\d+) kB", "\n".join(program.err.seen))
+    assert match
+    assert int(match[1]) < LIMIT_KB
+
+
+def test_why_a_group_cannot_be_joined() -> None:
+    """Because of the limit of groups for each socket, where it is below what is tried here."""
+    groups = [argument for number in range(200) for argument in ("--join", f"239.7.7.{number}")]
+    arguments = ("udp", "0", "--interface", "lo", *groups)
+    with Program(*arguments) as program:
+        lines = []
+        while (line := program.err.next()) is not None:
+            lines.append(line)
+            if "receiving at port" in line:
+                program.interrupt()
+                pytest.skip("the limit of this machine is above 200 groups")
+        assert program.end() == 1
+    refusal = next(line for line in lines if "cannot be joined" in line)
+    assert re.search(r"239\.7\.7\.\d+ cannot be joined: .*No buffer space available", refusal)
+    assert "igmp_max_memberships" in refusal

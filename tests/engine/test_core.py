@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import socket
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,13 +15,19 @@ import trio.testing
 from tests.support import raw_listener
 from tests.support.pairs import GatedResolver, linked
 from trio_xsock import (
+    AutoDiscovery,
+    EasyTCPSocket,
+    EasyUDPSocket,
     InvalidPortError,
     InvalidStateError,
     NetworkInterface,
+    ServerSocket,
     SocketCore,
     SocketState,
     SocketStatistics,
+    SSLSocket,
     TCPSocket,
+    UDPSocket,
     network_interfaces,
 )
 from trio_xsock._engine.core import check_interface
@@ -61,6 +68,41 @@ def test_a_port_is_an_int(port: Any) -> None:
     sock = TCPSocket()
     with pytest.raises(TypeError, match="port must be an int"):
         sock.port = port
+
+
+EVERY_KIND = [
+    TCPSocket,
+    SSLSocket,
+    EasyTCPSocket,
+    ServerSocket,
+    UDPSocket,
+    EasyUDPSocket,
+    AutoDiscovery,
+]
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+@pytest.mark.parametrize("port", [80.0, Decimal(80), 80 + 0j, True, "80", None])
+def test_a_port_is_an_int_everywhere(kind: Any, port: Any) -> None:
+    """Also where it equals one; what was set before stays."""
+    with pytest.raises(TypeError, match="port must be an int, not"):
+        kind(port=port)
+    sock = kind(port=7)
+    with pytest.raises(TypeError, match="port must be an int, not"):
+        sock.port = port
+    assert (sock.port, type(sock.port)) == (7, int)
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+@pytest.mark.parametrize("address", [b"127.0.0.1", 1.0, Decimal(1), 1j, True, None])
+def test_an_address_is_a_str_everywhere(kind: Any, address: Any) -> None:
+    """At construction, where that takes one, and at assignment."""
+    if "address" in inspect.signature(kind).parameters:
+        with pytest.raises(TypeError, match="address must be a str, not"):
+            kind(port=7, address=address)
+    if hasattr(kind, "address"):
+        with pytest.raises(TypeError, match="address must be a str, not"):
+            kind(port=7).address = address
 
 
 @pytest.mark.parametrize("port", [0, 1, 80, 65535])

@@ -151,9 +151,8 @@ async def test_pauses_crossed_thousands_of_times_lose_nothing(limit: int) -> Non
     async with linked(receive_buffer_limit=limit) as (sock, peer), trio.open_nursery() as nursery:
 
         def is_paused() -> bool:
-            return not sock._connection.intake.reading or sock.bytes_available == len(sent) - len(
-                got
-            )
+            reading = sock._connection.intake.reading
+            return not reading or sock.bytes_available == len(sent) - len(got)
 
         nursery.start_soon(peer.send, sent)
         while len(got) < len(sent):
@@ -220,7 +219,7 @@ async def test_arrivals_count_as_activity() -> None:
     """Whoever watches over an idle connection is told of each arrival."""
     async with linked(idle_timeout=1e6) as (sock, peer):
         noted = []
-        watchdogs = sock._connection._watchdogs
+        watchdogs = sock._connection.watchdogs
         assert watchdogs is not None
 
         class Noting:
@@ -234,7 +233,7 @@ async def test_arrivals_count_as_activity() -> None:
                 return watchdogs.note(moved, sent, now)
 
         await trio.testing.wait_all_tasks_blocked()
-        sock._connection._watchdogs = Noting()  # type: ignore[assignment]
+        sock._connection.watchdogs = Noting()  # type: ignore[assignment]
         peer.send_nowait(b"abc")
         assert await sock.receive_some() == b"abc"
         assert noted == [3]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import Any
 
 import pytest
@@ -342,3 +344,40 @@ async def test_who_waits_elsewhere_learns_why_the_socket_was_closed() -> None:
                 await wait_all_tasks_blocked()
                 sock.start_soon(fail)
                 await trio.sleep_forever()
+
+
+def send_from_port_0(data: bytes, port: int) -> None:
+    """What a UDP socket of the OS cannot send; needs a raw one, and the right to have it."""
+    try:
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+    except PermissionError:
+        pytest.skip("raw sockets are for root")
+    with raw:
+        header = struct.pack("!HHHH", 0, port, 8 + len(data), 0)
+        raw.sendto(header + data, (LOOPBACK, 0))
+
+
+@pytest.mark.parametrize("address", ["", LOOPBACK])
+async def test_what_comes_from_port_0_does_not_end_a_server(address: str) -> None:
+    """An echo by iteration and one by a handler: it is dropped and counted, the next is served."""
+
+    async def echo(sock: UDPSocket) -> None:
+        async for datagram in sock:
+            sock.write(datagram)
+
+    class Echo:
+        def on_data_available(self, sock: UDPSocket) -> None:
+            while (datagram := sock.read()) is not None:
+                sock.write(datagram)
+
+    async with bound(address=address) as by_task, bound(address=address, handler=Echo()) as called:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(echo, by_task)
+            with RawUDP() as peer:
+                for sock in (by_task, called):
+                    send_from_port_0(b"nobody's", sock.port)
+                    peer.send(b"question", sock.port)
+                    assert await peer.receive() == (b"question", LOOPBACK, sock.port)
+                    figures = sock.statistics()
+                    assert (figures.packets_in, figures.packets_dropped) == (1, 1)
+            nursery.cancel_scope.cancel()

@@ -38,6 +38,16 @@ class Answers(GatedResolver):
         return [(0, 0, 0, "", (address, port)) for address in self._addresses]
 
 
+class Counting(Answers):
+    """A resolver that counts what it is asked."""
+
+    asked = 0
+
+    async def getaddrinfo(self, *arguments: Any, **options: Any) -> list[Any]:
+        self.asked += 1
+        return await super().getaddrinfo(*arguments, **options)
+
+
 async def test_names_are_resolved_by_send_only() -> None:
     """``write`` never waits, so it takes IP addresses."""
     with RawUDP() as peer:
@@ -51,6 +61,21 @@ async def test_names_are_resolved_by_send_only() -> None:
                 sock.write_to("localhost", b"data", peer.port)
             with pytest.raises(NameResolutionError, match="empty"):
                 await sock.send(Datagram("", peer.port, b"data"))
+
+
+async def test_a_name_is_looked_up_once_for_many_datagrams() -> None:
+    """Also for datagrams that leave from different addresses, and after binding again."""
+    resolver = Counting(LOOPBACK)
+    async with UDPSocket(address="") as sock:
+        await sock.bind()
+        for _ in range(100):
+            await sock.send(Datagram("peer.example", 9, b"data"))
+        await sock.send(Datagram("peer.example", 9, b"data", "127.0.0.2"))
+        sock.close()
+        await sock.bind()
+        await sock.send(Datagram("peer.example", 9, b"data"))
+        assert sock.statistics().packets_out == 102
+        assert resolver.asked == 1
 
 
 async def test_of_a_hosts_addresses_the_first_reachable_one_is_used() -> None:

@@ -70,6 +70,15 @@ def test_what_came_from_port_0_is_dropped_and_counted() -> None:
     assert (queue.received, queue.dropped, queue.bytes_received) == (2, 4, 2)
 
 
+def test_packets_with_and_without_the_address_that_they_were_sent_to() -> None:
+    """Both kinds in one queue, as they came."""
+    queue = ArrivalQueue(5)
+    mixed: list[Packet] = [(b"plain", SENDER), (b"told", SENDER, LOCAL), (b"0", ("192.0.2.1", 0))]
+    assert queue.put(mixed)
+    assert list(queue.packets) == mixed[:2]
+    assert (queue.size(), queue.dropped) == (9, 1)
+
+
 def departure(data: bytes) -> Departure[str, str]:
     return Departure(data, "way")
 

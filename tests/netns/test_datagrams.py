@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import socket
@@ -206,6 +207,7 @@ async def test_link_local_addresses_keep_their_zone(link: Link) -> None:
             peer.sock.sendto(b"answer", (host, port, 0, index))
             datagram = await sock.receive()
             assert datagram == Datagram(far_address, PORT, b"answer")
+            assert datagram.local_address == link_local(1) + f"%{DEVICE}"
             sock.write(datagram)
             assert (await peer.receive())[0] == b"answer"
             sock.write_to("ff02::88", b"to all", PORT)
@@ -224,6 +226,37 @@ async def test_link_local_addresses_keep_their_zone(link: Link) -> None:
             assert await sock.receive() == Datagram(far_address, PORT, b"group")
             sock.write_to("ff02::88", b"own", PORT)
             assert (await peer.receive())[0] == b"own"
+
+
+async def test_of_several_ipv6_addresses_the_one_that_was_asked_answers(link: Link) -> None:
+    """Of global ones and link-local ones, each as it was asked; a zone is shown where needed."""
+    for host in (link.near, link.far):
+        make_link_local(host)
+    for number in (1, 2):
+        link.near.ip(f"addr add fd00:88::{number}/64 dev {DEVICE} nodad")
+    link.near.ip(f"addr add fe80::88:1:1/64 dev {DEVICE} nodad")
+    link.far.ip(
+        f"addr add fd00:88::9/64 dev {DEVICE} nodad",
+        *(
+            f"neigh replace {address} lladdr {link.near.mac} dev {DEVICE} nud permanent"
+            for address in ("fd00:88::1", "fd00:88::2", "fe80::88:1:1")
+        ),
+    )
+    link.near.ip(f"neigh replace fd00:88::9 lladdr {link.far.mac} dev {DEVICE} nud permanent")
+    await wait_for_ipv6(link)
+    async with bound(address="") as sock:
+        for asked in ("fd00:88::1", "fd00:88::2", link_local(1), "fe80::88:1:1"):
+            with link.far:
+                peer, index = RawUDP("::"), socket.if_nametoindex(DEVICE)
+            with peer:
+                is_link_local = asked.startswith("fe80")
+                peer.sock.connect((asked, sock.port, 0, index if is_link_local else 0))
+                peer.sock.send(b"question")
+                datagram = await sock.receive()
+                zone = f"%{DEVICE}" if is_link_local else ""
+                assert datagram.local_address == asked + zone
+                sock.write(dataclasses.replace(datagram, data=b"answer"))
+                assert (await peer.receive())[0] == b"answer"
 
 
 def link_local(number: int) -> str:

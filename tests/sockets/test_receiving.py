@@ -83,7 +83,7 @@ async def test_receive_some_gives_an_empty_piece_at_the_end_again_and_again() ->
 
 def _arrive(sock: TCPSocket, data: bytes) -> None:
     """Let ``data`` have come in a step that was not in between."""
-    sock._inbox.put(data)
+    sock._inbox.buffer.append(data)
     sock._connection.hand_on()
 
 

@@ -270,9 +270,9 @@ async def test_a_remote_twin_is_heard() -> None:
         sock.write_to(GROUP, b"same", sock.port)
         destination = socket.inet_aton(GROUP)
         came = type("came", (), {"destination": destination, "interface": port._scope.index})()
-        assert port._is_wanted(b"same", came, ("::ffff:192.0.2.99", sock.port, 0, 0))
-        assert not port._is_wanted(b"same", came, (f"::ffff:{LOOPBACK}", sock.port, 0, 0))
-        assert port._is_wanted(b"same", came, (f"::ffff:{LOOPBACK}", sock.port, 0, 0))
+        assert port._arrivals._is_wanted(b"same", came, ("::ffff:192.0.2.99", sock.port, 0, 0))
+        assert not port._arrivals._is_wanted(b"same", came, (f"::ffff:{LOOPBACK}", sock.port, 0, 0))
+        assert port._arrivals._is_wanted(b"same", came, (f"::ffff:{LOOPBACK}", sock.port, 0, 0))
 
 
 async def test_what_cannot_be_joined() -> None:
@@ -440,12 +440,60 @@ async def test_an_answer_leaves_from_the_address_that_was_asked() -> None:
                 assert await peer.receive() == (b"answer", asked, sock.port)
 
 
+async def test_an_ipv6_answer_leaves_from_the_address_that_was_asked() -> None:
+    """By a socket for both families: IPv6 addresses as such, mapped ones as IPv4."""
+    async with bound(address="") as sock:
+        for asked in ("::1", "127.0.0.3"):
+            with RawUDP("::1" if asked == "::1" else LOOPBACK) as peer:
+                peer.sock.connect((asked, sock.port))
+                peer.sock.send(b"question")
+                datagram = await sock.receive()
+                assert (datagram.address, datagram.local_address) == (
+                    peer.sock.getsockname()[0],
+                    asked,
+                )
+                sock.write(dataclasses.replace(datagram, data=b"answer"))
+                assert await peer.receive() == (b"answer", asked, sock.port)
+        with pytest.raises(SocketError, match="local_address"):
+            sock.write(Datagram("::1", 9, b"of the other family", "127.0.0.1"))
+
+
+@pytest.mark.parametrize("address", [LOOPBACK, "::1"])
+async def test_what_came_to_the_one_address_says_so(address: str) -> None:
+    """Also when it is read after the socket was closed, and beside what came to a group."""
+    async with bound(address=address, network_interface=LO) as sock, bound(address="") as sender:
+        sock.send_to_self = True
+        sender.write_to(address, b"one", sock.port)
+        assert (await sock.receive()).local_address == address
+        if address == LOOPBACK:
+            assert sock.join_multicast_group(GROUP)
+            sock.write_to(GROUP, b"to all", sock.port)
+            assert (await sock.receive()).local_address == GROUP
+        sender.write_to(address, b"last", sock.port)
+        await until(lambda: sock.packets_available == 1)
+        sock.close()
+        left = sock.read()
+        assert left is not None
+        assert (left.data, left.local_address) == (b"last", address)
+
+
 async def test_an_address_that_is_not_ours_is_refused() -> None:
     """The OS says so, and the socket goes on."""
     async with bound(address="") as sock:
         with pytest.raises(SocketError, match="local_address"):
             sock.write(Datagram("127.0.0.1", 9, b"data", "192.0.2.1"))
         assert sock.is_connected
+
+
+@pytest.mark.parametrize("port", [9.0, Decimal(9), 9 + 0j, True])
+async def test_what_is_no_port_cannot_be_bound_or_sent_to(port: Any) -> None:
+    """``bind``, and a datagram, which cannot be made with it."""
+    async with UDPSocket(address=LOOPBACK) as sock:
+        with pytest.raises(TypeError, match="port must be"):
+            await sock.bind(port)
+        assert not sock.is_connected
+        with pytest.raises(TypeError, match="port must be"):
+            dataclasses.replace(Datagram(LOOPBACK, 9, b""), port=port)
 
 
 @pytest.mark.parametrize("port", [9.0, Decimal(9), 9 + 0j, True])

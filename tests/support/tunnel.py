@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from trio_xsock._machines.dead_peers import Sample
+from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch, watch_socket
 
@@ -27,9 +28,9 @@ MOST: Final = 0xFFFF
 class Tunnel:
     """One end of it."""
 
-    encryption: Final = None
-    most: Final = MOST
-    takes_files: Final = False
+    encryption: TLSEngine | None = None
+    most: int = MOST
+    takes_files: bool = False
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)

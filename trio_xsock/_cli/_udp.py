@@ -122,6 +122,7 @@ def _check_size(line: bytes) -> None:
 
 async def _look_up(to: Endpoint) -> list[str]:
     """The addresses of a host; its name where there are none, so that sending says why."""
+    await trio.lowlevel.checkpoint()
     if "%" in to.host:
         await trio.lowlevel.checkpoint()
         return [to.host]
@@ -213,18 +214,20 @@ class _Exchange:
         _check_size(line)
         if not self._addresses:
             self._addresses = await _look_up(to)
-        while True:
+        *others, last = self._addresses
+        for address in others:
             try:
-                await sock.send(Datagram(self._addresses[0], to.port, line))
+                await sock.send(Datagram(address, to.port, line))
             except SocketError:
-                if self.sent or len(self._addresses) == 1:
-                    raise
-                del self._addresses[0]  # there may be a way to the next one
-            else:
-                break
+                continue  # there may be a way to the next one
+            self._addresses = [address]
+            self.sent += 1
+            return  # noqa: ASYNC910 - it was sent
+        await sock.send(Datagram(last, to.port, line))
+        self._addresses = [last]
         self.sent += 1
 
-    async def _receive(self, sock: UDPSocket) -> None:
+    async def _receive(self, sock: UDPSocket) -> None:  # noqa: ASYNC910 - the end of the wait is one
         with self._answers:
             async for datagram in sock:
                 self.received += 1

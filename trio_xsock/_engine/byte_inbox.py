@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from trio_xsock._machines.buffer import ReceiveBuffer
 from trio_xsock._runtime.delivery import Delivery
@@ -119,8 +119,8 @@ class ByteInbox:
 
     __slots__ = ("_delivery", "borrower", "buffer", "unannounced", "waiting")
 
-    pending: Final = False
-    incomplete: Final = False
+    pending: bool = False
+    incomplete: bool = False
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery

@@ -240,11 +240,14 @@ class Connection:
         self.handshake = handshake
 
     def go_on(self, transport: Transport) -> None:
-        """The handshake is done."""
-        self.securing = False
+        """The handshake is done; ``end_handshake`` follows."""
         self.handshake = None
         self.happens(Happening.GO_ON)
         self._use(transport)
+
+    def end_handshake(self) -> None:
+        """What the transport holds may be read from now on."""
+        self.securing = False
 
     def announce(self) -> None:
         """It is up: post ``Connected`` and begin to read."""
@@ -412,7 +415,8 @@ class Connection:
         if inbox.pending:
             intake.pause()
             intake.read_small()
-            if inbox.may_hand_on(intake.limit):
+            # If handler calls are due, the keeper task goes on when they were made.
+            if self.delivery.hub.calls or inbox.may_hand_on(intake.limit):
                 self.wake_keeper()
         elif not intake.reading:
             self.resume_reading()
@@ -607,6 +611,7 @@ class Connection:
         """The peer sent what is no message."""
         loss = LostConnectionError(f"{self.endpoint}: {error}", reason=LossReason.RESET)
         loss.__cause__ = error.with_traceback(None)
+        self.ends.note_earlier_cause(loss)  # these bytes came before whatever else was found
         self.happens(Happening.LOSS, loss)
 
     def _lose_to(self, exc: OSError) -> None:
@@ -617,7 +622,7 @@ class Connection:
     def lose(self, error: SocketError) -> None:
         """The connection is lost; what is buffered stays readable."""
         if self.closing is not None or self._hand_on_rest():
-            self.happens(Happening.LOSS, error)
+            self.happens(Happening.LOSS, self.ends.loss or error)
 
     def break_down(self, error: Exception) -> None:
         """The library's own work for this connection raised: it is lost, and all are told."""

@@ -111,15 +111,13 @@ def _release(connection: Connection) -> None:
     if handshake is not None:
         handshake.close()
     transport, connection.transport = connection.transport, None
-    connection.securing = False
+    securing, connection.securing = connection.securing, False
     if transport is not None:
         # Who closes with nothing left to send may say so. If something is dropped, the peer
         # shall see that the stream was cut off.
-        if (
-            connection.ends.closed_by_us
-            and connection.ends.loss is None
-            and not connection.outlet.ledger.open
-        ):
+        ends = connection.ends
+        dropped = ends.loss is not None or connection.outlet.ledger.open
+        if ends.closed_by_us and not dropped and not securing:
             give_back(transport.end)
         transport.on_wake(None)
     give_back(connection.leave_watch)

@@ -53,22 +53,22 @@ class Inbox(Protocol):
     @property
     def announced(self) -> bool: ...
 
-    def room_for(self, limit: int) -> int:
+    def room_for(self, limit: int, /) -> int:
         """How many bytes there may be in all, if the user set ``limit``."""
         ...
 
-    def needed(self, limit: int) -> int:
+    def needed(self, limit: int, /) -> int:
         """How many bytes there must be before anybody is content; 0 if any will do."""
         ...
 
-    def hand_on(self, limit: int) -> None:
+    def hand_on(self, limit: int, /) -> None:
         """Give what was put into the buffer to who waits for it, or announce it.
 
         Raises:
             FramingError: it is no message.
         """
 
-    def may_hand_on(self, limit: int) -> bool:
+    def may_hand_on(self, limit: int, /) -> bool:
         """Whether something is ``pending`` and there is room for it."""
         ...
 

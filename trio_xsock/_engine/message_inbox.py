@@ -10,7 +10,7 @@ too many messages wait.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final
+from typing import Any
 
 import trio
 
@@ -36,7 +36,7 @@ class MessageInbox:
 
     __slots__ = ("_called_at", "_delivery", "_hub", "_readers", "_waiters", "buffer")
 
-    waiting: Final = True  # what comes has to be decoded in any case
+    waiting: bool = True  # what comes has to be decoded in any case
 
     def __init__(self, delivery: Delivery, max_message_size: int) -> None:
         self.buffer = MessageBuffer(max_message_size)

@@ -117,6 +117,7 @@ class UDPBinding(UDPBase):
             by = f" on {self._network_interface.name}" if self._network_interface else ""
             raise translate_os_error(exc, f"cannot bind to {where}{by}") from exc
         self.purge()
+        self._arrivals.begin(port.own_address)
         self._closed_by_us = False
         self._blocked = False
         self._port_bound = port

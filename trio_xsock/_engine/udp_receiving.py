@@ -50,12 +50,18 @@ class UDPReceiving(UDPBinding):
         Returns:
             The datagram with its sender's address and port, or ``None`` if there is none now.
         """
-        packets = self._arrivals.packets
+        arrivals = self._arrivals
+        packets = arrivals.packets
         if not packets:
             return None
-        data, address, local = packets.popleft()
+        packet = packets.popleft()
         if not packets and self._delivery.hub.has_channels:
             self._delivery.hub.withdraw_data()
+        if len(packet) == 2:
+            data, address = packet
+            local = arrivals.own_address
+        else:
+            data, address, local = packet
         host = address[0] if len(address) == 2 else address_text(address)
         return received_datagram(host, address[1], data, local)
 

@@ -61,6 +61,7 @@ class Upgrade:
             over(None)
         finally:
             connection.delivery.held = False
+            connection.end_handshake()
         if connection.transport is not None:
             catch_up(connection, connection.transport)  # as a rule the peer goes on at once
         connection.delivery.run(connection)

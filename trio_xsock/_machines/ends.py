@@ -183,6 +183,11 @@ class Ends:
         )
         return _APPLICABLE[effects][facts]
 
+    def note_earlier_cause(self, cause: SocketError) -> None:
+        """What came in the stream, before the loss was found, is itself a loss: the first one."""
+        if self.announced is None:
+            self.loss = cause
+
     def _note_cause(self, before: Phase, what: Happening, cause: SocketError) -> None:
         if what in _THEIR_ENDS and before not in (_P.HELD, _P.DYING):
             self.their_end = True
@@ -190,6 +195,10 @@ class Ends:
                 return  # we may go on sending, or have ended our direction ourselves
         if self.loss is None:
             self.loss = cause
+
+    def forget_loss(self) -> None:
+        """What is reported next was in the input before the loss that is known: it counts."""
+        self.loss = None
 
     def why_not_sending(self) -> SocketError | Why | None:
         """Why nothing can be sent; ``None`` while it can."""

@@ -15,8 +15,12 @@ from trio_xsock._values.typing import Address
 W = TypeVar("W")
 R = TypeVar("R")
 
-Packet: TypeAlias = tuple[bytes, Address, str]
-"""A datagram, its sender as ``recvfrom`` gives it, and the address that it was sent to."""
+Packet: TypeAlias = tuple[bytes, Address] | tuple[bytes, Address, str]
+"""A datagram and its sender, as ``recvfrom`` gives them, and the address that it was sent to.
+
+The last is left out where the port is bound to one address, which is then the one. So what
+``recvfrom`` gives is put into the queue as it is.
+"""
 
 _OVERHEAD = 256
 """Bytes that a queued datagram takes besides its own, so that empty ones are bounded, too."""
@@ -28,43 +32,41 @@ class ArrivalQueue:
     Attributes:
         packets: the waiting ones; may be taken from at the left.
         limit: how many may wait.
+        own_address: the address that packets which do not tell it were sent to.
         received: how many were ever put in.
         bytes_received: how many bytes they had.
         dropped: how many found no room, or came from port 0, so that nobody can answer them.
     """
 
-    __slots__ = ("bytes_received", "dropped", "limit", "packets", "received")
+    __slots__ = ("bytes_received", "dropped", "limit", "own_address", "packets", "received")
 
     def __init__(self, limit: int) -> None:
         self.packets: deque[Packet] = deque()
         self.limit = limit
+        self.own_address = ""
         self.received = 0
         self.bytes_received = 0
         self.dropped = 0
 
+    def begin(self, own_address: str) -> None:
+        """The socket was bound to an address, ``""`` for all: the queue begins empty."""
+        self.packets.clear()
+        self.own_address = own_address
+
     def put(self, packets: list[Packet]) -> bool:
         """Add what has arrived, as much of it as there is room for; whether that is any."""
-        size = 0
-        without_port = False
-        for data, source, _ in packets:
-            size += len(data)
-            if not source[1]:
-                without_port = True
-        if without_port:
-            count = len(packets)
-            packets = [packet for packet in packets if packet[1][1]]
-            self.dropped += count - len(packets)
-            size = sum(len(packet[0]) for packet in packets)
-        room = self.limit - len(self.packets)
-        if len(packets) > room:
-            room = max(room, 0)  # the limit may have been lowered
-            self.dropped += len(packets) - room
-            packets = packets[:room]
-            size = sum(len(packet[0]) for packet in packets)
-        self.packets += packets
-        self.received += len(packets)
+        waiting = self.packets
+        room = self.limit - len(waiting)
+        count = size = 0
+        for packet in packets:
+            if packet[1][1] and count < room:
+                waiting.append(packet)
+                count += 1
+                size += len(packet[0])
+        self.dropped += len(packets) - count
+        self.received += count
         self.bytes_received += size
-        return bool(packets)
+        return count > 0
 
     def size(self) -> int:
         """How many bytes wait."""

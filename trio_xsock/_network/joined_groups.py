@@ -21,6 +21,7 @@ from . import udp_options as options
 from .interface import interface_of
 
 _ANY_PORT = 9
+_SITE = 5
 
 
 class Place(NamedTuple):
@@ -127,8 +128,22 @@ def route_owner(group: Group) -> int:
     """
     family = stdlib_socket.AF_INET6 if group.is_ipv6 else stdlib_socket.AF_INET
     with stdlib_socket.socket(family, stdlib_socket.SOCK_DGRAM) as probe:
-        probe.connect((group.address, _ANY_PORT))  # looks up the route; nothing is sent
+        probe.connect((_routed_address(group), _ANY_PORT))  # looks up the route; nothing is sent
         return address_owner(address_text(probe.getsockname()))
+
+
+def _routed_address(group: Group) -> str:
+    """An address with the same route as the group.
+
+    The OS does not look up those of one interface or link (RFC 4291, 2.7: ff01, ff02) without a
+    zone, although it joins them by the route.
+    """
+    if not group.is_ipv6:
+        return group.address
+    packed = stdlib_socket.inet_pton(stdlib_socket.AF_INET6, group.address)
+    flags, scope = packed[1] & 0xF0, packed[1] & 0x0F
+    packed = bytes([packed[0], flags | max(scope, _SITE)]) + packed[2:]
+    return stdlib_socket.inet_ntop(stdlib_socket.AF_INET6, packed)
 
 
 def address_owner(address: str) -> int:

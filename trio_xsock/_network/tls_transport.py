@@ -56,8 +56,8 @@ class TLSTransport:
         "moved",
     )
 
-    most: Final = SLICE
-    takes_files: Final = False
+    most: int = SLICE
+    takes_files: bool = False
 
     def __init__(
         self, inner: Transport, engine: TLSEngine, *, https_compatible: bool = False

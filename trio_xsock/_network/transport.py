@@ -174,12 +174,12 @@ class PlainTransport(stdlib_socket.socket):
 
     __slots__ = ()
 
-    encryption: Final = None
-    most: Final = UNLIMITED
-    takes_files: Final = True
-    moved: Final = 0
-    ready: Final = False
-    unsent: Final = False
+    encryption: TLSEngine | None = None
+    most: int = UNLIMITED
+    takes_files: bool = True
+    moved: int = 0
+    ready: bool = False
+    unsent: bool = False
 
     @classmethod
     def of(cls, sock: stdlib_socket.socket) -> Self:
@@ -188,13 +188,20 @@ class PlainTransport(stdlib_socket.socket):
             return sock
         family, kind, protocol = sock.family, sock.type, sock.proto
         transport = cls(family, kind, protocol, fileno=sock.detach())
-        transport.setblocking(False)
-        if _NOTSENT_LOWAT is not None and family in _INTERNET:
-            try:
-                transport.setsockopt(stdlib_socket.IPPROTO_TCP, _NOTSENT_LOWAT, _NOT_SENT)
-            except OSError:  # some systems refuse it once the peer has reset the connection
-                pass
+        try:
+            transport.setblocking(False)
+            if _NOTSENT_LOWAT is not None and family in _INTERNET:
+                transport._hold_little(_NOTSENT_LOWAT)
+        except BaseException:
+            transport.close()  # nobody else has the descriptor now
+            raise
         return transport
+
+    def _hold_little(self, option: int) -> None:
+        try:
+            self.setsockopt(stdlib_socket.IPPROTO_TCP, option, _NOT_SENT)
+        except OSError:  # some systems refuse it once the peer has reset the connection
+            pass
 
     def on_wake(self, wake: Callable[[], None] | None, /) -> None:
         """See ``Transport``: the OS reports everything."""

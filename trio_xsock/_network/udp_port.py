@@ -41,7 +41,12 @@ class Port(Protocol):
         ...
 
     def getsockname(self) -> Address:
-        """The local address."""
+        """The local address and port."""
+        ...
+
+    @property
+    def own_address(self) -> str:
+        """The IP address that it is bound to, ``""`` if that is all of them."""
         ...
 
     def watch(self, keeper: Keeper, read_step: Step, write_step: Step) -> Watch:
@@ -49,7 +54,10 @@ class Port(Protocol):
         ...
 
     def receive(self) -> list[Packet]:
-        """Take what has arrived, a bounded number of datagrams; never waits or raises."""
+        """Take what has arrived, a bounded number of datagrams; never waits or raises.
+
+        Those without the address that they were sent to were sent to ``own_address``.
+        """
         ...
 
     def route(self, address: ResolvedAddress, source: str = "") -> Route:

@@ -31,6 +31,6 @@ def give_back(*calls: Callable[[], object]) -> None:
         try:
             call()
         except OSError as exc:
-            _logger.debug("closing went on after an error: %s", exc)
+            _logger.debug("closing went on after an error: %s", str(exc))  # its frames hold sockets
         except Exception as exc:
             log_fault("closing went on without one of its steps", exc)

@@ -167,7 +167,7 @@ class GroupReceiving(UDPSocket):
     def _arrived(self) -> None:
         packets = self._arrivals.packets
         while packets:
-            data, address, _ = packets.popleft()
+            data, address, *_ = packets.popleft()
             self._take_packet(data, address_text(address), address[1])
 
     @abc.abstractmethod

@@ -148,6 +148,7 @@ class ListeningCalls(ConnectedSocket):
                 await shake_hands(keeper, encrypted, setup, connection.endpoint)
                 if connection.transport is not None:
                     connection.go_on(encrypted)
+                    connection.end_handshake()
                     return
         except TLSError:
             if connection.transport is not None:

@@ -39,10 +39,12 @@ class UDPSocket(UDPSending, trio.abc.Channel[Datagram]):
 
     A ``trio.abc.Channel[Datagram]`` that lives in ``async with``::
 
+        from dataclasses import replace
+
         async with UDPSocket(4711) as sock:
             await sock.bind()
             async for datagram in sock:
-                sock.write(dataclasses.replace(datagram, data=b"got it"))
+                sock.write(replace(datagram, data=b"got it"))
 
     Such an answer leaves from the address that was asked.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 from dataclasses import dataclass, field
+from typing import Any
 
 from .errors import InvalidPortError
 
@@ -34,7 +35,8 @@ class Datagram:
     local_address: str = field(default="", compare=False)
     """Our own IP address. If it was received: the address that it was sent to, which may be that
     of a group or a broadcast; ``""`` where the OS does not tell. If it is sent: the address that
-    it leaves from; with ``""``, a group or a broadcast the OS chooses. Not part of equality."""
+    it leaves from; with ``""``, a group or a broadcast the OS chooses. Not part of equality:
+    datagrams are equal if their other end and their data are."""
 
     def __init__(self, address: str, port: int, data: bytes, local_address: str = "") -> None:
         # What a dataclass does by itself, in 40 % less time: there is one for each packet.
@@ -57,13 +59,27 @@ _set_address, _set_port, _set_data, _set_local_address = (
 )
 
 
+class _Mutable:
+    """A ``Datagram`` that is not frozen yet; the slots are the same."""
+
+    __slots__ = ("address", "data", "local_address", "port")
+
+    address: str
+    port: int
+    data: bytes
+    local_address: str
+
+
 def received_datagram(address: str, port: int, data: bytes, local_address: str) -> Datagram:
     """A datagram of values that need no check, because the OS gave them."""
-    datagram = object.__new__(Datagram)
-    _set_address(datagram, address)
-    _set_port(datagram, port)
-    _set_data(datagram, data)
-    _set_local_address(datagram, local_address)
+    # Frozen by changing the class, which takes a third of the time that the setters above take.
+    received: Any = _Mutable()
+    received.address = address
+    received.port = port
+    received.data = data
+    received.local_address = local_address
+    received.__class__ = Datagram
+    datagram: Datagram = received
     return datagram
 
 

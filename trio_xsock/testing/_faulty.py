@@ -11,7 +11,6 @@ import errno as errnos
 import socket as stdlib_socket
 import struct
 from collections.abc import Callable
-from typing import Final
 
 import trio
 
@@ -58,9 +57,9 @@ class FaultyTransport:
         self._dropping_since = 0.0
         self._watch: FaultWatch | None = None
 
-    most: Final = MOST
-    takes_files: Final = False
-    ready: Final = False
+    most: int = MOST
+    takes_files: bool = False
+    ready: bool = False
 
     @property
     def encryption(self) -> TLSEngine | None:

@@ -13,9 +13,9 @@ import errno as errnos
 import os
 import socket as stdlib_socket
 from collections.abc import Callable
-from typing import Final
 
 from trio_xsock._machines.dead_peers import Sample
+from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._network.options import check_positive
 from trio_xsock._network.transport import UNLIMITED
 from trio_xsock._runtime.guard import protect_from_ki
@@ -98,12 +98,12 @@ class MemoryTransport:
 
     __slots__ = ("_closed", "_incoming", "_name", "_outgoing", "_peer_name")
 
-    encryption: Final = None
-    most: Final = UNLIMITED
-    takes_files: Final = False
-    moved: Final = 0
-    ready: Final = False
-    unsent: Final = False
+    encryption: TLSEngine | None = None
+    most: int = UNLIMITED
+    takes_files: bool = False
+    moved: int = 0
+    ready: bool = False
+    unsent: bool = False
 
     def __init__(self, incoming: Wire, outgoing: Wire, name: Address, peer_name: Address) -> None:
         self._incoming = incoming

@@ -206,6 +206,10 @@ class _Port:
     def getsockname(self) -> Address:
         return self.host, self.number
 
+    @property
+    def own_address(self) -> str:
+        return self.host
+
     def watch(self, keeper: Keeper, read_step: Step, write_step: Step) -> Watch:
         self._watch = SelfWatch(keeper, self, read_step, write_step)
         return self._watch

@@ -710,3 +710,18 @@ async def test_close_in_the_moment_of_success(monkeypatch: pytest.MonkeyPatch) -
                 await sock.connect()
             assert sock.state is SocketState.CLOSED
             assert made[0].fileno() == -1
+
+
+@pytest.mark.parametrize("how", ["close", "aclose", "disconnect"])
+async def test_closing_before_the_first_connection_harms_none(how: str) -> None:
+    """It is always legal, and what is connected afterwards begins anew."""
+    with raw_listener() as listener:
+        async with TCPSocket("127.0.0.1", listener.getsockname()[1]) as sock:
+            result = getattr(sock, how)()
+            if result is not None:
+                await result
+            await sock.connect()
+            assert sock.is_connected
+            await sock.send_all(b"x")
+            with await accept(listener) as peer:
+                assert await peer.recv_exactly(1) == b"x"
