@@ -58,10 +58,14 @@ def _finds_nothing_to_show(context: ssl.SSLContext) -> bool:
     if set_callback is None:
         return True
     # From Python 3.13 on a server may do with a key that both sides have.
-    set_callback(lambda _: (None, b"any"))
+    set_callback(_any_key)
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     client.set_ciphers("PSK:@SECLEVEL=0")
     return _is_refused(context, client)
+
+
+def _any_key(_hint: object) -> tuple[None, bytes]:
+    return None, b"any"
 
 
 def _is_refused(context: ssl.SSLContext, client: ssl.SSLContext) -> bool:

@@ -66,7 +66,9 @@ class Roster(Scoped, Generic[S]):
         self._failure: SocketError | None = None
         self._followers: list[EventChannel] = []  # those that want ConnectionsChanged
         self._stops = 0  # how often listening was stopped
-        self._accepted = self._failed = self._refused = 0
+        self._accepted: int = 0
+        self._failed: int = 0
+        self._refused: int = 0
 
     # Facts
 
