@@ -70,10 +70,7 @@ class Reception(Roster[S]):
         self._handshakes: dict[S, TimeLimit] = {}  # and when they have taken too long
         self._looks_at = math.inf  # when somebody does that next
         self._finished: deque[S] = deque()
-        self._before_listening: tuple[int, int] = (
-            0,
-            0,
-        )  # how many were accepted and refused by then
+        self._before_listening: tuple[int, int] = (0, 0)  # accepted and refused by then
 
     def _init_reception(
         self,

@@ -161,7 +161,7 @@ class Supervision(Reception[S]):
             self._judge(served, socket, error)
             self._check_idle()
 
-    async def _end_served(self, socket: S) -> None:
+    async def _end_served(self, socket: S) -> None:  # noqa: ASYNC910 - aclose has a checkpoint
         """A handler has ended in good order: so does its connection."""
         assert socket._keeper is not None
         socket._keeper.leaving = socket._keeper.exiting = True
