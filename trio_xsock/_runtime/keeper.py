@@ -30,7 +30,7 @@ import trio
 from trio_xsock._values.errors import InvalidStateError, SocketClosedError
 
 from .faults import log_fault
-from .groups import without_cancelled
+from .groups import leaves, without_cancelled
 from .guard import WAKEUPS, await_unprotected, protect_from_ki
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ class Kept(Protocol):
         Returns:
             Whether that was logged and dealt with; else it leaves the block.
         """
+        ...
+
+    def _was_told(self, error: BaseException) -> bool:
+        """Whether ``error`` was posted as ``ErrorOccurred`` to somebody who listens."""
         ...
 
 
@@ -277,12 +281,17 @@ class Keeper:
             self._task_ended()
 
     def _note(self, exc: BaseException) -> None:
-        """Fail with ``exc``, less the cancellations in it, which are not ours to keep."""
+        """Fail with ``exc``, less the cancellations in it, which are not ours to keep.
+
+        A loss that was posted to somebody who listens has been told already.
+        """
         rest = without_cancelled(exc)
         try:
             if rest is None:
                 raise exc
-            if not self.explains(rest):
+            owner = self._owner()
+            told = owner is not None and all(map(owner._was_told, leaves(rest)))
+            if not told and not self.explains(rest):
                 self.fail(rest)
         finally:
             del exc, rest  # the frames of what was cancelled refer to this one
