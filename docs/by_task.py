@@ -23,8 +23,9 @@ TASKS = {
         bytes_sent bytes_left_to_send packets_left_to_send
     """,
     "Receive": """
-        receive_some receive_exactly receive_until lines receive wait_for_message
-        wait_for_connection read read_all lookahead purge bytes_available packets_available
+        receive_some receive_exactly receive_until lines receive_file receive wait_for_message
+        wait_for_connection read read_all lookahead purge bytes_available bytes_received
+        packets_available
         messages_available packets_dropped_by_system end_of_file at_eof poll
     """,
     "Who is there": """
@@ -35,10 +36,11 @@ TASKS = {
     "State": """
         state is_connected is_listening last_error statistics handle
         local_address local_port remote_address remote_port broadcast_address group
-        ssl_connecting ssl_connected tls_version cipher peer_certificate selected_alpn_protocol
+        ssl_connecting ssl_connected tls_version cipher peer_certificate peer_certificate_der
+        selected_alpn_protocol socket getsockopt setsockopt
     """,
     "Options": """
-        address port network_interface name metadata
+        address port network_interface bind_address bind_port name metadata
         receive_buffer_limit send_buffer_limit progress_interval receive_packet_limit
         max_message_size allow_half_close keepalive unacknowledged_timeout idle_timeout
         router_hops send_to_self heartbeat_interval expiry

@@ -6,6 +6,7 @@ import codecs
 import random
 import time
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -297,3 +298,24 @@ def test_taken_chunks_are_let_go() -> None:
         assert len(buffer._chunks) < 200
     finally:
         tracemalloc.stop()
+
+
+def test_bytes_can_be_put_back() -> None:
+    """Whatever was taken before, and found since."""
+    takes: list[Callable[[ReceiveBuffer], bytes]] = [
+        ReceiveBuffer.take_all,
+        lambda buffer: buffer.take(3),
+        lambda buffer: buffer.take(5000),
+    ]
+    for take in takes:
+        buffer = ReceiveBuffer()
+        for chunk in (b"a\nc" + b"x" * 4000, b"\n" * 3000, b"end"):
+            buffer.append(chunk)
+        whole = buffer.peek_all()
+        taken = take(buffer)
+        assert buffer.find(b"\n") == whole[len(taken) :].find(b"\n")
+        buffer.put_back(taken[1:])
+        assert buffer.find(b"\n") == 0
+        assert buffer.size == len(whole) - 1
+        assert buffer.peek_all() == whole[1:]
+        assert buffer.take(2) + buffer.take_all() == whole[1:]

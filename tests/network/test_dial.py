@@ -16,6 +16,7 @@ import trio.testing
 from trio_xsock._network import dial as _dial
 from trio_xsock._network.dial import dial
 from trio_xsock._network.interface import NetworkInterface
+from trio_xsock._network.routes import Origin
 from trio_xsock._values.errors import (
     ConnectError,
     ErrorCode,
@@ -110,6 +111,11 @@ class Tries:
 
 def only(address: str, *more: str) -> NetworkInterface:
     return NetworkInterface("eth7", address, "", "", (address, *more), True, False, 1500)
+
+
+def from_only(*addresses: str) -> Origin:
+    """An origin: the interface that has these addresses."""
+    return Origin(interface=only(*addresses))
 
 
 # One address
@@ -617,7 +623,7 @@ async def test_connecting_from_an_interface(listen: Listen) -> None:
     """The socket has the interface's address, and shares ports with other destinations."""
     listener = listen()
     host, port = listener.getsockname()
-    with await dial(host, port, interface=only("127.0.0.2")) as sock:
+    with await dial(host, port, origin=from_only("127.0.0.2")) as sock:
         peer, address = listener.accept()
         peer.close()
         assert address[0] == sock.getsockname()[0] == "127.0.0.2"
@@ -629,7 +635,7 @@ async def test_connecting_from_an_interface_without_linuxs_option(
     """Other systems choose the port at once."""
     monkeypatch.setattr(_dial, "_BIND_ADDRESS_NO_PORT", None)
     host, port = listen().getsockname()
-    with await dial(host, port, interface=only("127.0.0.2")) as sock:
+    with await dial(host, port, origin=from_only("127.0.0.2")) as sock:
         assert sock.getsockname()[0] == "127.0.0.2"
 
 
@@ -638,7 +644,7 @@ async def test_families_that_the_interface_lacks_are_passed_over(listen: Listen)
     good = listen().getsockname()
     known_as(("::1", 9), good)
     tries = Tries()
-    with await dial("example", 80, interface=only("127.0.0.1"), prepare=tries) as sock:
+    with await dial("example", 80, origin=from_only("127.0.0.1"), prepare=tries) as sock:
         assert sock.getpeername() == good
     assert tries.families == [socket.AF_INET]
 
@@ -646,7 +652,7 @@ async def test_families_that_the_interface_lacks_are_passed_over(listen: Listen)
 async def test_an_interface_that_can_reach_no_address() -> None:
     """The text names the interface and what it cannot reach."""
     with pytest.raises(ConnectError) as caught:
-        await dial("::1", 9, interface=only("127.0.0.1", "fe80::1%1"))
+        await dial("::1", 9, origin=from_only("127.0.0.1", "fe80::1%1"))
     assert "[::1]:9: interface eth7 has no address to reach it from" in str(caught.value)
     assert caught.value.errno == errno.EADDRNOTAVAIL
 
@@ -654,5 +660,5 @@ async def test_an_interface_that_can_reach_no_address() -> None:
 async def test_an_interface_supplies_the_zone() -> None:
     """With an interface a link-local address is complete; this one is nobody's."""
     with pytest.raises(ConnectError, match=r"\[fe80::2%lo\]:9: ") as caught:
-        await dial("fe80::2", 9, interface=only("127.0.0.1", "2001:db8::1", "fe80::1%lo"))
+        await dial("fe80::2", 9, origin=from_only("127.0.0.1", "2001:db8::1", "fe80::1%lo"))
     assert caught.value.errno == errno.EADDRNOTAVAIL

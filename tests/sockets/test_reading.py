@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -263,3 +265,66 @@ async def test_a_new_connection_starts_with_an_empty_buffer() -> None:
                 assert sock.bytes_available == 0
                 second.send_nowait(b"x")
                 assert await sock.receive_some() == b"x"
+
+
+# Undecodable bytes
+
+
+@pytest.mark.parametrize("errors", ["replace", "ignore", "backslashreplace", "surrogateescape"])
+async def test_undecodable_bytes_may_be_replaced(errors: str) -> None:
+    """As ``bytes.decode`` does it; a character that is not complete yet is none of them."""
+    data = b"caf\xe9!\xff " + SMILE.encode()
+    async with linked() as (sock, peer):
+        for call in (sock.lookahead, sock.read_all, lambda *a, **k: sock.read(99, *a, **k)):
+            peer.send_nowait(data + SMILE.encode()[:2])
+            await until(lambda: sock.bytes_available == len(data) + 2)
+            with pytest.raises(UnicodeDecodeError):
+                sock.lookahead("utf-8")
+            assert call("utf-8", errors=errors) == data.decode("utf-8", errors)
+            sock.purge()
+        assert sock.read_all(errors=errors) == b""
+
+
+async def test_an_incomplete_character_at_the_end_may_be_replaced() -> None:
+    """Nothing can follow: it is undecodable then."""
+    async with linked() as (sock, peer):
+        peer.send_nowait(b"abc\xe2\x82")
+        await until(lambda: sock.bytes_available == 5)
+        assert sock.lookahead("utf-8", errors="replace") == "abc"
+        peer.fin()
+        await until(lambda: sock.bytes_available == 5 and not sock._connection.ends.may_receive)
+        assert sock.lookahead("utf-8", errors="replace") == "abc\ufffd"
+        assert sock.read_all("utf-8", errors="replace") == "abc\ufffd"
+        assert sock.at_eof
+
+
+@pytest.mark.parametrize("errors", ["replace", "ignore", "backslashreplace"])
+@pytest.mark.parametrize("encoding", ["utf-8", "big5", "ascii"])
+async def test_lines_with_undecodable_bytes(encoding: str, errors: str) -> None:
+    """Each line is decoded by itself, however many came at once."""
+    lines = [b"caf\xe9", b"good", b"\xff\xe2\x82", b"", b"\x81\x30", b"last\xe2"]
+    for one_by_one in (False, True):
+        async with linked() as (sock, peer):
+            async with trio.open_nursery() as nursery:
+
+                @nursery.start_soon
+                async def send(peer: Any = peer, one_by_one: bool = one_by_one) -> None:
+                    for line in lines[:-1]:
+                        await peer.send(line + b"\r\n")
+                        if one_by_one:
+                            await trio.testing.wait_all_tasks_blocked()
+                    await peer.send(lines[-1])
+                    peer.fin()
+
+                got = [line async for line in sock.lines(encoding, errors=errors)]
+        assert got == [line.decode(encoding, errors) for line in lines]
+
+
+def test_an_unknown_way_of_handling_errors_is_refused() -> None:
+    """At the call, even where there is nothing to decode."""
+    sock = TCPSocket()
+    for call in (sock.read_all, sock.lookahead, sock.lines):
+        with pytest.raises(LookupError, match="nonsense"):
+            call("utf-8", errors="nonsense")
+    with pytest.raises(LookupError, match="nonsense"):
+        sock.read(1, "utf-8", errors="nonsense")

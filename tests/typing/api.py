@@ -5,6 +5,7 @@ It is never run. ``assert_type`` holds the checkers to the very types that the r
 
 from __future__ import annotations
 
+import io
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,10 @@ from trio_xsock import (
     DataAvailable,
     Datagram,
     DelimiterNotFoundError,
+    DiscoveryEvent,
+    EasyTCPEvent,
     EasyTCPSocket,
+    EasyUDPEvent,
     EasyUDPSocket,
     ErrorCode,
     ErrorOccurred,
@@ -30,6 +34,7 @@ from trio_xsock import (
     IncompleteReadError,
     InvalidPortError,
     InvalidStateError,
+    Lines,
     LossReason,
     LostConnectionError,
     Member,
@@ -43,6 +48,7 @@ from trio_xsock import (
     ReceivedMessage,
     SendComplete,
     SendProgress,
+    ServerEvent,
     ServerSocket,
     SocketClosedError,
     SocketCore,
@@ -50,12 +56,18 @@ from trio_xsock import (
     SocketHandler,
     SocketState,
     SocketStatistics,
+    SocketView,
     SSLConnectionTypes,
+    SSLEvent,
     SSLSocket,
+    TCPEvent,
     TCPSocket,
     TLSError,
+    UDPEvent,
     UDPSocket,
     activation_sockets,
+    connect_ssl,
+    connect_tcp,
     encode_message,
 )
 
@@ -91,6 +103,97 @@ def every_event_is_covered(event: Event) -> str:
             return f"{live} connections"
         case _:
             assert_never(event)
+
+
+def what_happens_to_a_stream(event: TCPEvent) -> int:
+    """No more than these, and ``event.socket`` is the socket's own type."""
+    assert_type(event.socket, TCPSocket)
+    match event:
+        case Connected(socket=sock) | DataAvailable(socket=sock):
+            assert_type(sock, TCPSocket)
+            return sock.bytes_available
+        case SendProgress(bytes_left=left):
+            return left
+        case SendComplete(socket=sock, bytes_sent=sent):
+            return sock.bytes_left_to_send + sent
+        case ErrorOccurred(error=error):
+            return error.errno or 0
+        case _:
+            assert_never(event)
+
+
+def what_happens_to_datagrams(event: UDPEvent) -> Datagram | None:
+    """Neither progress nor messages."""
+    match event:
+        case DataAvailable(socket=sock):
+            return sock.read()
+        case Connected() | SendComplete() | ErrorOccurred():
+            return None
+        case _:
+            assert_never(event)
+
+
+def what_happens_to_messages(event: EasyTCPEvent) -> str:
+    """No ``DataAvailable``."""
+    match event:
+        case ReceivedMessage(socket=sock, data=data):
+            sock.send_message(1, data)
+        case Connected(socket=sock):
+            assert_type(sock, EasyTCPSocket)
+        case SendProgress() | SendComplete() | ErrorOccurred():
+            pass
+        case _:
+            assert_never(event)
+    return ""
+
+
+def what_happens_to_groups(event: EasyUDPEvent | DiscoveryEvent) -> None:
+    """Members come and go in an ``AutoDiscovery`` only."""
+    match event:
+        case MemberJoined(socket=sock, member=member) | MemberLeft(socket=sock, member=member):
+            assert_type(sock, AutoDiscovery)
+            sock.send_message_to_individual(member, 1)
+        case Connected() | ReceivedMessage() | SendComplete() | ErrorOccurred():
+            pass
+        case _:
+            assert_never(event)
+
+
+def what_happens_to_a_server(event: ServerEvent) -> int:
+    """What ails it, and who comes and goes."""
+    match event:
+        case ConnectionsChanged(live=live):
+            return live
+        case ErrorOccurred(socket=server):
+            assert_type(server, ServerSocket[Any])
+            return server.port
+        case _:
+            assert_never(event)
+
+
+class Echo(SocketHandler[TCPSocket]):
+    """Its methods know what they are given."""
+
+    def on_data_available(self, socket: TCPSocket) -> None:
+        """Sends it back."""
+        socket.write(socket.read_all())
+
+
+async def each_socket_s_own_events(
+    secure: SSLSocket, chat: Chat, udp: UDPSocket, easy: EasyTCPSocket, group: EasyUDPSocket
+) -> None:
+    """A class of one's own has events of its own, which are those of its base, too."""
+    assert_type(secure.events, EventChannel[SSLEvent])
+    async for event in chat.events:
+        assert_type(event.socket, Chat)
+        print(what_happens_to_a_stream(event))
+    stream: EventChannel[TCPEvent] = secure.events
+    assert_type(udp.subscribe(), EventChannel[UDPEvent])
+    assert_type(easy.events, EventChannel[EasyTCPEvent])
+    assert_type(group.events, EventChannel[EasyUDPEvent])
+    assert_type(AutoDiscovery(1).events, EventChannel[DiscoveryEvent])
+    handler: SocketHandler[SSLSocket] = Echo()
+    print(stream, handler)
 
 
 def errors_carry_both_numbers(error: SocketError) -> None:
@@ -190,11 +293,32 @@ async def a_socket_in_its_block() -> None:
         assert_type(sock.read_all(), bytes)
         assert_type(sock.read_all("utf-8"), str)
         assert_type(sock.lookahead(), bytes)
+        assert_type(sock.lookahead("utf-8", errors="replace"), str)
+        assert_type(sock.lines(errors="ignore"), Lines[str])
+        assert_type(await sock.receive_file("path", count=5, overwrite=True), int)
+        assert_type(await sock.receive_file(io.BytesIO(), progress=print), int)
+        assert_type(sock.bytes_received, int)
+        assert_type(sock.socket, SocketView)
+        assert_type(sock.getsockopt(1, 2), int)
+        assert_type(sock.getsockopt(1, 2, 8), bytes)
+        sock.setsockopt(1, 2, 3)
+        sock.setsockopt(1, 2, b"value")
+        sock.setsockopt(1, 2, None, 4)
         assert_type(await sock.poll(), bool)
         async for chunk in sock:
             assert_type(chunk, bytes)
         print(await a_socket_as_a_stream(sock))
         await sock.aclose(grace=1)
+
+
+async def a_connected_socket() -> None:
+    """The options are those of the constructors, and checked."""
+    async with connect_tcp("example.org", 7, bind_port=5, keepalive=(1, 2, 3)) as sock:
+        assert_type(sock, TCPSocket)
+        assert_type(sock.bind_address, str)
+    async with connect_ssl("example.org", 443, ca_file=Path(), handler=Handler()) as encrypted:
+        assert_type(encrypted, SSLSocket)
+        assert_type(encrypted.keepalive, tuple[int, int, int] | None)
 
 
 async def an_encrypted_socket(folder: Path) -> None:
@@ -215,6 +339,7 @@ async def an_encrypted_socket(folder: Path) -> None:
         assert_type(sock.cipher, str | None)
         assert_type(sock.selected_alpn_protocol, str | None)
         assert_type(sock.peer_certificate, dict[str, Any] | None)
+        assert_type(sock.peer_certificate_der, bytes | None)
         assert_type(sock.ssl_connected, bool)
         await sock.start_tls(announce=bytearray(b"go"), server_side=None)
 
@@ -223,12 +348,12 @@ async def events_through_a_channel() -> None:
     """The three ways to a channel give the same kind of values."""
     shared = EventChannel()
     async with TCPSocket("example.org", 7, handler=Duck(), events=shared) as sock:
-        assert_type(sock.events, EventChannel)
+        assert_type(sock.events, EventChannel[TCPEvent])
         with sock.subscribe() as channel:
             events: trio.abc.ReceiveChannel[Event] = channel
-            assert_type(await events.receive(), Event)
+            print(every_event_is_covered(await events.receive()))
             async for event in channel:
-                print(every_event_is_covered(event))
+                print(every_event_is_covered(event), what_happens_to_a_stream(event))
         assert_type(shared.receive_nowait(), Event)
 
 
@@ -259,7 +384,8 @@ async def a_server_hands_out_what_it_was_told_to_make() -> None:
             assert_type(nothing, None)
             request = await accepted.receive_some()
         print(request)
-        assert_type(plain.subscribe(connections=True), EventChannel)
+        server_event = await plain.subscribe(connections=True).receive()
+        print(what_happens_to_a_server(server_event))
     async with ServerSocket.from_socket(*activation_sockets(), idle_timeout=60) as activated:
         assert_type(activated, ServerSocket[TCPSocket])
         assert_type(activated.idle_timeout, float | None)
@@ -316,6 +442,9 @@ async def messages() -> None:
         assert_type(await sock.wait_for_message(1, timeout=1.5), bytes | None)
         assert_type(sock.messages_available, int)
         assert_type(sock.max_message_size, int)
+        assert_type(sock.tls_version, str | None)
+        sock.ca_file = Path("ca.pem")
+        assert_type(sock.ca_file, str | None)
         async for command, data in sock:
             assert_type(command, int)
             assert_type(data, bytes)

@@ -114,10 +114,11 @@ class ByteInbox:
         buffer: the bytes.
         waiting: the task that waits for more.
         borrower: the iterator that has looked ahead.
+        connections: how many there were, with the present one.
         unannounced: there are bytes that no ``DataAvailable`` has told of.
     """
 
-    __slots__ = ("_delivery", "borrower", "buffer", "unannounced", "waiting")
+    __slots__ = ("_delivery", "borrower", "buffer", "connections", "unannounced", "waiting")
 
     pending: bool = False
     incomplete: bool = False
@@ -127,6 +128,7 @@ class ByteInbox:
         self.buffer = ReceiveBuffer()
         self.waiting: Receiver | None = None
         self.borrower: Borrower | None = None
+        self.connections = 0
         self.unannounced = False
 
     @property
@@ -204,4 +206,5 @@ class ByteInbox:
 
     def restart(self) -> None:
         """See ``Inbox``."""
+        self.connections += 1
         self.clear()

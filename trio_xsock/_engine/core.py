@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import abc
+from typing import overload
 
 from trio_xsock._machines.endpoint import address_text, check_port
 from trio_xsock._machines.state import CLOSED, Move, SocketState, next_state
 from trio_xsock._network.interface import NetworkInterface, local_address_of
+from trio_xsock._network.socket_view import Descriptor, SocketView
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.scoped import Scoped
 from trio_xsock._values.errors import InvalidStateError, SocketError
 from trio_xsock._values.statistics import SocketStatistics
-from trio_xsock._values.typing import Address
+from trio_xsock._values.typing import Address, Buffer
 
 
 @protect_from_ki
@@ -119,6 +121,81 @@ class SocketCore(Scoped):
         if address and address[0] not in ("0.0.0.0", "::"):
             return address_text(address)
         return local_address_of(self._network_interface)
+
+    @property
+    def socket(self) -> SocketView:
+        """The OS's socket, to be asked and set, as other libraries want it of a stream.
+
+        Raises:
+            InvalidStateError: there is no descriptor: the socket is not open.
+        """
+        self._find_descriptor()
+        return SocketView(self._find_descriptor)
+
+    @overload
+    def getsockopt(self, level: int, option: int) -> int: ...
+    @overload
+    def getsockopt(self, level: int, option: int, buffersize: int) -> bytes: ...
+    def getsockopt(self, level: int, option: int, buffersize: int = 0) -> int | bytes:
+        """An option of the OS's socket, as of ``trio.SocketStream``.
+
+        Args:
+            level: of the protocol, as the constants in the module ``socket`` have it.
+            option: the option, likewise.
+            buffersize: for an option that is no int: how many bytes it may have.
+
+        Returns:
+            An int, or with a ``buffersize`` bytes.
+
+        Raises:
+            InvalidStateError: there is no descriptor: the socket is not open.
+            OSError: what the OS says.
+        """
+        view = self.socket
+        if not buffersize:
+            return view.getsockopt(level, option)
+        return view.getsockopt(level, option, buffersize)
+
+    @overload
+    def setsockopt(self, level: int, option: int, value: int | Buffer) -> None: ...
+    @overload
+    def setsockopt(self, level: int, option: int, value: None, length: int) -> None: ...
+    def setsockopt(
+        self, level: int, option: int, value: int | Buffer | None, length: int | None = None
+    ) -> None:
+        """Set an option of the OS's socket, as of ``trio.SocketStream``.
+
+        It ends with the descriptor: the next connection begins without it. What the library sets
+        itself (``keepalive``, ``router_hops``) is better set by its attributes.
+
+        Args:
+            level: of the protocol, as the constants in the module ``socket`` have it.
+            option: the option, likewise.
+            value: an int, or bytes.
+            length: in place of a value, which is ``None`` then.
+
+        Raises:
+            InvalidStateError: there is no descriptor: the socket is not open.
+            OSError: what the OS says.
+            TypeError: both of ``value`` and ``length``, or neither.
+        """
+        view = self.socket
+        if value is not None and length is None:
+            view.setsockopt(level, option, value)
+        elif value is None and length is not None:
+            view.setsockopt(level, option, value, length)
+        else:
+            raise TypeError("setsockopt() takes a value, or None and a length")
+
+    def _find_descriptor(self) -> Descriptor:
+        descriptor = self._descriptor()
+        if descriptor is None:
+            raise InvalidStateError(f"{self!r}: there is no descriptor; the socket is not open")
+        return descriptor
+
+    @abc.abstractmethod
+    def _descriptor(self) -> Descriptor | None:
+        """What the OS has of this socket now."""
 
     @abc.abstractmethod
     def _local_endpoint(self) -> Address | None:

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from trio_xsock._machines.ends import Ends, Why
 from trio_xsock._machines.ledger import Ticket
-from trio_xsock._machines.state import CONNECTED, CONNECTING, SocketState
+from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING, SocketState
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._values.errors import InvalidStateError, SocketClosedError, SocketError
 
@@ -102,3 +102,10 @@ def verdict(connection: Facts, who: object) -> SocketError | None:
     if why is Why.CLOSED_BY_US:
         return closed_error(connection, who)
     return why if isinstance(why, SocketError) else not_connected(connection, who)
+
+
+def more_can_come(connection: Facts) -> bool:
+    """Whether anything can still be received, now or once the connection is up."""
+    if connection.state is CONNECTED:
+        return connection.ends.may_receive
+    return connection.state in (CONNECTING, LISTENING)

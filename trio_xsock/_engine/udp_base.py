@@ -19,6 +19,7 @@ from trio_xsock._machines.udp_queue import ArrivalQueue, DepartureQueue
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.names import NameMemory
 from trio_xsock._network.options import check_positive
+from trio_xsock._network.socket_view import Descriptor
 from trio_xsock._network.udp_port import Opener, Port, Route
 from trio_xsock._network.udp_system import open_port
 from trio_xsock._runtime.channel import EventChannel
@@ -134,6 +135,9 @@ class UDPBase(SocketCore):
     def remote_port(self) -> int:
         """0: a datagram socket has no peer of its own."""
         return 0
+
+    def _descriptor(self) -> Descriptor | None:
+        return self._port_bound.descriptor() if self._port_bound is not None else None
 
     def _local_endpoint(self) -> Address | None:
         return self._port_bound.getsockname() if self._port_bound is not None else None

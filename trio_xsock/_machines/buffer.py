@@ -117,6 +117,16 @@ class ReceiveBuffer:
             del self._chunks[: self._head]
             self._head = 0
 
+    def put_back(self, data: bytes) -> None:
+        """Put bytes in front again that were taken last and not used; ``data`` is not empty."""
+        if self._offset:
+            self._chunks[self._head] = self._chunks[self._head][self._offset :]
+            self._offset = 0
+        self._chunks.insert(self._head, data)
+        self.size += len(data)
+        self._taken -= len(data)
+        self._separator = b""  # what was searched since does not hold for them
+
     def clear(self) -> int:
         """Remove everything; returns how many bytes that were."""
         count = self.size
@@ -182,7 +192,9 @@ class ReceiveBuffer:
             begin -= len(chunks[index])
         return index, position - begin
 
-    def decode(self, count: int, encoding: str, *, final: bool) -> tuple[str, int]:
+    def decode(
+        self, count: int, encoding: str, errors: str = "strict", *, final: bool
+    ) -> tuple[str, int]:
         """The first ``count`` bytes as text that ends between two characters.
 
         Encodings with a memory, such as UTF-16 with its byte order mark, go on where the text
@@ -191,6 +203,7 @@ class ReceiveBuffer:
         Args:
             count: how many bytes at the most.
             encoding: as ``codecs`` knows it.
+            errors: what to do about undecodable bytes, likewise.
             final: nothing can follow what is buffered.
 
         Returns:
@@ -198,11 +211,12 @@ class ReceiveBuffer:
 
         Raises:
             UnicodeDecodeError: undecodable bytes, or an incomplete character at the very end.
-            LookupError: no such encoding.
+            LookupError: no such encoding, or no such way of handling errors.
         """
         "".encode(encoding)  # refuses the codecs that are none of text
+        codecs.lookup_error(errors)
         data = self.peek(count)
-        decoder = codecs.getincrementaldecoder(encoding)()
+        decoder = codecs.getincrementaldecoder(encoding)(errors)
         initial = decoder.getstate()[1]
         before = self._memories.get((self._taken, encoding), initial)
         if before != initial:

@@ -304,6 +304,14 @@ class TLSEngine:
         except ValueError:  # the handshake is not done
             return None
 
+    @property
+    def peer_certificate_der(self) -> bytes | None:
+        """The peer's certificate in DER, verified or not; ``None`` if it has shown none."""
+        try:
+            return self._object.getpeercert(binary_form=True)
+        except ValueError:  # the handshake is not done
+            return None
+
     def peer_chain(self) -> list[bytes]:
         """The peer's certificate in DER, and those it came with as far as Python shows them."""
         leaf = self._object.getpeercert(binary_form=True)

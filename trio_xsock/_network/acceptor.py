@@ -16,10 +16,11 @@ import trio
 
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Watch, watch_socket
+from trio_xsock._runtime.readiness import Step, Watch, watch_socket
 from trio_xsock._values.errors import SocketError, translate_os_error
 
-from .transport import PlainTransport
+from .foreign import Listener
+from .transport import PlainTransport, Transport
 
 _AT_ONCE = 64
 """Connections accepted per wake-up, before the connections there are get their turn."""
@@ -82,10 +83,10 @@ class Acceptor:
     def __init__(
         self,
         keeper: Keeper,
-        listeners: Sequence[stdlib_socket.socket],
+        listeners: Sequence[stdlib_socket.socket | Listener],
         *,
         may_accept: Callable[[], bool],
-        welcome: Callable[[PlainTransport, tuple[Any, ...]], None],
+        welcome: Callable[[Transport, tuple[Any, ...]], None],
         failed: Callable[[SocketError, bool], None],
     ) -> None:
         self.listeners = list(listeners)
@@ -100,10 +101,10 @@ class Acceptor:
         self._watches: list[Watch] = []
         for listener in self.listeners:
 
-            def step(listener: stdlib_socket.socket = listener) -> None:
+            def step(listener: stdlib_socket.socket | Listener = listener) -> None:
                 self._accept_step(listener)
 
-            self._watches.append(watch_socket(keeper, listener, step, step))
+            self._watches.append(_watch(keeper, listener, step))
 
     def update(self) -> None:
         """Somebody came or went: accept if, and only if, there is a place."""
@@ -129,7 +130,7 @@ class Acceptor:
         self.retry_at = math.inf
         self.update()
 
-    def _accept_step(self, listener: stdlib_socket.socket) -> None:
+    def _accept_step(self, listener: stdlib_socket.socket | Listener) -> None:
         for count in range(_AT_ONCE):
             # Code of the user's runs in welcome, and may close us.
             if self._closed or not (self._wanted and self._may_accept()):
@@ -149,7 +150,7 @@ class Acceptor:
             except Exception as exc:
                 self._begin_pause(exc, bool(count))  # it may go on raising
                 raise
-            transport = PlainTransport.of(sock)
+            transport = _transport_of(sock)
             try:
                 _set_nodelay(transport)
                 # The peer of a Unix socket has no address of our kind, but text or bytes.
@@ -184,7 +185,17 @@ class Acceptor:
         self.retry_at = math.inf
 
 
-def _set_nodelay(transport: PlainTransport) -> None:
+def _watch(keeper: Keeper, listener: stdlib_socket.socket | Listener, step: Step) -> Watch:
+    if isinstance(listener, stdlib_socket.socket):
+        return watch_socket(keeper, listener, step, step)
+    return listener.make_watch(keeper, step, step)
+
+
+def _transport_of(sock: stdlib_socket.socket | Transport) -> Transport:
+    return PlainTransport.of(sock) if isinstance(sock, stdlib_socket.socket) else sock
+
+
+def _set_nodelay(transport: Transport) -> None:
     try:
         transport.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
     except OSError:  # some systems refuse it once the peer has reset the connection

@@ -13,21 +13,19 @@ import os
 import socket as stdlib_socket
 import sys
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
-from typing import Final, NamedTuple, final
+from typing import Final, final
 
 import trio
 
 from trio_xsock._machines.endpoint import (
-    ResolvedAddress,
     address_text,
     check_address,
     check_port,
     format_endpoint,
-    is_link_local,
     literal_address,
 )
 from trio_xsock._values.errors import (
+    AddressInUseError,
     ConnectError,
     OpenDriverError,
     OutOfMemoryError,
@@ -37,8 +35,8 @@ from trio_xsock._values.errors import (
 )
 from trio_xsock._values.typing import Address
 
-from .interface import NetworkInterface, bindable_addresses
 from .resolve import resolve
+from .routes import Origin, Route, attempt_error, plan
 
 HAPPY_EYEBALLS_DELAY = 0.25
 """The head start of each attempt in seconds: the "Connection Attempt Delay" of RFC 8305, 8."""
@@ -53,18 +51,16 @@ _BIND_ADDRESS_NO_PORT: Final[int | None] = getattr(
 )
 
 
-class _Route(NamedTuple):
-    """Where to connect to, and the local address to bind to before that, if any."""
-
-    target: ResolvedAddress
-    source: Address | None
+_SHARE_PORT: Final = os.name == "posix"  # by Windows's SO_REUSEADDR ports are stolen
+_NO_PERMISSION = frozenset({errnos.EACCES, errnos.EPERM})
+_ANYWHERE: Final = Origin()
 
 
 async def dial(
     host: str,
     port: int,
     *,
-    interface: NetworkInterface | None = None,
+    origin: Origin = _ANYWHERE,
     happy_eyeballs_delay: float = HAPPY_EYEBALLS_DELAY,
     prepare: Callable[[stdlib_socket.socket], None] | None = None,
     reached: Callable[[Address], None] | None = None,
@@ -74,8 +70,8 @@ async def dial(
     Args:
         host: a host name or an IP address.
         port: 1..65535.
-        interface: connect from this interface's addresses only; targets of a family that
-            it has no address for are passed over.
+        origin: where to connect from; targets of a family that it has no address for are
+            passed over.
         happy_eyeballs_delay: seconds until the next address is tried beside those that have
             not answered yet; ``math.inf`` tries them strictly one after the other.
         prepare: called with each new socket before it is bound and connected, to set
@@ -89,8 +85,9 @@ async def dial(
 
     Raises:
         ConnectError: no address could be connected to; ``errors`` has one for each.
+        AddressInUseError: every attempt failed because the origin's port is taken.
         NameResolutionError: the name is empty, malformed or has no address.
-        InvalidPortError: the port is not in 1..65535.
+        InvalidPortError: the port is not in 1..65535, or that of the origin needs privileges.
         OpenDriverError: every attempt failed for want of a socket (EMFILE, no such family).
         OutOfMemoryError: every attempt failed for want of kernel memory.
 
@@ -101,7 +98,7 @@ async def dial(
     check_port(port, allow_zero=False)
     literal = literal_address(check_address(host), port)
     addresses = [literal] if literal is not None else await resolve(host, port)
-    routes, errors = _plan(addresses, interface)
+    routes, errors = plan(addresses, origin)
     if len(routes) == 1:
         outcome = await _attempt(routes[0], prepare)
         if not isinstance(outcome, OSError):
@@ -117,62 +114,11 @@ async def dial(
                 reached(race.reached)
             return winner
         errors = race.errors
-    raise _failure(host, port, errors)
-
-
-def _plan(
-    addresses: Sequence[ResolvedAddress], interface: NetworkInterface | None
-) -> tuple[list[_Route], list[OSError]]:
-    """The routes in the order of trying, and why the other addresses have none."""
-    routes: list[_Route] = []
-    errors: list[OSError] = []
-    for target in _interleaved(addresses):
-        route = _route(target, interface)
-        if isinstance(route, OSError):
-            errors.append(route)
-        else:
-            routes.append(route)
-    return routes, errors
-
-
-def _interleaved(addresses: Sequence[ResolvedAddress]) -> list[ResolvedAddress]:
-    """Families take turns, beginning with the resolver's favourite (RFC 8305, 4)."""
-    families: dict[int, list[ResolvedAddress]] = {}
-    for each in addresses:
-        families.setdefault(each.family, []).append(each)
-    rounds = zip_longest(*families.values())
-    return [each for turn in rounds for each in turn if each is not None]
-
-
-def _route(target: ResolvedAddress, interface: NetworkInterface | None) -> _Route | OSError:
-    zoneless = is_link_local(target) and not target.address[-1]
-    if interface is None:
-        if zoneless:
-            text = f"a link-local address needs its zone, as in {target.address[0]}%eth0"
-            return _attempt_error(errnos.EINVAL, target.address, text)
-        return _Route(target, None)
-    source = _source(target, interface)
-    if source is None:
-        text = f"interface {interface.name} has no address to reach it from"
-        return _attempt_error(errnos.EADDRNOTAVAIL, target.address, text)
-    if zoneless:
-        target = target._replace(address=(*target.address[:3], source[-1]))
-    return _Route(target, source)
-
-
-def _source(target: ResolvedAddress, interface: NetworkInterface) -> Address | None:
-    """The interface's address to connect from; link-local ones reach only each other.
-
-    (RFC 4291, 2.5.6: routers do not forward what comes from a link-local address.)
-    """
-    for each in bindable_addresses(interface, 0):
-        if each.family == target.family and is_link_local(each) == is_link_local(target):
-            return each.address
-    return None
+    raise _failure(host, port, origin.port, errors)
 
 
 async def _attempt(
-    route: _Route, prepare: Callable[[stdlib_socket.socket], None] | None
+    route: Route, prepare: Callable[[stdlib_socket.socket], None] | None
 ) -> stdlib_socket.socket | OSError:
     started = _start(route, prepare)
     if isinstance(started, OSError):
@@ -199,42 +145,59 @@ async def _attempt(
     if code == 0:
         return started
     started.close()
-    return _attempt_error(code, route.target.address, os.strerror(code))
+    return attempt_error(code, route.target.address, os.strerror(code))
 
 
 def _start(
-    route: _Route, prepare: Callable[[stdlib_socket.socket], None] | None
+    route: Route, prepare: Callable[[stdlib_socket.socket], None] | None
 ) -> stdlib_socket.socket | OSError:
     """Open a socket and have it begin to connect."""
     address = route.target.address
     try:
         sock = stdlib_socket.socket(route.target.family, stdlib_socket.SOCK_STREAM)
     except OSError as exc:
-        return _attempt_error(exc.errno, address, describe(exc))
+        return attempt_error(exc.errno, address, describe(exc))
     try:
         sock.setblocking(False)
         sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
         if prepare is not None:
             prepare(sock)
-        if route.source is not None:
-            _bind_source(sock, route.source)
+        refusal = _bind_source(sock, route)
+        if refusal is not None:
+            sock.close()
+            return refusal
         code = sock.connect_ex(address)
     except OSError as exc:
         sock.close()
-        return _attempt_error(exc.errno, address, describe(exc))
+        return attempt_error(exc.errno, address, describe(exc))
     except BaseException:
         sock.close()
         raise
     if code in _IN_PROGRESS:
         return sock
     sock.close()
-    return _attempt_error(code, address, os.strerror(code))
+    return attempt_error(code, address, os.strerror(code))
 
 
-def _bind_source(sock: stdlib_socket.socket, source: Address) -> None:
-    if _BIND_ADDRESS_NO_PORT is not None:
+def _bind_source(sock: stdlib_socket.socket, route: Route) -> OSError | None:
+    """Bind to where the route begins; what keeps the socket from it."""
+    source = route.source
+    if source is None:
+        return None
+    if source[1]:
+        if _SHARE_PORT:
+            # Attempts side by side share it, and what is left of an earlier connection
+            # (TIME_WAIT) does not keep it. Who listens on it, or is bound to it alone, does.
+            sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_REUSEADDR, 1)
+    elif _BIND_ADDRESS_NO_PORT is not None:
         sock.setsockopt(stdlib_socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
-    sock.bind(source)
+    try:
+        sock.bind(source)
+    except OSError as exc:
+        endpoint = format_endpoint(address_text(source), source[1])
+        text = f"cannot connect from {endpoint}: {describe(exc)}"
+        return attempt_error(exc.errno, route.target.address, text)
+    return None
 
 
 def _is_up(sock: stdlib_socket.socket) -> bool:
@@ -262,19 +225,13 @@ def _is_self_connected(sock: stdlib_socket.socket, target: Address) -> bool:
     return own == peer
 
 
-def _attempt_error(code: int | None, address: Address, text: str) -> OSError:
-    """A failed attempt as an ``OSError`` of the class that fits ``code``, naming its address."""
-    endpoint = format_endpoint(address_text(address), address[1])
-    return OSError(code or 0, f"{endpoint}: {text}")
-
-
 @final
 class _Race:
     """Attempts side by side; the first to connect wins, the others are closed."""
 
     def __init__(
         self,
-        routes: Sequence[_Route],
+        routes: Sequence[Route],
         delay: float,
         prepare: Callable[[stdlib_socket.socket], None] | None,
     ) -> None:
@@ -311,7 +268,7 @@ class _Race:
                 with trio.move_on_after(self._delay):
                     await self._failure.wait()
 
-    async def _contend(self, route: _Route, scope: trio.CancelScope) -> None:
+    async def _contend(self, route: Route, scope: trio.CancelScope) -> None:
         outcome = await _attempt(route, self._prepare)
         if isinstance(outcome, OSError):
             self.errors.append(outcome)
@@ -334,19 +291,28 @@ def _ungrouped(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return (mistakes or group.exceptions)[0]
 
 
-def _failure(host: str, port: int, errors: Sequence[OSError]) -> SocketError:
+def _failure(host: str, port: int, bind_port: int, errors: Sequence[OSError]) -> SocketError:
     """The error of a connection that did not come about, however many attempts it took."""
     last = errors[-1]
     endpoint = format_endpoint(host, port)
     causes = [translate_os_error(each, f"cannot connect to {endpoint}") for each in errors]
     if all(isinstance(each, OpenDriverError | OutOfMemoryError) for each in causes):
         return causes[-1]  # no attempt got as far as the network
+    if bind_port and all(isinstance(each, AddressInUseError) for each in causes):
+        return _refused_port(endpoint, bind_port, last, "another socket has that port")
+    if 0 < bind_port < 1024 and all(each.errno in _NO_PERMISSION for each in errors):
+        return _refused_port(endpoint, bind_port, last, "ports below 1024 need privileges")
     details = "; ".join(each.strerror or "" for each in errors)
     error = ConnectError(
         f"cannot connect to {endpoint} ({_advice(errors)}): {details}", errors=tuple(errors)
     )
     error.__cause__ = last
     return error
+
+
+def _refused_port(endpoint: str, bind_port: int, last: OSError, why: str) -> SocketError:
+    text = f"cannot connect to {endpoint} from bind_port={bind_port} ({why}; 0 takes a free one)"
+    return translate_os_error(last, text)
 
 
 def _advice(errors: Sequence[OSError]) -> str:

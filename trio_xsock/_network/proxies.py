@@ -14,7 +14,7 @@ from trio_xsock._machines.proxy_protocol import ProxyHeaderParser, ProxyProtocol
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.typing import Address
 
-from .transport import PlainTransport
+from .transport import Transport
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -81,7 +81,7 @@ class HeaderReader:
 
     __slots__ = ("_parser", "_peer", "sock")
 
-    def __init__(self, sock: PlainTransport, peer: Address) -> None:
+    def __init__(self, sock: Transport, peer: Address) -> None:
         self.sock = sock
         self._peer = peer
         self._parser = ProxyHeaderParser()

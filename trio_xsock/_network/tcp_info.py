@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket as stdlib_socket
 import struct
 import sys
+from collections.abc import Callable
 from typing import Protocol
 
 from trio_xsock._machines.dead_peers import Sample
@@ -28,8 +29,10 @@ _KEEPALIVE_OPTIONS = (
 class HasOptions(Protocol):
     """A socket, or a transport over one."""
 
-    def setsockopt(self, level: int, option: int, value: int, /) -> None:
-        """Set an option of the descriptor."""
+    @property
+    def setsockopt(self) -> Callable[..., None]:
+        """``socket.setsockopt`` of the descriptor."""
+        ...
 
 
 def take_sample(sock: stdlib_socket.socket) -> Sample | None:

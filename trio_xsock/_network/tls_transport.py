@@ -266,9 +266,14 @@ class TLSTransport:
         """Of the descriptor below."""
         return self.inner.getsockopt(level, option, size)
 
-    def setsockopt(self, level: int, option: int, value: int | bytes, /) -> None:
+    def setsockopt(self, level: int, option: int, /, *value: Any) -> None:
         """Of the descriptor below."""
-        self.inner.setsockopt(level, option, value)
+        self.inner.setsockopt(level, option, *value)
+
+    @property
+    def family(self) -> int:
+        """Of the descriptor below."""
+        return self.inner.family
 
     def was_reset(self) -> bool:
         """See ``Transport``: ``recv`` raises then."""

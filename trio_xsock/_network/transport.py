@@ -128,8 +128,15 @@ class Transport(Protocol):
         """``socket.getsockopt`` of the descriptor."""
         ...
 
-    def setsockopt(self, level: int, option: int, value: int | bytes, /) -> None:
-        """Set an option of the descriptor."""
+    @property
+    def setsockopt(self) -> Callable[..., None]:
+        """``socket.setsockopt`` of the descriptor."""
+        ...
+
+    @property
+    def family(self) -> int:
+        """The address family."""
+        ...
 
     @property
     def moved(self) -> int:

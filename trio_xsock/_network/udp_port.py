@@ -16,6 +16,7 @@ from trio_xsock._runtime.readiness import Step, Watch
 from trio_xsock._values.typing import Address, Buffer
 
 from .interface import NetworkInterface
+from .socket_view import Descriptor
 
 
 class Route(NamedTuple):
@@ -47,6 +48,10 @@ class Port(Protocol):
     @property
     def own_address(self) -> str:
         """The IP address that it is bound to, ``""`` if that is all of them."""
+        ...
+
+    def descriptor(self) -> Descriptor:
+        """What users may ask, and set options of."""
         ...
 
     def watch(self, keeper: Keeper, read_step: Step, write_step: Step) -> Watch:

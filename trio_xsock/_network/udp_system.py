@@ -15,6 +15,7 @@ from trio_xsock._values.typing import Address
 from . import udp_options as options
 from .interface import NetworkInterface
 from .joined_groups import JoinedGroups
+from .socket_view import Descriptor
 from .udp_arrivals import Arrivals
 from .udp_departures import Departures
 from .udp_port import Port, Route
@@ -109,6 +110,10 @@ class SystemPort:
         """See ``Port``."""
         address: Address = self._sock.getsockname()
         return address
+
+    def descriptor(self) -> Descriptor:
+        """See ``Port``."""
+        return self._sock
 
     def watch(self, keeper: Keeper, read_step: Step, write_step: Step) -> Watch:
         """See ``Port``."""

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from threading import get_ident
 from types import TracebackType
-from typing import Protocol, final
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, final
 
 import trio
 
@@ -21,6 +21,15 @@ from trio_xsock._values.events import Event, SendComplete, SendProgress
 
 from .epoll import look_before_waiting
 from .guard import Parking, let_others_run, protect_from_ki
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    E = TypeVar("E", covariant=True, default=Event)
+else:  # `typing` knows defaults only from Python 3.13 on
+    from typing import TypeVar
+
+    E = TypeVar("E", covariant=True)
 
 _LONGEST_SPREE = 64
 """Events that iteration hands out between two checkpoints; a pass costs more than all the rest."""
@@ -60,7 +69,7 @@ class Poster(Protocol):
         """Something is queued to be sent, of which events will tell."""
         ...
 
-    def detach(self, channel: EventChannel, /) -> None:
+    def detach(self, channel: EventChannel[Any], /) -> None:
         """Post no more into ``channel``."""
 
 
@@ -70,7 +79,7 @@ class Source:
 
     __slots__ = ("_channel", "ended", "observed_end", "poster", "queue", "ready")
 
-    def __init__(self, channel: EventChannel, poster: Poster) -> None:
+    def __init__(self, channel: EventChannel[Any], poster: Poster) -> None:
         self._channel = channel
         self.poster = poster
         self.queue = EventQueue()
@@ -123,7 +132,7 @@ class Source:
 
 @final
 @protect_from_ki
-class EventChannel(trio.abc.ReceiveChannel[Event]):
+class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
     """Events of one socket, or of many.
 
     A socket makes its own channel when ``events`` or ``subscribe()`` is first used; iteration
@@ -133,6 +142,8 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
 
     Iteration hands out events that wait already without a checkpoint each; there is one at least
     every 64 events, and whenever it has to wait. ``receive()`` is a checkpoint every time.
+
+    It is generic in its events: that of a ``TCPSocket`` is an ``EventChannel[TCPEvent]``.
 
     What waits is bounded: events merge as the page on event order says, at most ten of one
     socket wait, and a consumer that never reads stalls nobody.
@@ -153,13 +164,13 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         self._sources: dict[Poster, Source] = {}
         self._bound: Source | None = None
         self._turn: deque[Source] = deque()
-        self._waiting: deque[Parking[Event]] = deque()
+        self._waiting: deque[Parking[Any]] = deque()
         self._closed = False
         self._thread = 0  # of the tasks that wait
         self._spree = 0  # events that iteration may still hand out without a checkpoint
 
     @classmethod
-    def _bound_to(cls, poster: Poster) -> EventChannel:
+    def _bound_to(cls, poster: Poster) -> Self:
         """A channel of one socket's own, which ends with its connection."""
         channel = cls()
         channel._bound = channel._attach(poster)
@@ -199,10 +210,10 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         bound.observed_end = True
         return True
 
-    def _take(self) -> Event:
+    def _take(self) -> E:
         source = self._turn.popleft()
-        queue = source.queue
-        event = queue.pop()
+        queue: Any = source.queue  # of the very events that this channel is for
+        event: E = queue.pop()
         if queue.events:
             self._turn.append(source)
         else:
@@ -217,7 +228,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
             self._turn.remove(source)
             self._source_changed(source)
 
-    def receive_nowait(self) -> Event:
+    def receive_nowait(self) -> E:
         """Take an event without waiting.
 
         Returns:
@@ -236,7 +247,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
             raise trio.EndOfChannel
         raise trio.WouldBlock
 
-    async def receive(self) -> Event:
+    async def receive(self) -> E:
         """Take an event, waiting for one if need be.
 
         Returns:
@@ -251,7 +262,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         """
         return await self._receive(look=True)
 
-    async def _receive(self, look: bool) -> Event:
+    async def _receive(self, look: bool) -> E:
         if self._turn or self._closed:
             await trio.lowlevel.checkpoint_if_cancelled()
             event = self.receive_nowait()
@@ -262,7 +273,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         if self._thread != get_ident():
             self._check_thread()
             self._thread = get_ident()
-        parking: Parking[Event] = Parking()
+        parking: Parking[E] = Parking()
         await trio.lowlevel.checkpoint_if_cancelled()
         self._waiting.append(parking)
         if look:
@@ -283,7 +294,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
                 "thread; from here use trio.from_thread.run_sync(function, trio_token=token)"
             )
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> E:
         looked = self._spree > _COST_OF_LOOK and not self._turn
         if looked:
             self._spree -= _COST_OF_LOOK
@@ -323,7 +334,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         self.close()
         await trio.lowlevel.checkpoint()
 
-    def __enter__(self) -> EventChannel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

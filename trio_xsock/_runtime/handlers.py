@@ -8,38 +8,49 @@ import inspect
 import weakref
 from collections.abc import Callable, Collection, Iterable
 from types import MethodType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 from trio_xsock._values.errors import SocketError
 from trio_xsock._values.member import Member
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
 
-class SocketHandler:
+    H = TypeVar("H", contravariant=True, default=Any)
+else:  # `typing` knows defaults only from Python 3.13 on
+    from typing import TypeVar
+
+    H = TypeVar("H", contravariant=True)
+
+
+class SocketHandler(Generic[H]):
     """Base class for handler objects: has every method of the whole family, each doing nothing.
 
     Deriving from it is optional; of any object, the methods it has are called. All are plain
     functions; to do async work call ``socket.start_soon(async_fn, ...)`` in them. One call at
     a time per socket. A method that raises closes the socket, and its exception leaves the
     socket's ``async with`` block. Xojo: the events of ``TCPSocket`` and of its relatives.
+
+    It is generic in its sockets: the methods of a ``SocketHandler[TCPSocket]`` are given one.
     """
 
-    def on_connected(self, socket: Any) -> None:
+    def on_connected(self, socket: H) -> None:
         """The connection is up (UDP: the socket is bound)."""
 
-    def on_data_available(self, socket: Any) -> None:
+    def on_data_available(self, socket: H) -> None:
         """Something arrived; take it with ``socket.read_all()`` or leave it for later."""
 
-    def on_send_progress(self, socket: Any, bytes_sent: int, bytes_left: int) -> bool | None:
+    def on_send_progress(self, socket: H, bytes_sent: int, bytes_left: int) -> bool | None:
         """The OS took ``bytes_sent`` more bytes; ``bytes_left`` are queued.
 
         Returns:
             True to drop what is queued, like ``abort_send()``.
         """
 
-    def on_send_complete(self, socket: Any, user_aborted: bool) -> None:
+    def on_send_complete(self, socket: H, user_aborted: bool) -> None:
         """The send queue is empty; ``user_aborted`` says if anything was dropped."""
 
-    def on_error(self, socket: Any, error: SocketError) -> None:
+    def on_error(self, socket: H, error: SocketError) -> None:
         """The connection was lost, or could not be made."""
 
     def on_received_message(self, socket: Any, *args: Any, **kwargs: Any) -> None:

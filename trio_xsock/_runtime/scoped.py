@@ -81,7 +81,7 @@ class Scoped(abc.ABC):
         return EventHub()
 
     @property
-    def events(self) -> EventChannel:
+    def events(self) -> EventChannel[Event[Self]]:
         """The socket's event channel, made when first asked for.
 
         Who asks late gets ``Connected``, ``DataAvailable`` or the ending ``ErrorOccurred``,
@@ -90,7 +90,7 @@ class Scoped(abc.ABC):
         """
         return self._delivery.hub.own_channel(self._events_now)
 
-    def subscribe(self) -> EventChannel:
+    def subscribe(self) -> EventChannel[Event[Self]]:
         """A further channel of its own; each channel sees every event."""
         return self._delivery.hub.subscribe(self._events_now)
 

@@ -25,7 +25,7 @@ from trio_xsock._machines.proxy_protocol import ProxyProtocolError
 from trio_xsock._machines.time_limit import TimeLimit
 from trio_xsock._network.options import check_optional_seconds, check_positive, check_seconds
 from trio_xsock._network.proxies import HeaderReader, Network, check_trusted_proxies, is_trusted
-from trio_xsock._network.transport import PlainTransport
+from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.clock import runs_by_itself
 from trio_xsock._runtime.faults import give_back, log_fault
 from trio_xsock._runtime.guard import protect_from_ki
@@ -173,11 +173,11 @@ class Reception(Roster[S]):
 
     # Newcomers
 
-    def _welcome(self, sock: PlainTransport, peer: tuple[Any, ...]) -> None:
+    def _welcome(self, sock: Transport, peer: tuple[Any, ...]) -> None:
         """A connection was accepted."""
         self._take_in(sock, peer, None)
 
-    def _take_in(self, sock: PlainTransport, peer: tuple[Any, ...], deadline: float | None) -> None:
+    def _take_in(self, sock: Transport, peer: tuple[Any, ...], deadline: float | None) -> None:
         """Announce a connection, or let it have its handshake first.
 
         Args:
@@ -196,7 +196,7 @@ class Reception(Roster[S]):
             self._attend(socket, socket._run_step, self._announce, socket)
         self._refill()
 
-    def _welcome_proxied(self, sock: PlainTransport, peer: tuple[Any, ...]) -> None:
+    def _welcome_proxied(self, sock: Transport, peer: tuple[Any, ...]) -> None:
         """A connection was accepted that has to begin with a proxy's header."""
         if not is_trusted(peer, self._proxies):
             self._refuse(sock, "its peer is no trusted proxy")
@@ -212,7 +212,7 @@ class Reception(Roster[S]):
         else:
             self._await_header(reader)
 
-    def _open_connection(self, sock: PlainTransport, peer: tuple[Any, ...]) -> S | None:
+    def _open_connection(self, sock: Transport, peer: tuple[Any, ...]) -> S | None:
         """Give an accepted connection a socket of the pool; ``None`` if there is none."""
         keeper = self._keeper
         assert keeper is not None
@@ -247,7 +247,7 @@ class Reception(Roster[S]):
         if socket.idle_timeout is None:
             socket.idle_timeout = seconds
 
-    def _refuse(self, sock: PlainTransport, why: object) -> None:
+    def _refuse(self, sock: Transport, why: object) -> None:
         """A connection that has no socket of the pool yet will not become one."""
         self._count_refusal(why)
         sock.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import trio
 
@@ -20,7 +20,7 @@ from trio_xsock._runtime.guard import Parking, let_others_run, protect_from_ki
 from trio_xsock._runtime.scoped import Scoped
 from trio_xsock._sockets.listening import ListeningCalls
 from trio_xsock._values.errors import InvalidStateError, SocketClosedError, SocketError
-from trio_xsock._values.events import ConnectionsChanged, ErrorOccurred, Event
+from trio_xsock._values.events import ConnectionsChanged, ErrorOccurred, Event, ListenerEvent
 from trio_xsock._values.server_statistics import ServerStatistics
 
 from .pool import SocketPool
@@ -129,13 +129,18 @@ class Roster(Scoped, Generic[S]):
     def _events_now(self) -> list[Event]:
         return [] if self._failure is None else [ErrorOccurred(self, self._failure)]
 
-    def subscribe(self, *, connections: bool = False) -> EventChannel:
+    if TYPE_CHECKING:
+
+        @property
+        def events(self) -> EventChannel[ListenerEvent[Self]]: ...
+
+    def subscribe(self, *, connections: bool = False) -> EventChannel[ListenerEvent[Self]]:
         """A further channel of its own; each channel sees every event.
 
         Args:
             connections: also ``ConnectionsChanged``, for connections that come and go.
         """
-        channel = super().subscribe()
+        channel: EventChannel[Any] = super().subscribe()
         if connections:
             self._followers.append(channel)
         return channel

@@ -12,6 +12,7 @@ import trio
 from trio_xsock._engine.core import check_interface
 from trio_xsock._machines.endpoint import address_text, check_address, check_port, format_endpoint
 from trio_xsock._network.acceptor import Acceptor
+from trio_xsock._network.foreign import ForeignNetwork, Listener
 from trio_xsock._network.interface import NetworkInterface, local_address_of
 from trio_xsock._network.listen import check_backlog, is_listening, listen_addresses, open_listeners
 from trio_xsock._runtime.guard import protect_from_ki
@@ -37,6 +38,9 @@ class ServerListening(Supervision[S]):
         "_port",
         "_reuse_port",
     )
+
+    _network: ForeignNetwork | None = None
+    """What takes the OS's place; ``None`` for the OS."""
 
     def __init__(
         self,
@@ -145,15 +149,24 @@ class ServerListening(Supervision[S]):
         self._check_not_listening("it is listening already")
         stops = self._stops
         self._pool.fill(self._minimum, keeper.context)
-        addresses = await listen_addresses(
-            self._address, self._port, interface=self._network_interface
-        )
+        network = self._network
+        if network is not None:
+            await network.resolve()
+            addresses = []
+        else:
+            addresses = await listen_addresses(
+                self._address, self._port, interface=self._network_interface
+            )
         self._check_not_listening("it is listening already")  # somebody else was faster
         if self._left or self._stops != stops:
             raise SocketClosedError(f"{self!r}: stopped while it was about to listen")
-        listeners = self._take_given() or open_listeners(
-            addresses, backlog=self._backlog, reuse_port=self._reuse_port
-        )
+        listeners: Sequence[stdlib_socket.socket | Listener] = self._take_given()
+        if not listeners and network is not None:
+            listeners = network.listen(self._port)
+        elif not listeners:
+            listeners = open_listeners(
+                addresses, backlog=self._backlog, reuse_port=self._reuse_port
+            )
         self._failure = None
         self._renew_stopping()
         self._forget_refusals()
@@ -235,7 +248,7 @@ class ServerListening(Supervision[S]):
         return server
 
 
-def _address_of(sock: stdlib_socket.socket) -> Address:
+def _address_of(sock: stdlib_socket.socket | Listener) -> Address:
     """What a socket is bound to; a Unix socket, which has no address of our kind, to none."""
     address: Any = sock.getsockname()
     return ("", 0) if isinstance(address, str | bytes) else address

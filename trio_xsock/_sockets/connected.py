@@ -19,9 +19,11 @@ from trio_xsock._machines.ledger import SendLedger
 from trio_xsock._machines.state import CLOSED, CLOSING, CONNECTING, Move
 from trio_xsock._network.acceptor import Acceptor
 from trio_xsock._network.dial import dial
+from trio_xsock._network.foreign import ForeignNetwork
 from trio_xsock._network.handshake import shake_hands, wrap
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_seconds
+from trio_xsock._network.routes import Origin
 from trio_xsock._network.transport import PlainTransport, Transport
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import Parking, protect_from_ki
@@ -45,6 +47,8 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
 
     _security: Security | None = None
     """How to do TLS; ``None`` for sockets that do none."""
+    _network: ForeignNetwork | None = None
+    """What takes the OS's place; ``None`` for the OS."""
 
     def __init__(
         self,
@@ -54,6 +58,8 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         events: EventChannel | None,
         network_interface: NetworkInterface | None,
         options: ConnectionOptions,
+        bind_address: str,
+        bind_port: int,
     ) -> None:
         self._address = check_address(address)
         super().__init__(port, handler, events, network_interface)
@@ -64,6 +70,8 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._before = (0, 0, 0)  # bytes in and out, and pauses, of earlier connections
         self._inbox = self._new_inbox()
         self._connection = self._new_connection(("", 0))
+        self.bind_address = bind_address
+        self.bind_port = bind_port
 
     def _new_inbox(self) -> Inbox:
         """Where received bytes go."""
@@ -115,10 +123,12 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         apart (RFC 8305).
 
         Raises:
-            InvalidPortError: the port is 0.
+            InvalidPortError: the port is 0, or ``bind_port`` needs privileges.
+            AddressInUseError: another socket has ``bind_port``.
             InvalidStateError: not closed, outside the block, or made by a server.
             NameResolutionError: the host has no address, or its name is empty or malformed.
-            ConnectError: no address could be reached; ``errors`` has each attempt.
+            ConnectError: no address could be reached, or not from ``bind_address``; ``errors``
+                has each attempt.
             SocketClosedError: ``close()`` was called meanwhile.
             OpenDriverError, OutOfMemoryError: the OS gave no socket.
 
@@ -153,16 +163,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         setup = None
         if security is not None and security.enabled:
             setup = security.setup(self._address, server_side=False)
-        reached: list[Address] = []
-        sock = await dial(
-            self._address,
-            self._port,
-            interface=self._network_interface,
-            reached=reached.append,
-        )
-        # The peer may have reset it since; what came before can be read, and then it is seen.
-        peer = address_text(reached[-1]), reached[-1][1]
-        transport = PlainTransport.of(sock)
+        transport, peer = await self._reach()
         if setup is None:
             return transport, peer
         assert connection.keeper is not None
@@ -174,6 +175,16 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         finally:
             connection.securing = False
         return encrypted, peer
+
+    async def _reach(self) -> tuple[Transport, tuple[str, int]]:
+        """A connection to ``address`` and ``port``, and the peer."""
+        origin = Origin(self._bind_address, self._bind_port, self._network_interface)
+        if self._network is not None:
+            return await self._network.connect(self._address, self._port, origin)
+        reached: list[Address] = []
+        sock = await dial(self._address, self._port, origin=origin, reached=reached.append)
+        # The peer may have reset it since; what came before can be read, and then it is seen.
+        return PlainTransport.of(sock), (address_text(reached[-1]), reached[-1][1])
 
     def _establish(
         self, connection: Connection, transport: Transport, peer: tuple[str, int]

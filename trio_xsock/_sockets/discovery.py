@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final, Self
 
 from trio_xsock._machines.endpoint import check_port
 from trio_xsock._machines.member_packets import Settings
@@ -13,6 +13,7 @@ from trio_xsock._network.options import check_positive, check_seconds
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.errors import InvalidStateError
+from trio_xsock._values.events import MemberEvent
 from trio_xsock._values.member import Member, check_metadata, check_name
 from trio_xsock._values.message import check_command
 from trio_xsock._values.typing import Buffer
@@ -86,6 +87,12 @@ class AutoDiscovery(GroupMember):
     __slots__ = ()
 
     _HANDLER_METHODS = (*EasyUDPSocket._HANDLER_METHODS, "on_member_joined", "on_member_left")
+
+    if TYPE_CHECKING:
+
+        @property
+        def events(self) -> EventChannel[MemberEvent[Self]]: ...  # type: ignore[override]
+        def subscribe(self) -> EventChannel[MemberEvent[Self]]: ...  # type: ignore[override]
 
     def __init__(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from typing import NoReturn, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import trio
 
@@ -13,19 +14,21 @@ from trio_xsock._engine.security import Security
 from trio_xsock._machines.message_ledger import MessageLedger
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_bool, check_count
-from trio_xsock._network.tls_options import TLSOptions, check_context
+from trio_xsock._network.tls_options import Path
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.message_hub import MESSAGE_METHODS, MessageHub
+from trio_xsock._values.connection_types import SSLConnectionTypes
 from trio_xsock._values.errors import InvalidStateError
+from trio_xsock._values.events import MessageEvent
 from trio_xsock._values.message import Message
 
-from .encryption import EncryptionFacts
 from .messages import MessageCalls
+from .secured import Secured
 
 
 @protect_from_ki
-class EasyTCPSocket(EncryptionFacts, MessageCalls, trio.abc.Channel[Message]):
+class EasyTCPSocket(Secured, MessageCalls, trio.abc.Channel[Message]):
     """One TCP connection that moves messages: a command and some bytes. Xojo: ``EasyTCPSocket``.
 
     A ``trio.abc.Channel[Message]`` that lives in ``async with``::
@@ -52,6 +55,8 @@ class EasyTCPSocket(EncryptionFacts, MessageCalls, trio.abc.Channel[Message]):
             ``on_send_progress``, ``on_send_complete`` and ``on_error`` are called.
         events: a channel to post into, which other sockets may share.
         network_interface: the interface to connect from.
+        bind_address: a local IP address to connect from; ``""`` lets the OS choose.
+        bind_port: a local port to connect from; 0 lets the OS choose.
         receive_buffer_limit: bytes; when so many wait in messages that nobody has taken the
             socket stops reading, and TCP holds the peer back. A message that has begun to come
             may exceed it.
@@ -61,22 +66,30 @@ class EasyTCPSocket(EncryptionFacts, MessageCalls, trio.abc.Channel[Message]):
         keepalive: as for ``TCPSocket``, and so are the next two.
         unacknowledged_timeout: seconds, or ``None`` for off.
         idle_timeout: seconds, or ``None`` for off.
-        ssl_context: encrypt connections with this; a server needs one, with its certificate.
-        tls: encrypt connections; without a ``ssl_context`` a client verifies the server
-            against the system's trust store, and its name against ``address``.
+        tls: encrypt connections. A client verifies the server against the system's trust
+            store, and its name against ``address``; a server needs a certificate.
+        ssl_context: a context of your own, in place of the options about versions, files, ALPN
+            and ``verify``. With one, connections are encrypted whatever ``tls`` says.
         max_message_size: bytes of data that a received message may have. A peer that announces
             more ends the connection before any of it is kept.
 
-    All options are attributes too.
+    The other arguments are those of ``SSLSocket`` and matter with ``tls`` only. All options are
+    attributes too; those of TLS take effect at the next connection.
 
     Raises:
-        InvalidPortError: ``port`` is outside 0..65535.
+        InvalidPortError: ``port`` or ``bind_port`` is outside 0..65535.
         TypeError, ValueError: another option is of a wrong type, or out of its range.
     """
 
-    __slots__ = ("_context", "_max_message_size")
+    __slots__ = ("_max_message_size",)
 
     _HANDLER_METHODS = MESSAGE_METHODS
+
+    if TYPE_CHECKING:
+
+        @property
+        def events(self) -> EventChannel[MessageEvent[Self]]: ...
+        def subscribe(self) -> EventChannel[MessageEvent[Self]]: ...
 
     def __init__(
         self,
@@ -86,6 +99,8 @@ class EasyTCPSocket(EncryptionFacts, MessageCalls, trio.abc.Channel[Message]):
         handler: object = None,
         events: EventChannel | None = None,
         network_interface: NetworkInterface | None = None,
+        bind_address: str = "",
+        bind_port: int = 0,
         receive_buffer_limit: int = 2**20,
         send_buffer_limit: int = 2**26,
         progress_interval: int = 65536,
@@ -93,15 +108,39 @@ class EasyTCPSocket(EncryptionFacts, MessageCalls, trio.abc.Channel[Message]):
         keepalive: tuple[int, int, int] | None = None,
         unacknowledged_timeout: float | None = None,
         idle_timeout: float | None = None,
-        ssl_context: ssl.SSLContext | None = None,
         tls: bool = False,
+        ssl_connection_type: SSLConnectionTypes | int = SSLConnectionTypes.SSLv23,
+        ca_file: Path | None = None,
+        certificate_file: Path | None = None,
+        certificate_password: str = "",
+        certificate_rejection_file: Path | None = None,
+        require_client_certificate: bool = False,
+        server_hostname: str | None = None,
+        alpn_protocols: Sequence[str] = (),
+        ssl_context: ssl.SSLContext | None = None,
+        verify: bool = True,
+        handshake_timeout: float = 30.0,
+        https_compatible: bool = False,
         max_message_size: int = 2**24,
     ) -> None:
         self._max_message_size = check_count("max_message_size", max_message_size)
         self._handed_out = 0  # messages, since the last checkpoint of an iteration
-        self._context = check_context(ssl_context, TLSOptions())
-        if check_bool("tls", tls) or ssl_context is not None:
-            self._security = Security(ssl_context)
+        enabled = check_bool("tls", tls) or ssl_context is not None
+        self._security = self._tls = Security(
+            ssl_context,
+            enabled=enabled,
+            connection_type=ssl_connection_type,
+            ca_file=ca_file,
+            certificate_file=certificate_file,
+            certificate_password=certificate_password,
+            rejection_file=certificate_rejection_file,
+            require_client_certificate=require_client_certificate,
+            server_hostname=server_hostname,
+            alpn_protocols=alpn_protocols,
+            verify=verify,
+            handshake_timeout=handshake_timeout,
+            https_compatible=https_compatible,
+        )
         options = checked_options(
             receive_buffer_limit=receive_buffer_limit,
             send_buffer_limit=send_buffer_limit,
@@ -111,7 +150,9 @@ class EasyTCPSocket(EncryptionFacts, MessageCalls, trio.abc.Channel[Message]):
             unacknowledged_timeout=unacknowledged_timeout,
             idle_timeout=idle_timeout,
         )
-        super().__init__(address, port, handler, events, network_interface, options)
+        super().__init__(
+            address, port, handler, events, network_interface, options, bind_address, bind_port
+        )
 
     def _new_hub(self) -> MessageHub:
         return MessageHub()
@@ -127,17 +168,22 @@ class EasyTCPSocket(EncryptionFacts, MessageCalls, trio.abc.Channel[Message]):
 
     @property
     def tls(self) -> bool:
-        """Whether connections are encrypted from their beginning on."""
-        return self._wants_tls()
+        """Whether connections are encrypted from their beginning on; settable while closed.
 
-    @property
-    def ssl_context(self) -> ssl.SSLContext | None:
-        """What they are encrypted with; ``None`` for the defaults of a client."""
-        return self._context
+        Raises (assignment):
+            InvalidStateError: the socket is not closed.
+            TypeError: not a bool.
+        """
+        return self._tls.enabled
+
+    @tls.setter
+    def tls(self, enabled: bool) -> None:
+        self._check_closed("tls")
+        self._tls.set("enabled", check_bool("tls", enabled))
 
     # What would break the framing
 
-    def read(self, *_: object) -> NoReturn:
+    def read(self, *_: object, **__: object) -> NoReturn:
         """Refused: bytes are not what this socket is about.
 
         Raises:
@@ -145,15 +191,15 @@ class EasyTCPSocket(EncryptionFacts, MessageCalls, trio.abc.Channel[Message]):
         """
         raise self._no_bytes("read()", "receive()")
 
-    def read_all(self, *_: object) -> NoReturn:
+    def read_all(self, *_: object, **__: object) -> NoReturn:
         """Refused; see ``read``."""
         raise self._no_bytes("read_all()", "receive()")
 
-    def lookahead(self, *_: object) -> NoReturn:
+    def lookahead(self, *_: object, **__: object) -> NoReturn:
         """Refused; see ``read``."""
         raise self._no_bytes("lookahead()", "messages_available")
 
-    def write(self, *_: object) -> NoReturn:
+    def write(self, *_: object, **__: object) -> NoReturn:
         """Refused; see ``read``."""
         raise self._no_bytes("write()", "send_message()")
 

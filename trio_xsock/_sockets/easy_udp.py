@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import TYPE_CHECKING, Final, Self
 
 from trio_xsock._machines.endpoint import check_port
 from trio_xsock._machines.packets import Kind, PacketError, decode, encode_group_message
@@ -11,6 +11,7 @@ from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.errors import SocketError
+from trio_xsock._values.events import GroupEvent
 from trio_xsock._values.member import check_name
 from trio_xsock._values.message import check_command
 from trio_xsock._values.typing import Buffer
@@ -89,6 +90,12 @@ class EasyUDPSocket(GroupReceiving):
     __slots__ = ("_group_addresses",)
 
     _shares_port = False
+
+    if TYPE_CHECKING:
+
+        @property
+        def events(self) -> EventChannel[GroupEvent[Self]]: ...  # type: ignore[override]
+        def subscribe(self) -> EventChannel[GroupEvent[Self]]: ...  # type: ignore[override]
 
     def __init__(
         self,

@@ -15,21 +15,36 @@ from trio_xsock._engine.reasons import why_not_sending
 from trio_xsock._machines.endpoint import check_address, check_port, format_endpoint
 from trio_xsock._machines.state import CONNECTED, SocketState
 from trio_xsock._network.acceptor import Acceptor
+from trio_xsock._network.routes import check_bind_address, check_bind_port
+from trio_xsock._network.socket_view import Descriptor
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._values.errors import SocketError
 from trio_xsock._values.events import Connected, DataAvailable, ErrorOccurred, Event
 from trio_xsock._values.statistics import SocketStatistics
 from trio_xsock._values.typing import Address
 
+from .connection_option import ConnectionOption
+
 
 @protect_from_ki
 class ConnectionFacts(SocketCore):
     """What can be asked of, and set on, a socket with a connection."""
 
-    __slots__ = ("_acceptor", "_address", "_before", "_connection", "_inbox", "_options")
+    __slots__ = (
+        "_acceptor",
+        "_address",
+        "_before",
+        "_bind_address",
+        "_bind_port",
+        "_connection",
+        "_inbox",
+        "_options",
+    )
 
     _acceptor: Acceptor | None
     _before: tuple[int, int, int]
+    _bind_address: str
+    _bind_port: int
     _connection: Connection
     _inbox: Inbox
     _options: ConnectionOptions
@@ -60,14 +75,49 @@ class ConnectionFacts(SocketCore):
         return check_port(port, allow_zero=True, host=self._address)
 
     @property
+    def bind_address(self) -> str:
+        """The local IP address to connect from, ``""`` for the OS's choice.
+
+        Settable while closed; it concerns ``connect()`` only. Xojo has no counterpart.
+
+        Raises (assignment):
+            InvalidStateError: the socket is not closed.
+            TypeError, ValueError: not a str, or no IP address.
+        """
+        return self._bind_address
+
+    @bind_address.setter
+    def bind_address(self, address: str) -> None:
+        self._check_closed("bind_address")
+        self._bind_address = check_bind_address(address)
+
+    @property
+    def bind_port(self) -> int:
+        """The local port to connect from, 0 for the OS's choice.
+
+        Settable while closed; it concerns ``connect()`` only. Xojo has no counterpart.
+
+        Raises (assignment):
+            InvalidStateError: the socket is not closed.
+            InvalidPortError: outside 0..65535.
+            TypeError: not an int.
+        """
+        return self._bind_port
+
+    @bind_port.setter
+    def bind_port(self, port: int) -> None:
+        self._check_closed("bind_port")
+        self._bind_port = check_bind_port(port)
+
+    @property
     def remote_address(self) -> str:
         """The peer's IP address, kept after the end; ``""`` before. Xojo: ``RemoteAddress``."""
         return self._connection.peer[0]
 
     @property
     def remote_port(self) -> int:
-        """The peer's port, 0 when there is no connection."""
-        return self._connection.peer[1] if self._connection.transport is not None else 0
+        """The peer's port, kept after the end; 0 before."""
+        return self._connection.peer[1]
 
     @property
     def is_connected(self) -> bool:
@@ -77,25 +127,31 @@ class ConnectionFacts(SocketCore):
     @property
     def handle(self) -> int:
         """The OS's descriptor, -1 when there is none. Xojo: ``Handle``."""
+        descriptor = self._descriptor()
+        return descriptor.fileno() if descriptor is not None else -1
+
+    def _descriptor(self) -> Descriptor | None:
         if self._acceptor is not None:
-            return self._acceptor.listeners[0].fileno()
-        transport = self._connection.transport
-        return transport.fileno() if transport is not None else -1
+            return self._acceptor.listeners[0]
+        return self._connection.transport
 
     def _local_endpoint(self) -> Address | None:
-        transport = self._connection.transport
-        if self._acceptor is not None:
-            address: Any = self._acceptor.listeners[0].getsockname()
-        elif transport is not None:
-            address = transport.getsockname()
-        else:
+        descriptor = self._descriptor()
+        if descriptor is None:
             return None
+        address: Any = descriptor.getsockname()
         return None if isinstance(address, str | bytes) else address  # a Unix socket's path
 
     @property
     def bytes_sent(self) -> int:
         """Bytes that the OS took on this connection."""
         return self._connection.outlet.bytes_sent
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that were taken from the OS on this connection, read or not; of TLS, decrypted."""
+        self._inbox.settle()
+        return self._connection.intake.bytes_received
 
     @property
     def bytes_left_to_send(self) -> int:
@@ -208,35 +264,16 @@ class ConnectionFacts(SocketCore):
         self._options = options = self._options.changed(**option)
         self._connection.set_options(options)
 
-    @property
-    def receive_buffer_limit(self) -> int:
-        """Bytes that may be unread before reading stops; takes effect at once."""
-        return self._options.receive_buffer_limit
-
-    @receive_buffer_limit.setter
-    def receive_buffer_limit(self, limit: int) -> None:
-        self._set_option(receive_buffer_limit=limit)
-
-    @property
-    def send_buffer_limit(self) -> int:
-        """Bytes that may be queued by plain calls; takes effect at the next one."""
-        return self._options.send_buffer_limit
-
-    @send_buffer_limit.setter
-    def send_buffer_limit(self, limit: int) -> None:
-        self._set_option(send_buffer_limit=limit)
-
-    @property
-    def progress_interval(self) -> int:
-        """Bytes that one ``SendProgress`` covers at the most; takes effect at once."""
-        return self._options.progress_interval
-
-    @progress_interval.setter
-    def progress_interval(self, interval: int) -> None:
-        self._set_option(progress_interval=interval)
-
-    @property
-    def allow_half_close(self) -> bool | None:
+    receive_buffer_limit = ConnectionOption[int](
+        "Bytes that may be unread before reading stops; takes effect at once."
+    )
+    send_buffer_limit = ConnectionOption[int](
+        "Bytes that may be queued by plain calls; takes effect at the next one."
+    )
+    progress_interval = ConnectionOption[int](
+        "Bytes that one ``SendProgress`` covers at the most; takes effect at once."
+    )
+    allow_half_close = ConnectionOption[bool | None](
         """Whether our direction stays open when the peer ends its own.
 
         ``None``: not for a socket with a handler, and for all others.
@@ -244,14 +281,8 @@ class ConnectionFacts(SocketCore):
         Raises (assignment):
             TypeError: neither a bool nor ``None``.
         """
-        return self._options.allow_half_close
-
-    @allow_half_close.setter
-    def allow_half_close(self, allow: bool | None) -> None:
-        self._set_option(allow_half_close=allow)
-
-    @property
-    def keepalive(self) -> tuple[int, int, int] | None:
+    )
+    keepalive = ConnectionOption[tuple[int, int, int] | None](
         """Whether the kernel probes an idle peer; ``None`` for off. Takes effect at once.
 
         Seconds of idleness before the first probe, seconds between probes, and the number of
@@ -261,14 +292,8 @@ class ConnectionFacts(SocketCore):
             TypeError, ValueError: not three whole numbers of at least 1, or ``None``; the first
                 two go up to 32767, the third to 127.
         """
-        return self._options.keepalive
-
-    @keepalive.setter
-    def keepalive(self, keepalive: tuple[int, int, int] | None) -> None:
-        self._set_option(keepalive=keepalive)
-
-    @property
-    def unacknowledged_timeout(self) -> float | None:
+    )
+    unacknowledged_timeout = ConnectionOption[float | None](
         """Seconds; ``None`` for off. Takes effect at once. Linux only.
 
         Ends a connection, as ``TIMED_OUT``, whose peer has acknowledged nothing for so long
@@ -279,14 +304,8 @@ class ConnectionFacts(SocketCore):
         Raises (assignment):
             TypeError, ValueError: not a number of seconds above 0, or ``None``.
         """
-        return self._options.unacknowledged_timeout
-
-    @unacknowledged_timeout.setter
-    def unacknowledged_timeout(self, timeout: float | None) -> None:
-        self._set_option(unacknowledged_timeout=timeout)
-
-    @property
-    def idle_timeout(self) -> float | None:
+    )
+    idle_timeout = ConnectionOption[float | None](
         """Seconds; ``None`` for off. Takes effect at once.
 
         Ends a connection, as ``TIMED_OUT``, on which no byte went either way for so long.
@@ -294,8 +313,4 @@ class ConnectionFacts(SocketCore):
         Raises (assignment):
             TypeError, ValueError: not a number of seconds above 0, or ``None``.
         """
-        return self._options.idle_timeout
-
-    @idle_timeout.setter
-    def idle_timeout(self, timeout: float | None) -> None:
-        self._set_option(idle_timeout=timeout)
+    )

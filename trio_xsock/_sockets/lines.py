@@ -8,6 +8,7 @@ or when anybody else is about to look at it; until then the iterator *borrows* t
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
@@ -162,6 +163,26 @@ def split_bytes(piece: bytes) -> list[bytes]:
     lines = piece.split(b"\n")
     lines.pop()  # what follows the last line end: nothing
     return [line.removesuffix(b"\r") for line in lines] if b"\r" in piece else lines
+
+
+def text_lines(socket: ReceiveCalls, encoding: str, errors: str, max_bytes: int) -> Lines[str]:
+    """An iterator over lines of text.
+
+    Raises:
+        LookupError: no such encoding, or no such way of handling errors.
+    """
+    codecs.lookup(encoding)
+    codecs.lookup_error(errors)
+
+    def convert(line: bytes) -> str:
+        return line.decode(encoding, errors)
+
+    def split(piece: bytes) -> list[str]:
+        if errors != "strict":  # each by itself: what is wrong with one shall not change the next
+            return [convert(line) for line in split_bytes(piece)]
+        return split_text(piece.decode(encoding))
+
+    return Lines(socket, convert, split, max_bytes)
 
 
 def split_text(text: str) -> list[str]:

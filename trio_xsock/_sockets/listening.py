@@ -17,6 +17,7 @@ from trio_xsock._engine.upgrade import Over, Upgrade
 from trio_xsock._machines.endpoint import address_text
 from trio_xsock._machines.state import LISTENING, Move
 from trio_xsock._network.acceptor import Acceptor
+from trio_xsock._network.foreign import Listener
 from trio_xsock._network.given import check_given, peer_of
 from trio_xsock._network.handshake import TLSSetup, shake_hands, wrap
 from trio_xsock._network.listen import is_listening, listen_addresses, open_listeners
@@ -64,9 +65,17 @@ class ListeningCalls(ConnectedSocket):
         try:
             with scope:
                 interface = self._network_interface
-                addresses = await listen_addresses("", self._port, interface=interface)
+                network = self._network
+                if network is not None:
+                    await network.resolve()
+                    addresses = []
+                else:
+                    addresses = await listen_addresses("", self._port, interface=interface)
                 if connection.state is LISTENING:
-                    self._await_peer(open_listeners(addresses, backlog=1))
+                    if network is not None:
+                        self._await_peer(network.listen(self._port))
+                    else:
+                        self._await_peer(open_listeners(addresses, backlog=1))
                     connection.attempt = None
                     return
         finally:
@@ -75,7 +84,7 @@ class ListeningCalls(ConnectedSocket):
         await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
         raise closed_error(connection, self, "closed while it began to listen")
 
-    def _await_peer(self, listeners: Sequence[stdlib_socket.socket]) -> None:
+    def _await_peer(self, listeners: Sequence[stdlib_socket.socket | Listener]) -> None:
         assert self._keeper is not None
         self._acceptor = Acceptor(
             self._keeper,

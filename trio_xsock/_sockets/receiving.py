@@ -7,22 +7,25 @@ which they are handed over, and a cancelled reader has taken nothing.
 
 from __future__ import annotations
 
-import codecs
+import functools
+from collections.abc import Callable
 from typing import Any, Self, cast, overload
 
 import trio
 
 from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Reader, Receiver
-from trio_xsock._engine.reasons import verdict
-from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING
+from trio_xsock._engine.reasons import more_can_come, verdict
+from trio_xsock._network.file_sink import check_sink, open_sink
+from trio_xsock._network.file_source import FileArgument
 from trio_xsock._network.options import check_count
 from trio_xsock._runtime.epoll import look_before_waiting
 from trio_xsock._runtime.guard import protect_from_ki
-from trio_xsock._values.errors import IncompleteReadError, SocketError
 from trio_xsock._values.typing import Buffer
 
-from .lines import Lines, cause_of, not_found, raise_end, split_bytes, split_text
+from .file_receiving import receive_into
+from .lines import Lines, raise_end, split_bytes, text_lines
 from .listening import ListeningCalls
+from .readers import exactly, until
 
 _BUSY = "another task is receiving from this socket"
 
@@ -53,25 +56,21 @@ class ReceiveCalls(ListeningCalls):
     def at_eof(self) -> bool:
         """The receive buffer is empty and nothing more can come."""
         self._inbox.settle()
-        return not self._inbox.buffer.size and not self._more_can_come()
-
-    def _more_can_come(self) -> bool:
-        connection = self._connection
-        if connection.state is CONNECTED:
-            return connection.ends.may_receive
-        return connection.state in (CONNECTING, LISTENING)
+        return not self._inbox.buffer.size and not more_can_come(self._connection)
 
     @overload
-    def read(self, n: int, encoding: None = None) -> bytes: ...
+    def read(self, n: int, encoding: None = None, *, errors: str = ...) -> bytes: ...
     @overload
-    def read(self, n: int, encoding: str) -> str: ...
-    def read(self, n: int, encoding: str | None = None) -> bytes | str:
+    def read(self, n: int, encoding: str, *, errors: str = ...) -> str: ...
+    def read(self, n: int, encoding: str | None = None, *, errors: str = "strict") -> bytes | str:
         """Take up to ``n`` bytes from the buffer; never waits. Xojo: ``Read``.
 
         Args:
             n: how many bytes at the most, whatever the encoding.
             encoding: give text; a character is never split, an incomplete one at the end
                 stays in the buffer.
+            errors: with an encoding, what to do about undecodable bytes: ``"strict"`` raises,
+                ``"replace"`` puts U+FFFD in their place; see ``bytes.decode``.
 
         Returns:
             Less than ``n`` bytes, or nothing, when there is less.
@@ -80,29 +79,30 @@ class ReceiveCalls(ListeningCalls):
             ValueError, TypeError: ``n`` is negative, or not an int.
             UnicodeDecodeError: undecodable bytes, or the stream ended inside a character;
                 nothing was taken, so ``read`` without an encoding still gets at them.
-            LookupError: no such encoding.
+            LookupError: no such encoding, or no such way of handling errors.
         """
         check_count("n", n)
         self._inbox.settle()
         if encoding is None:
             data: bytes | str = self._inbox.buffer.take(n)
         else:
-            data, used = self._decode(n, encoding)
+            data, used = self._decode(n, encoding, errors)
             self._inbox.buffer.skip(used)
         self._connection.resume_reading()
         return data
 
     @overload
-    def read_all(self, encoding: None = None) -> bytes: ...
+    def read_all(self, encoding: None = None, *, errors: str = ...) -> bytes: ...
     @overload
-    def read_all(self, encoding: str) -> str: ...
-    def read_all(self, encoding: str | None = None) -> bytes | str:
+    def read_all(self, encoding: str, *, errors: str = ...) -> str: ...
+    def read_all(self, encoding: str | None = None, *, errors: str = "strict") -> bytes | str:
         """Take everything from the buffer; never waits. Xojo: ``ReadAll``.
 
         Takes back a ``DataAvailable`` that still waits in a channel.
 
         Args:
             encoding: as for ``read``.
+            errors: likewise.
 
         Raises:
             UnicodeDecodeError, LookupError: as for ``read``.
@@ -115,21 +115,22 @@ class ReceiveCalls(ListeningCalls):
             if not connection.intake.reading:
                 connection.resume_reading()
         else:
-            data = self.read(inbox.buffer.size, encoding)
+            data = self.read(inbox.buffer.size, encoding, errors=errors)
         inbox.unannounced = False
         if self._delivery.hub.has_channels:
             self._delivery.hub.withdraw_data()
         return data
 
     @overload
-    def lookahead(self, encoding: None = None) -> bytes: ...
+    def lookahead(self, encoding: None = None, *, errors: str = ...) -> bytes: ...
     @overload
-    def lookahead(self, encoding: str) -> str: ...
-    def lookahead(self, encoding: str | None = None) -> bytes | str:
+    def lookahead(self, encoding: str, *, errors: str = ...) -> str: ...
+    def lookahead(self, encoding: str | None = None, *, errors: str = "strict") -> bytes | str:
         """Everything in the buffer, which stays there. Xojo: ``Lookahead``.
 
         Args:
             encoding: as for ``read``.
+            errors: likewise.
 
         Raises:
             UnicodeDecodeError, LookupError: as for ``read``.
@@ -137,10 +138,11 @@ class ReceiveCalls(ListeningCalls):
         self._inbox.settle()
         if encoding is None:
             return self._inbox.buffer.peek_all()
-        return self._decode(self._inbox.buffer.size, encoding)[0]
+        return self._decode(self._inbox.buffer.size, encoding, errors)[0]
 
-    def _decode(self, count: int, encoding: str) -> tuple[str, int]:
-        return self._inbox.buffer.decode(count, encoding, final=not self._more_can_come())
+    def _decode(self, count: int, encoding: str, errors: str) -> tuple[str, int]:
+        final = not more_can_come(self._connection)
+        return self._inbox.buffer.decode(count, encoding, errors, final=final)
 
     def purge(self) -> None:
         """Empty the receive buffer; the send queue is untouched. Xojo: ``Purge``."""
@@ -189,20 +191,7 @@ class ReceiveCalls(ListeningCalls):
         Cancellation: nothing was taken.
         """
         check_count("n", n)
-        buffer = self._inbox.buffer
-
-        def attempt(ended: SocketError | None) -> bytes | None:
-            if buffer.size >= n:
-                return buffer.take(n)
-            if ended is None:
-                return None
-            if not buffer.size:
-                raise_end(ended)
-            text = f"{self!r}: the stream ended after {buffer.size} of {n} bytes"
-            raise IncompleteReadError(text, partial=buffer.peek_all(), expected=n) from cause_of(
-                ended
-            )
-
+        attempt = exactly(self, self._inbox.buffer, n)
         return cast("bytes", await self._receive(Reader(attempt, n)))
 
     async def receive_until(self, separator: Buffer, max_bytes: int = 65536) -> bytes:
@@ -228,30 +217,68 @@ class ReceiveCalls(ListeningCalls):
         if not wanted:
             raise ValueError("separator must not be empty")
         check_count("max_bytes", max_bytes)
-        buffer = self._inbox.buffer
-
-        def attempt(ended: SocketError | None) -> bytes | None:
-            found = buffer.find(wanted)
-            if 0 <= found <= max_bytes:
-                data = buffer.take(found)
-                buffer.skip(len(wanted))
-                return data
-            if found >= 0 or buffer.size >= max_bytes + len(wanted):
-                raise not_found(self, wanted, max_bytes)
-            if ended is None:
-                return None
-            if not buffer.size:
-                raise_end(ended)
-            text = f"{self!r}: the stream ended before {wanted!r} came"
-            raise IncompleteReadError(text, partial=buffer.peek_all()) from cause_of(ended)
-
+        attempt = until(self, self._inbox.buffer, wanted, max_bytes)
         return cast("bytes", await self._receive(Reader(attempt, max_bytes + len(wanted))))
 
-    async def _receive(self, reader: Receiver) -> Any:
-        """Serve ``reader`` at once, or let it wait until somebody brings in enough."""
+    async def receive_file(
+        self,
+        file: FileArgument,
+        *,
+        count: int | None = None,
+        progress: Callable[[int], object] | None = None,
+        overwrite: bool = False,
+    ) -> int:
+        """Receive into a file, in constant memory; the counterpart of ``send_file``.
+
+        Args:
+            file: a path; or a file opened for binary writing, which is written to where it
+                stands, and stays open.
+            count: how many bytes; ``None`` for all until the stream ends.
+            progress: called with the number of bytes written so far, after each piece.
+            overwrite: whether a path may be that of a file that is there, whose content is lost.
+
+        Returns:
+            How many bytes were written: less than ``count`` if the stream ended before.
+
+        Raises:
+            FileExistsError: there is such a file, and ``overwrite`` is False.
+            OSError: what opening or writing the file said; what it did not take is back in the
+                receive buffer.
+            TypeError, ValueError: not a binary file, or a ``count`` that is none.
+            LostConnectionError, SocketClosedError, InvalidStateError, trio.BusyResourceError:
+                as for ``receive_some``; what came before was written.
+            OutOfMemoryError: no thread is left to open or write it in.
+
+        Cancellation: the file has exactly the bytes that left the receive buffer, and stays. It
+        is seen between two pieces: while the disk takes one, at most 256 KiB, it is waited for.
+        """
+        check_sink(file)
+        if count is not None:
+            check_count("count", count)
+        intake = self._connection.intake
+        if intake.caller:
+            raise trio.BusyResourceError(_BUSY)
+        intake.caller = True
+        try:
+            self._inbox.settle()
+            ended = verdict(self._connection, self)
+            closed = self._connection.ends.closed_by_us
+            if ended is not None and (closed or not self._inbox.buffer.size):
+                raise_end(ended)
+            sink = await open_sink(file, overwrite=overwrite)
+            receive = functools.partial(self._receive, held=True)
+            return await receive_into(sink, self._inbox, receive, count, progress)
+        finally:
+            intake.caller = False
+
+    async def _receive(self, reader: Receiver, held: bool = False) -> Any:
+        """Serve ``reader`` at once, or let it wait until somebody brings in enough.
+
+        ``held``: the caller is the task that receives, for longer than this.
+        """
         inbox, connection = self._inbox, self._connection
         intake = connection.intake
-        if intake.caller:
+        if intake.caller is not held:
             raise trio.BusyResourceError(_BUSY)
         intake.caller = True
         try:
@@ -272,14 +299,18 @@ class ReceiveCalls(ListeningCalls):
             connection.resume_reading()
             return data
         finally:
-            intake.caller = False
+            intake.caller = held
 
     @overload
-    def lines(self, encoding: str = "utf-8", max_bytes: int = 65536) -> Lines[str]: ...
-    @overload
-    def lines(self, encoding: None, max_bytes: int = 65536) -> Lines[bytes]: ...
     def lines(
-        self, encoding: str | None = "utf-8", max_bytes: int = 65536
+        self, encoding: str = "utf-8", max_bytes: int = 65536, *, errors: str = ...
+    ) -> Lines[str]: ...
+    @overload
+    def lines(
+        self, encoding: None, max_bytes: int = 65536, *, errors: str = ...
+    ) -> Lines[bytes]: ...
+    def lines(
+        self, encoding: str | None = "utf-8", max_bytes: int = 65536, *, errors: str = "strict"
     ) -> Lines[str] | Lines[bytes]:
         """Iterate over lines: ``async for line in sock.lines():``.
 
@@ -288,10 +319,11 @@ class ReceiveCalls(ListeningCalls):
         Args:
             encoding: of the text, one in which LF is the byte 10; ``None`` gives bytes.
             max_bytes: how long a line may be.
+            errors: as for ``read``.
 
         Raises:
             ValueError, TypeError: ``max_bytes`` is negative, or not an int.
-            LookupError: no such encoding.
+            LookupError: no such encoding, or no such way of handling errors.
 
         Raises (while iterating):
             DelimiterNotFoundError: a longer line; nothing is lost.
@@ -306,13 +338,7 @@ class ReceiveCalls(ListeningCalls):
         check_count("max_bytes", max_bytes)
         if encoding is None:
             return Lines(self, bytes, split_bytes, max_bytes)
-        codecs.lookup(encoding)
-        return Lines(
-            self,
-            lambda line: line.decode(encoding),
-            lambda piece: split_text(piece.decode(encoding)),
-            max_bytes,
-        )
+        return text_lines(self, encoding, errors, max_bytes)
 
     def __aiter__(self) -> Self:
         """Iterate over chunks of bytes until the stream ends."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import trio
 
@@ -19,13 +19,12 @@ from trio_xsock._values.connection_types import SSLConnectionTypes
 from trio_xsock._values.errors import InvalidStateError, SocketError
 from trio_xsock._values.typing import Buffer
 
-from .encryption import EncryptionFacts
+from .secured import Secured
 from .tcp import TCPSocket
-from .tls_option import TLSOption
 
 
 @protect_from_ki
-class SSLSocket(EncryptionFacts, TCPSocket):
+class SSLSocket(Secured, TCPSocket):
     """A ``TCPSocket`` whose connection is encrypted, and whose peer is verified.
 
     Xojo: ``SSLSocket``. All that ``TCPSocket`` promises holds here too::
@@ -76,57 +75,6 @@ class SSLSocket(EncryptionFacts, TCPSocket):
 
     __slots__ = ()
 
-    _tls: Security
-
-    ssl_connection_type = TLSOption[SSLConnectionTypes, SSLConnectionTypes | int](
-        "connection_type", "Which versions of TLS may be used. Xojo: ``SSLConnectionType``."
-    )
-    ca_file = TLSOption[str | None, Path | None](
-        "ca_file", "The PEM file of the authorities to trust; ``None`` for the system's."
-    )
-    certificate_file = TLSOption[str | None, Path | None](
-        "certificate_file", "The PEM file of our certificate and key. Xojo: ``CertificateFile``."
-    )
-    certificate_password = TLSOption[str, str](
-        "certificate_password",
-        "Of the key in ``certificate_file``. Xojo: ``CertificatePassword``.",
-    )
-    require_client_certificate = TLSOption[bool, bool](
-        "require_client_certificate",
-        "Of a server: whether clients have to show a certificate.",
-    )
-    alpn_protocols = TLSOption[tuple[str, ...], Sequence[str]](
-        "alpn_protocols", "The application protocols to offer, the preferred one first."
-    )
-    verify = TLSOption[bool, bool]("verify", "Of a client: whether the server is verified.")
-    ssl_context = TLSOption[ssl.SSLContext | None, ssl.SSLContext | None](
-        "context",
-        """A context of your own, in place of the seven options above.
-
-        Raises (assignment):
-            ValueError: one of them is set.
-            TypeError: not an ``ssl.SSLContext``.
-        """,
-    )
-    certificate_rejection_file = TLSOption[str | None, Path | None](
-        "rejection_file",
-        """The PEM file of certificates to refuse. Xojo: ``CertificateRejectionFile``.
-
-        They are compared as they are: the peer's own, from Python 3.13 on also those that lead
-        to its authority.
-        """,
-    )
-    server_hostname = TLSOption[str | None, str | None](
-        "server_hostname", "Whom to ask for and to expect; ``None`` for ``address``."
-    )
-    handshake_timeout = TLSOption[float, float](
-        "handshake_timeout", "Seconds that the handshake may take."
-    )
-    https_compatible = TLSOption[bool, bool](
-        "https_compatible",
-        "Whether the end of the connection is taken for the end of the stream.",
-    )
-
     def __init__(
         self,
         address: str = "",
@@ -148,6 +96,8 @@ class SSLSocket(EncryptionFacts, TCPSocket):
         handler: object = None,
         events: EventChannel | None = None,
         network_interface: NetworkInterface | None = None,
+        bind_address: str = "",
+        bind_port: int = 0,
         receive_buffer_limit: int = 2**20,
         send_buffer_limit: int = 2**26,
         progress_interval: int = 65536,
@@ -177,6 +127,8 @@ class SSLSocket(EncryptionFacts, TCPSocket):
             handler=handler,
             events=events,
             network_interface=network_interface,
+            bind_address=bind_address,
+            bind_port=bind_port,
             receive_buffer_limit=receive_buffer_limit,
             send_buffer_limit=send_buffer_limit,
             progress_interval=progress_interval,
@@ -268,32 +220,3 @@ class SSLSocket(EncryptionFacts, TCPSocket):
             await self._wait_until_flushed()
         await self._secure(connection, setup)
         connection.resume_reading()
-
-    # What came of it
-
-    @property
-    def tls_version(self) -> str | None:
-        """The version of TLS in use, such as ``"TLSv1.3"``; ``None`` while there is none."""
-        engine = self._encryption()
-        return engine.version if engine is not None else None
-
-    @property
-    def cipher(self) -> str | None:
-        """The name of the cipher suite in use; ``None`` while there is none."""
-        engine = self._encryption()
-        return engine.cipher if engine is not None else None
-
-    @property
-    def selected_alpn_protocol(self) -> str | None:
-        """The application protocol that both sides have agreed on, if any."""
-        engine = self._encryption()
-        return engine.alpn_protocol if engine is not None else None
-
-    @property
-    def peer_certificate(self) -> dict[str, Any] | None:
-        """The peer's certificate, as ``ssl.SSLSocket.getpeercert`` describes it.
-
-        ``None`` if there is none, or no TLS; empty if there is one that was not verified.
-        """
-        engine = self._encryption()
-        return engine.peer_certificate if engine is not None else None

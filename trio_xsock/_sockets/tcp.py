@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import trio
 
@@ -11,6 +11,7 @@ from trio_xsock._engine.options import checked_options
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._values.events import StreamEvent
 
 from .sending import SendCalls
 
@@ -33,6 +34,8 @@ class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
         handler: a callback object, see ``SocketHandler``.
         events: a channel to post into, which other sockets may share.
         network_interface: the interface to connect from.
+        bind_address: a local IP address to connect from; ``""`` lets the OS choose.
+        bind_port: a local port to connect from; 0 lets the OS choose.
         receive_buffer_limit: bytes; when so many are unread the socket stops reading until
             the reader catches up, and TCP holds the peer back.
         send_buffer_limit: bytes that ``write`` queues at the most.
@@ -50,11 +53,17 @@ class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
     All options are attributes too.
 
     Raises:
-        InvalidPortError: ``port`` is outside 0..65535.
+        InvalidPortError: ``port`` or ``bind_port`` is outside 0..65535.
         TypeError, ValueError: another option is of a wrong type, or out of its range.
     """
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def events(self) -> EventChannel[StreamEvent[Self]]: ...
+        def subscribe(self) -> EventChannel[StreamEvent[Self]]: ...
 
     def __init__(
         self,
@@ -64,6 +73,8 @@ class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
         handler: object = None,
         events: EventChannel | None = None,
         network_interface: NetworkInterface | None = None,
+        bind_address: str = "",
+        bind_port: int = 0,
         receive_buffer_limit: int = 2**20,
         send_buffer_limit: int = 2**26,
         progress_interval: int = 65536,
@@ -81,7 +92,9 @@ class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
             unacknowledged_timeout=unacknowledged_timeout,
             idle_timeout=idle_timeout,
         )
-        super().__init__(address, port, handler, events, network_interface, options)
+        super().__init__(
+            address, port, handler, events, network_interface, options, bind_address, bind_port
+        )
 
     def _new_inbox(self) -> ByteInbox:
         return ByteInbox(self._delivery)

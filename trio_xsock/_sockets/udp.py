@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno as errnos
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import trio
 
@@ -17,6 +17,7 @@ from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.datagram import Datagram
 from trio_xsock._values.errors import SocketError, describe
+from trio_xsock._values.events import DatagramEvent
 
 _MOST_HOPS = 255
 _ADVICE = {
@@ -70,6 +71,12 @@ class UDPSocket(UDPSending, trio.abc.Channel[Datagram]):
     """
 
     __slots__ = ("_group_ports",)
+
+    if TYPE_CHECKING:
+
+        @property
+        def events(self) -> EventChannel[DatagramEvent[Self]]: ...
+        def subscribe(self) -> EventChannel[DatagramEvent[Self]]: ...
 
     def __init__(
         self,

@@ -1,10 +1,11 @@
 """Tools for testing programs that use ``trio_xsock``.
 
 Connected sockets in one line, ``socket_pair`` and ``ssl_socket_pair`` over loopback, and
-``memory_socket_pair`` without the OS; ``delay``, ``drop``, ``cut`` and ``stall``, which make a
-connection misbehave for the time of a block; ``DatagramNetwork``, by which datagram sockets reach
-each other without the OS, and which loses some; and ``RecordingHandler``, which writes down what
-happened.
+``memory_socket_pair`` without the OS, and ``serving``, which runs a handler over such a pair;
+``delay``, ``drop``, ``cut`` and ``stall``, which make a connection misbehave for the time of a
+block; ``MemoryNetwork``, by which clients and servers reach each other by name without the OS;
+``DatagramNetwork``, by which datagram sockets do so, and which loses some; and
+``RecordingHandler``, which writes down what happened.
 
 ======================  =====================================================================
 ``_watch``              calls a socket's steps when a transport says that it is time
@@ -13,7 +14,7 @@ happened.
 ``_weather``            what faults there are, and what they amount to together
 ``_faulty``             a transport that can be told to misbehave
 ``_seam``               where all this reaches into a socket
-``_pairs`` ``_faults``  what is public, and ``_network``, ``_recording``
+``_pairs`` ``_faults``  what is public, and ``_network``, ``_tcp_network``, ``_recording``
 ======================  =====================================================================
 """
 
@@ -23,7 +24,9 @@ from ._faults import drop as drop
 from ._faults import stall as stall
 from ._network import DatagramNetwork as DatagramNetwork
 from ._pairs import memory_socket_pair as memory_socket_pair
+from ._pairs import serving as serving
 from ._pairs import socket_pair as socket_pair
 from ._pairs import ssl_socket_pair as ssl_socket_pair
 from ._recording import HandlerCall as HandlerCall
 from ._recording import RecordingHandler as RecordingHandler
+from ._tcp_network import MemoryNetwork as MemoryNetwork

@@ -11,6 +11,7 @@ import errno as errnos
 import socket as stdlib_socket
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import trio
 
@@ -280,10 +281,15 @@ class FaultyTransport:
         """As the inner transport does."""
         return self._inner.getsockopt(level, option, size)
 
-    def setsockopt(self, level: int, option: int, value: int | bytes, /) -> None:
+    def setsockopt(self, level: int, option: int, /, *value: Any) -> None:
         """As the inner transport does."""
         if not self._reset:
-            self._inner.setsockopt(level, option, value)
+            self._inner.setsockopt(level, option, *value)
+
+    @property
+    def family(self) -> int:
+        """That of the inner transport."""
+        return self._inner.family
 
     def was_reset(self) -> bool:
         """See ``Transport``: ``recv`` raises then."""

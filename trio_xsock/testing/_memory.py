@@ -199,7 +199,12 @@ class MemoryTransport:
         """What the other end is called."""
         return self._peer_name
 
-    def setsockopt(self, _level: int, _option: int, _value: int | bytes, /) -> None:
+    @property
+    def family(self) -> int:
+        """That of the made-up addresses."""
+        return int(stdlib_socket.AF_INET)
+
+    def setsockopt(self, _level: int, _option: int, /, *_value: object) -> None:
         """Nothing here depends on a kernel's options."""
 
     def getsockopt(self, _level: int, _option: int, _length: int = 0, /) -> int:
@@ -248,11 +253,15 @@ class MemoryTransport:
         return NEVER if full and not self._incoming.dead else NOW
 
 
-def memory_transports(capacity: int) -> tuple[MemoryTransport, MemoryTransport]:
+def memory_transports(
+    capacity: int, left: Address = ADDRESSES[0], right: Address = ADDRESSES[1]
+) -> tuple[MemoryTransport, MemoryTransport]:
     """Two connected ends.
 
     Args:
         capacity: how many bytes there may be on the way, each way.
+        left: what the first end is called.
+        right: what the second end is called.
 
     Raises:
         TypeError: not an int.
@@ -260,7 +269,6 @@ def memory_transports(capacity: int) -> tuple[MemoryTransport, MemoryTransport]:
     """
     check_positive("capacity", capacity)
     to_right, to_left = Wire(capacity), Wire(capacity)
-    left, right = ADDRESSES
     return (
         MemoryTransport(to_left, to_right, left, right),
         MemoryTransport(to_right, to_left, right, left),

@@ -22,6 +22,7 @@ from trio_xsock._machines.endpoint import ResolvedAddress, is_multicast, literal
 from trio_xsock._machines.udp_groups import Group, Memberships
 from trio_xsock._machines.udp_queue import Packet
 from trio_xsock._network.interface import NetworkInterface
+from trio_xsock._network.socket_view import Descriptor
 from trio_xsock._network.udp_port import Port, Route
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
@@ -205,6 +206,19 @@ class _Port:
 
     def getsockname(self) -> Address:
         return self.host, self.number
+
+    def descriptor(self) -> Descriptor:
+        return self
+
+    def getpeername(self) -> Address:
+        raise OSError(errnos.ENOTCONN, os.strerror(errnos.ENOTCONN))
+
+    def getsockopt(self, _level: int, _option: int, _length: int = 0, /) -> int:
+        """All options are off."""
+        return 0
+
+    def setsockopt(self, _level: int, _option: int, /, *_value: object) -> None:
+        """Nothing here depends on a kernel's options."""
 
     @property
     def own_address(self) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket as stdlib_socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import trio
+
+from trio_xsock._network.options import check_seconds
 from trio_xsock._sockets.ssl import SSLSocket
 from trio_xsock._sockets.tcp import TCPSocket
 from trio_xsock._values.events import ErrorOccurred
@@ -143,6 +146,59 @@ async def memory_socket_pair(
         finally:
             first.close()
             second.close()
+
+
+@asynccontextmanager
+async def serving(
+    handler: Callable[[TCPSocket], Awaitable[object]], *, grace: float = 5.0, **options: Any
+) -> AsyncGenerator[TCPSocket, None]:
+    """Run a server's handler over a connection in memory: the client's end, in its block.
+
+    ::
+
+        async with serving(echo) as client:
+            await client.send_all(b"hello")
+            assert await client.receive_exactly(5) == b"hello"
+
+    ``handler`` is what one gives to ``ServerSocket.serve``. Its socket is closed when it returns.
+    When the block is left the client is closed in good order, and the handler has time to see
+    that and to end; after that it is cancelled.
+
+    Args:
+        handler: an async function that is given the server's end.
+        grace: seconds, on Trio's clock, that the handler may take to end.
+        options: of both sockets, as for ``TCPSocket``.
+
+    Raises:
+        TypeError: ``handler`` is not callable, or an option is wrong.
+        ValueError: ``grace`` is negative.
+        Exception: the handler's, as itself; it also cancels the block. That the connection is
+            lost or closed while the block is being left is none.
+
+    Cancellation: the handler is cancelled too.
+    """
+    check_seconds("grace", grace)
+    if not callable(handler):
+        raise TypeError(f"handler must be an async function, not {handler!r}")
+    leaving, ended = False, trio.Event()
+
+    async def serve() -> None:  # noqa: ASYNC910 - aclose() is a checkpoint
+        try:
+            await handler(server)
+            await server.aclose()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            if not leaving:
+                raise
+        finally:
+            ended.set()
+
+    async with memory_socket_pair(**options) as (client, server):
+        server.start_soon(serve)
+        yield client
+        leaving = True
+        with trio.move_on_after(grace):
+            await client.aclose(grace)
+            await ended.wait()
 
 
 def _loopback_pair() -> tuple[stdlib_socket.socket, stdlib_socket.socket]:

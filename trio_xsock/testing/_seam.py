@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from trio_xsock._machines.state import SocketState
+from trio_xsock._network.foreign import ForeignNetwork
 from trio_xsock._network.transport import Transport
 from trio_xsock._network.udp_port import Opener
+from trio_xsock._server.server_listening import ServerListening
+from trio_xsock._sockets.connected import ConnectedSocket
 from trio_xsock._sockets.tcp import TCPSocket
 from trio_xsock._sockets.udp import UDPSocket
 from trio_xsock._values.errors import InvalidStateError
@@ -32,6 +36,25 @@ def transport_of(sock: TCPSocket) -> Transport:
 def replace_transport(sock: TCPSocket, transport: Transport) -> None:
     """Let a connected socket go on by way of ``transport``."""
     sock._connection.swap(transport)  # pyright: ignore[reportPrivateUsage]
+
+
+def use_network(sock: object, network: ForeignNetwork) -> None:
+    """Let a socket or a server, closed, connect and listen in a network from now on.
+
+    Raises:
+        TypeError: neither a socket with a connection nor a server.
+        InvalidStateError: it is open.
+    """
+    if not isinstance(sock, ServerListening | ConnectedSocket):
+        kind = type(sock).__name__
+        raise TypeError(f"sock must be a TCP socket or a ServerSocket, not {kind}")
+    if isinstance(sock, ConnectedSocket):
+        is_open = sock.state is not SocketState.CLOSED
+    else:
+        is_open = sock.is_listening
+    if is_open:
+        raise InvalidStateError(f"{sock!r}: it is open already; close it first")
+    sock._network = network  # pyright: ignore[reportPrivateUsage]
 
 
 def use_ports_of(sock: UDPSocket, opener: Opener) -> None:

@@ -1,0 +1,84 @@
+"""What takes the OS's place where a test has sockets reach each other without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from trio_xsock._runtime.keeper import Keeper
+from trio_xsock._runtime.readiness import Step, Watch
+
+from .routes import Origin
+from .transport import Transport
+
+
+class Listener(Protocol):
+    """What listens: has of a ``socket.socket`` what accepting needs."""
+
+    @property
+    def family(self) -> int:
+        """The address family."""
+        ...
+
+    def accept(self) -> tuple[Transport, Any]:
+        """Take a connection that waits, and its peer's address.
+
+        Raises:
+            BlockingIOError: there is none now.
+        """
+        ...
+
+    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
+        """See ``Transport.make_watch``."""
+        ...
+
+    def fileno(self) -> int:
+        """-1: there is no descriptor."""
+        ...
+
+    def getsockname(self) -> Any:
+        """Where it listens."""
+        ...
+
+    def getpeername(self) -> Any:
+        """Raises ``OSError``."""
+        ...
+
+    def getsockopt(self, level: int, option: int, size: int = 0, /) -> Any:
+        """See ``socket.socket.getsockopt``."""
+        ...
+
+    def setsockopt(self, level: int, option: int, /, *value: Any) -> None:
+        """See ``socket.socket.setsockopt``."""
+
+    def close(self) -> None:
+        """Listen no more; who waits is refused. Idempotent."""
+
+
+class ForeignNetwork(Protocol):
+    """A network as one of its hosts sees it."""
+
+    async def connect(
+        self, address: str, port: int, origin: Origin, /
+    ) -> tuple[Transport, tuple[str, int]]:
+        """Connect to a host.
+
+        Returns:
+            The connection, and the peer's address and port.
+
+        Raises:
+            NameResolutionError: no host is called so.
+            ConnectError: nobody listens there.
+        """
+        ...
+
+    async def resolve(self) -> None:
+        """A checkpoint, as looking up where to listen is one."""
+
+    def listen(self, port: int, /) -> Sequence[Listener]:
+        """Listen on a port of this host; 0 for a free one.
+
+        Raises:
+            AddressInUseError: it is taken.
+        """
+        ...

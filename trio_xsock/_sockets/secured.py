@@ -1,0 +1,124 @@
+"""``Secured``: the TLS options of a socket, and what came of them; for all sockets that can TLS."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+from trio_xsock._engine.security import Security
+from trio_xsock._machines.state import CLOSING, CONNECTED
+from trio_xsock._machines.tls import TLSEngine
+from trio_xsock._network.tls_options import Path
+from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._values.connection_types import SSLConnectionTypes
+
+from .facts import ConnectionFacts
+from .tls_option import TLSOption
+
+
+@protect_from_ki
+class Secured(ConnectionFacts):
+    """The options of a socket that can do TLS, and what came of them."""
+
+    __slots__ = ()
+
+    _tls: Security
+
+    ssl_connection_type = TLSOption[SSLConnectionTypes, SSLConnectionTypes | int](
+        "connection_type", "Which versions of TLS may be used. Xojo: ``SSLConnectionType``."
+    )
+    ca_file = TLSOption[str | None, Path | None](
+        "ca_file", "The PEM file of the authorities to trust; ``None`` for the system's."
+    )
+    certificate_file = TLSOption[str | None, Path | None](
+        "certificate_file", "The PEM file of our certificate and key. Xojo: ``CertificateFile``."
+    )
+    certificate_password = TLSOption[str, str](
+        "certificate_password",
+        "Of the key in ``certificate_file``. Xojo: ``CertificatePassword``.",
+    )
+    require_client_certificate = TLSOption[bool, bool](
+        "require_client_certificate",
+        "Of a server: whether clients have to show a certificate.",
+    )
+    alpn_protocols = TLSOption[tuple[str, ...], Sequence[str]](
+        "alpn_protocols", "The application protocols to offer, the preferred one first."
+    )
+    verify = TLSOption[bool, bool]("verify", "Of a client: whether the server is verified.")
+    ssl_context = TLSOption[ssl.SSLContext | None, ssl.SSLContext | None](
+        "context",
+        """A context of your own, in place of the seven options above.
+
+        Raises (assignment):
+            ValueError: one of them is set.
+            TypeError: not an ``ssl.SSLContext``.
+        """,
+    )
+    certificate_rejection_file = TLSOption[str | None, Path | None](
+        "rejection_file",
+        """The PEM file of certificates to refuse. Xojo: ``CertificateRejectionFile``.
+
+        They are compared as they are: the peer's own, from Python 3.13 on also those that lead
+        to its authority.
+        """,
+    )
+    server_hostname = TLSOption[str | None, str | None](
+        "server_hostname", "Whom to ask for and to expect; ``None`` for ``address``."
+    )
+    handshake_timeout = TLSOption[float, float](
+        "handshake_timeout", "Seconds that the handshake may take."
+    )
+    https_compatible = TLSOption[bool, bool](
+        "https_compatible",
+        "Whether the end of the connection is taken for the end of the stream.",
+    )
+
+    # What came of it
+
+    @property
+    def ssl_connecting(self) -> bool:
+        """The handshake is going on. Xojo: ``SSLConnecting``."""
+        return self._connection.securing
+
+    @property
+    def ssl_connected(self) -> bool:
+        """The connection is up and encrypted. Xojo: ``SSLConnected``."""
+        return self._encryption() is not None and self.state in (CONNECTED, CLOSING)
+
+    def _encryption(self) -> TLSEngine | None:
+        transport = self._connection.transport
+        return None if transport is None or self._connection.securing else transport.encryption
+
+    @property
+    def tls_version(self) -> str | None:
+        """The version of TLS in use, such as ``"TLSv1.3"``; ``None`` while there is none."""
+        engine = self._encryption()
+        return engine.version if engine is not None else None
+
+    @property
+    def cipher(self) -> str | None:
+        """The name of the cipher suite in use; ``None`` while there is none."""
+        engine = self._encryption()
+        return engine.cipher if engine is not None else None
+
+    @property
+    def selected_alpn_protocol(self) -> str | None:
+        """The application protocol that both sides have agreed on, if any."""
+        engine = self._encryption()
+        return engine.alpn_protocol if engine is not None else None
+
+    @property
+    def peer_certificate(self) -> dict[str, Any] | None:
+        """The peer's certificate, as ``ssl.SSLSocket.getpeercert`` describes it.
+
+        ``None`` if there is none, or no TLS; empty if there is one that was not verified.
+        """
+        engine = self._encryption()
+        return engine.peer_certificate if engine is not None else None
+
+    @property
+    def peer_certificate_der(self) -> bytes | None:
+        """The peer's certificate in DER, whether or not it was verified; ``None`` if none."""
+        engine = self._encryption()
+        return engine.peer_certificate_der if engine is not None else None
