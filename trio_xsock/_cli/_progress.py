@@ -11,22 +11,14 @@ import functools
 import os
 import time
 from collections.abc import Generator
-from typing import Self
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.text import Text
+from typing import TYPE_CHECKING, Self
 
 from ._report import Report
 from ._stream import Stream
-from ._text import amount, quote, speed
+from ._text import part, quote, speed
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _LINE_EVERY = 2.0
 """Seconds between two plain lines of one transfer."""
@@ -43,8 +35,9 @@ def use_colours(report: Report) -> None:
     """Let ``report`` paint, if it writes to a person's terminal that may show colours."""
     if report.as_json or os.environ.get("NO_COLOR") or not is_terminal(report.out):
         return
-    console = Console(file=report.out.screen(moves=False), highlight=False, soft_wrap=True)
-    report.paint = lambda sentence, style: console.print(Text(sentence, style=style))
+    from ._screen import print_styled  # noqa: PLC0415 - rich may be missing
+
+    report.paint = functools.partial(print_styled, report.out)
 
 
 class Meter:
@@ -83,8 +76,8 @@ class Meter:
         left = (self._total - done) * elapsed / done if done else None
         remaining = "" if left is None else f", {left:.0f} s left"
         stream.line(
-            f"{self._label}: {100 * done // self._total} %, {amount(done)} of "
-            f"{amount(self._total)}, {speed(done, elapsed)}{remaining}"
+            f"{self._label}: {100 * done // self._total} %, {part(done, self._total)}, "
+            f"{speed(done, elapsed)}{remaining}"
         )
 
 
@@ -103,7 +96,9 @@ class Bars:
         if report.as_json:
             return
         if is_terminal(report.err):
-            self.live = _display(report.err)
+            from ._screen import bars  # noqa: PLC0415 - rich may be missing
+
+            self.live = bars(report.err)
         else:
             self.lines = report.err
 
@@ -130,18 +125,3 @@ def _off_the_screen(live: Progress) -> Generator[None]:
         yield
     finally:
         live.start()
-
-
-def _display(stream: Stream) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(file=stream.screen(moves=True), highlight=False),
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-        refresh_per_second=8,
-    )

@@ -1,0 +1,54 @@
+"""The members of a group as a table on a terminal, which changes as they come and go."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ._stream import Stream
+from ._text import escape, plural
+
+
+class MemberTable:
+    """A row for each member."""
+
+    def __init__(self, group: str, live: Live) -> None:
+        self._group = group
+        self._live = live
+        self._rows: dict[str, tuple[str, ...]] = {}
+
+    def put(self, key: str, row: tuple[str, ...]) -> None:
+        """Show ``row``, which is escaped already, or show it instead of the one of that key."""
+        self._rows[key] = row
+        self._draw()
+
+    def drop(self, key: str) -> None:
+        """Take the row away, if it is there."""
+        self._rows.pop(key, None)
+        self._draw()
+
+    def say(self, sentence: str) -> None:
+        """Write a line above the table."""
+        self._live.console.print(Text(sentence))
+
+    def _draw(self) -> None:
+        heading = f"{escape(self._group)}: {plural(len(self._rows), 'member')}"
+        table = Table(title=Text(heading))
+        for column in ("name", "address", "tells"):
+            table.add_column(column, overflow="fold")
+        for row in self._rows.values():
+            table.add_row(*map(Text, row))
+        self._live.update(table, refresh=True)
+
+
+@contextlib.contextmanager
+def member_table(group: str, stream: Stream) -> Generator[MemberTable]:
+    """A table on the terminal behind ``stream``."""
+    console = Console(file=stream.screen(moves=True), highlight=False)
+    with Live(console=console, auto_refresh=False) as live:
+        yield MemberTable(group, live)
