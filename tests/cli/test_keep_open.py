@@ -29,13 +29,13 @@ TOO_LARGE = 1_000_000
 # The receiver's disk fails as the name of the file says: "write-28-17" fails with errno 28.
 CODE = """\
 import os, sys
-from trio_xsock._cli import _incoming, main
+from trio_xsock._cli import _landing, main
 
 faults = {}
-prepare = _incoming.Incoming._prepare
+prepare = _landing.Landing.prepare
 
-def prepare_and_remember(self, header):
-    file = prepare(self, header)
+async def prepare_and_remember(self, sock, header):
+    file = await prepare(self, sock, header)
     faults[file._fd] = header.name
     return file
 
@@ -50,7 +50,7 @@ def failing(call, name_of):
         return real(*args, **options)
     setattr(os, call, fail)
 
-_incoming.Incoming._prepare = prepare_and_remember
+_landing.Landing.prepare = prepare_and_remember
 failing("write", lambda args: faults.get(args[0], ""))
 failing("fsync", lambda args: faults.get(args[0], ""))
 failing("link", lambda args: os.fsdecode(args[1]))

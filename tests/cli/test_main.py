@@ -52,7 +52,12 @@ def test_wrong_usage(arguments: list[str], says: str, capsys: pytest.CaptureFixt
     ("arguments", "says"),
     [
         (["send", "missing", "127.0.0.1:7"], "cannot read 'missing': No such file"),
-        (["send", ".", "127.0.0.1:7"], "cannot send '.': it is not a regular file"),
+        (["send", "/dev/zero", "127.0.0.1:7"], "cannot send '/dev/zero': it is not a regular file"),
+        (["send", "-", "127.0.0.1:7"], "standard input has no name; give it one with --name"),
+        (["send", "f", "f", "127.0.0.1:7"], "'f' and 'f' would both be called 'f'"),
+        (["send", "f", "g", "127.0.0.1:7", "--name", "h"], "--name is for one file or folder"),
+        (["send", "f", "127.0.0.1:7", "--name", "a/b"], "'a/b' is a path; a name has no /"),
+        (["receive", "0", ".", "--resume", "--rename"], "--resume and --rename exclude each other"),
         (["send", "f", "127.0.0.1:7", "--name", ""], "a name has 1 to 255 bytes"),
         (["send", "f", "127.0.0.1:7", "--name", "x" * 256], "has 256"),
         (["send", "f\udcff", "127.0.0.1:7"], "'f\\udcff' is not valid Unicode"),
