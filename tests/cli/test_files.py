@@ -212,7 +212,7 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_too_large_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Folder(str(tmp_path)) as folder:
-        with pytest.raises(RefusedError, match=r"4612 PB of .* only [0-9.]+ .B left"):
+        with pytest.raises(RefusedError, match=r"4.6 EB of .* only [0-9.]+ .B left"):
             folder.check_room("name", 2**62)
         unknown = SimpleNamespace(f_blocks=0, f_bavail=0, f_frsize=0)
         monkeypatch.setattr(os, "fstatvfs", lambda fd: unknown)

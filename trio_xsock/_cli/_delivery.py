@@ -165,6 +165,9 @@ class Delivery:
                 f"{amount(out)} of {files} went out, {self._confirmed} of them are confirmed{had}"
             )
             facts |= {"files": len(self._parcel.items), "confirmed": self._confirmed}
+            if outgoing is not None:
+                facts |= {"name": outgoing.name, "file_resumed_at": outgoing.offset}
+                facts |= {"file_bytes_sent": outgoing.bytes_out}
         facts |= {"bytes_sent": out, "size": size, "resumed_at": offset}
         self._report.trouble(event, f"{why}: {what}", **facts)
 

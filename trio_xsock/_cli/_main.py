@@ -112,12 +112,22 @@ def _parser_class(report: Report) -> type[argparse.ArgumentParser]:
     """Parsers, also of the commands, that write as all of the command does."""
 
     class Parser(argparse.ArgumentParser):
+        is_parsing = False
+
         def _print_message(self, message: str, file: object = None) -> None:
             report.plain(message, error=file is not sys.stdout)
 
         def parse_known_args(self, *args: Any, **options: Any) -> Any:
-            """Refuse what a command does not know here, where its own usage is shown."""
-            found: tuple[argparse.Namespace, list[str]] = super().parse_known_args(*args, **options)
+            """Refuse what a command does not know here, where its own usage is shown.
+
+            Options may stand between several files: ``send a b --name c HOST:PORT``.
+            """
+            if self._subparsers is not None or self.is_parsing:
+                return super().parse_known_args(*args, **options)
+            self.is_parsing = True
+            mixed = "--" not in args[0]  # which argparse only knows in their proper order
+            parse = self.parse_known_intermixed_args if mixed else super().parse_known_args
+            found = parse(*args, **options)
             if found[1]:
                 self.error(f"unrecognized arguments: {' '.join(found[1])}")
             return found

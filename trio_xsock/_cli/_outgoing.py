@@ -76,6 +76,11 @@ class Outgoing:
         self._all_sent = False
 
     @property
+    def name(self) -> str:
+        """What the receiver shall call it."""
+        return self._name
+
+    @property
     def size(self) -> int:
         """Bytes in the file, as announced."""
         return self._source.size
