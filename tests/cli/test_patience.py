@@ -13,10 +13,11 @@ import trio.testing
 from tests.support.pairs import linked
 from trio_xsock import TCPSocket
 from trio_xsock._cli._errors import PeerSilentError
-from trio_xsock._cli._files import Folder, IncomingFile, Source
+from trio_xsock._cli._files import Folder, IncomingFile
 from trio_xsock._cli._incoming import Incoming
 from trio_xsock._cli._outgoing import Outgoing
 from trio_xsock._cli._patience import Patience
+from trio_xsock._cli._source import Source
 from trio_xsock.testing import socket_pair
 
 

@@ -604,8 +604,11 @@ def test_both_ends_of_a_failed_handshake_say_so(
         assert receiver.end() == 1
     texts = {
         "plain": ("the peer does not speak TLS", "--tls is missing here"),
-        "untrusting": ("unknown ca", "unable to get local issuer certificate"),
-        "without certificate": ("peer did not return a certificate", "certificate required"),
+        "untrusting": (
+            "does not trust the authority of our certificate",
+            "unable to get local issuer certificate",
+        ),
+        "without certificate": ("the client sent no certificate", "wants a certificate of ours"),
     }
     if options:
         told = receiver.facts()[-1]["message"]

@@ -11,6 +11,7 @@ import pytest
 
 from trio_xsock._cli._main import _parser
 from trio_xsock._cli._registry import COMMANDS
+from trio_xsock._cli._report import Report
 
 from .pages import ROOT, blocks, pages
 
@@ -30,7 +31,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_are_understood(page: Path) -> None:
     for arguments in commands(page):
-        assert _parser(COMMANDS).parse_args(arguments).command.name == arguments[0]
+        assert _parser(COMMANDS, Report()).parse_args(arguments).command.name == arguments[0]
 
 
 def test_each_command_is_in_the_overview() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator
 
@@ -11,9 +12,9 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import raw_listener, until
+from tests.support import raw_listener, raw_pair, until
 from tests.support.pairs import linked
-from tests.support.tls import credentials
+from tests.support.tls import TLSPeer, credentials, tls_linked
 from trio_xsock import (
     EasyTCPSocket,
     EasyUDPSocket,
@@ -105,6 +106,58 @@ async def test_what_is_acknowledged_is_no_silence(
             mock_clock.jump(6)
             await trio.testing.wait_all_tasks_blocked()
         assert not sock.is_connected
+
+
+# TLS: what is a sign of life is the same on all sockets
+
+
+async def test_a_part_of_a_tls_record_is_a_sign_of_life(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    """Bytes that complete no record are bytes."""
+    async with tls_linked(idle_timeout=10) as (sock, peer):
+        peer.raw.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer.tls.write(b"x" * 100)
+        record = peer.outgoing.read()
+        for byte in record[:6]:
+            mock_clock.jump(6)
+            await trio.testing.wait_all_tasks_blocked()
+            await peer.raw.send(bytes([byte]))
+            await trio.testing.wait_all_tasks_blocked()
+        assert sock.is_connected
+        await peer.raw.send(record[6:])
+        assert await sock.receive_some() == b"x" * 100
+
+
+async def test_the_handshake_of_start_tls_is_a_sign_of_life(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    """The peer's flight comes in pieces, of which none is a record; ours answers it."""
+    ours, peer = raw_pair()
+    options = {"ca_file": credentials().ca, "server_hostname": "localhost"}
+    with ours, peer:
+        peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        async with SSLSocket.from_socket(
+            ours, ssl_enabled=False, idle_timeout=10, handshake_timeout=100, **options
+        ) as sock:
+            mock_clock.jump(6)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(sock.start_tls)
+                tls = TLSPeer(peer, credentials().server_context())
+                tls.incoming.write(await peer.recv_some())
+                with pytest.raises(ssl.SSLWantReadError):
+                    tls.tls.do_handshake()
+                flight = tls.outgoing.read()
+                for begin in range(0, 400, 100):
+                    await peer.send(flight[begin : begin + 100])
+                    await trio.testing.wait_all_tasks_blocked()
+                    mock_clock.jump(6)
+                    await trio.testing.wait_all_tasks_blocked()
+                await peer.send(flight[400:])
+                await tls.handshake()
+            mock_clock.jump(6)
+            await trio.testing.wait_all_tasks_blocked()
+            assert sock.is_connected
 
 
 # wait_for_message, wait_for_connection

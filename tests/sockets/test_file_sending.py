@@ -35,6 +35,7 @@ from trio_xsock import (
     SocketError,
     TCPSocket,
 )
+from trio_xsock._network import page_cache
 from trio_xsock._sockets import file_sending as _file_sending
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -1029,35 +1030,30 @@ async def test_a_peer_that_is_never_read_gets_the_file_all_the_same(path: Path, 
 async def test_a_disk_that_stalls_does_not_stop_the_loop(
     path: Path, kernel: Way, monkeypatch: pytest.MonkeyPatch, tells: bool
 ) -> None:
-    """What is not in memory is read in a thread; the kernel goes on with what is."""
+    """What may not be in memory is read in a thread first; then the kernel sends it."""
     stalled = threading.Event()
     cold = range(500_000, 900_000)
-    real_read, real_look = os.pread, os.preadv
-    size = len(CONTENT)
+    real, size = os.preadv, len(CONTENT)
+    loads = 0
 
-    def is_cold(position: int) -> bool:
-        return position in cold and not stalled.is_set()
-
-    def look(fd: int, buffers: Any, position: int, flags: int = 0) -> int:
-        assert flags == os.RWF_NOWAIT
-        if not tells:
-            raise OSError(errno.EOPNOTSUPP, "cannot be asked")
-        if is_cold(position) or (position > cold.stop and not stalled.is_set()):
-            raise BlockingIOError(errno.EAGAIN, "not in memory")
-        return real_look(fd, buffers, position, flags)
-
-    def read(fd: int, count: int, position: int) -> bytes:
+    def look_or_load(fd: int, buffers: Any, position: int, flags: int = 0) -> int:
+        nonlocal loads
+        if flags:
+            assert flags == os.RWF_NOWAIT
+            if not tells:
+                raise OSError(errno.EOPNOTSUPP, "cannot be asked")
+            if position >= cold.start and not stalled.is_set():
+                raise BlockingIOError(errno.EAGAIN, "not in memory")
+            return real(fd, buffers, position, flags)
         assert threading.current_thread() is not threading.main_thread()
-        if is_cold(position) or is_cold(position + count - 1):
+        loads += 1
+        if position + sum(map(len, buffers)) > cold.start:
             stalled.wait(10)
-        return real_read(fd, count, position)
+        return real(fd, buffers, position)
 
-    def check_chunk() -> None:
-        assert tells
-
-    monkeypatch.setattr(os, "preadv", look)
-    monkeypatch.setattr(os, "pread", read)
-    kernel.before = check_chunk
+    monkeypatch.setattr(page_cache, "LEAST_AHEAD", PIECE_AT_MOST // 2)
+    monkeypatch.setattr(page_cache, "_MOST_AHEAD", PIECE_AT_MOST // 2)
+    monkeypatch.setattr(os, "preadv", look_or_load)
     async with linked() as (sock, peer), trio.open_nursery() as nursery:
 
         @nursery.start_soon
@@ -1067,8 +1063,62 @@ async def test_a_disk_that_stalls_does_not_stop_the_loop(
         got = await peer.recv_exactly(cold.start - PIECE_AT_MOST)
         await trio.testing.wait_all_tasks_blocked(0.05)  # the loop runs while the disk does not
         calls = len(kernel.calls)
+        assert sum(kernel.calls) < cold.start
         stalled.set()
         got += await peer.recv_exactly(size - len(got))
         assert got == CONTENT
-        if tells:
-            assert len(kernel.calls) > calls
+        assert len(kernel.calls) > calls
+        assert sum(kernel.calls) == size  # not a byte went another way
+        assert (loads < 5) is tells
+
+
+@kernel_only
+async def test_a_disk_that_fails_is_told(
+    path: Path, kernel: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What reading ahead says is raised; the books and the connection stay whole."""
+
+    def fail(_fd: int, _buffers: Any, _position: int, flags: int = 0) -> int:
+        number = errno.EOPNOTSUPP if flags else errno.EIO
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "preadv", fail)
+    async with linked() as (sock, peer):
+        with pytest.raises(OSError, match="Input/output") as caught:
+            await sock.send_file(path)
+        assert caught.value.errno == errno.EIO
+        assert sock.bytes_left_to_send == 0
+        await sock.send_all(b"x")
+        assert await peer.recv_exactly(1) == b"x"
+
+
+@kernel_only
+async def test_abort_send_while_the_disk_stalls(
+    path: Path, kernel: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call ends at once; the thread is let go, and closes what it read from at its end."""
+    stalled, entered = threading.Event(), trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def stall(_fd: int, _buffers: Any, _position: int, flags: int = 0) -> int:
+        if flags:
+            raise BlockingIOError(errno.EAGAIN, "not in memory")
+        token.run_sync_soon(entered.set)
+        stalled.wait(10)
+        return 0
+
+    monkeypatch.setattr(os, "preadv", stall)
+    threads = threading.active_count()
+    async with linked() as (sock, _):
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def send() -> None:
+                with pytest.raises(SocketError, match="aborted after 0 of 2000000"):
+                    await sock.send_file(path)
+
+            await entered.wait()
+            sock.abort_send()
+        assert kernel.calls == []
+        stalled.set()
+        await until(lambda: threading.active_count() <= threads + 1)

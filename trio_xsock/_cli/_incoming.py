@@ -202,7 +202,9 @@ class Incoming:
 
     async def _read_header(self, sock: TCPSocket) -> Header:
         try:
-            return await self._patience.during(lambda: read_frame(sock, self._parser), sock)
+            return await self._patience.during(
+                lambda: read_frame(sock, self._parser), sock, whole=True
+            )
         except (IncompleteTransferError, SocketError) as exc:
             if not self._parser.started and not self._is_first:
                 raise IncompleteTransferError(

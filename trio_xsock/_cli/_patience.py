@@ -60,21 +60,28 @@ class Patience:
             self._at_work -= 1
             self.renew()
 
-    async def during(self, work: Callable[[], Awaitable[T]], sock: TCPSocket | None = None) -> T:
+    async def during(
+        self,
+        work: Callable[[], Awaitable[T]],
+        sock: TCPSocket | None = None,
+        *,
+        whole: bool = False,
+    ) -> T:
         """Do ``work`` while the peer is not silent for too long.
 
         Args:
             work: an async function.
             sock: the connection to the peer, to look at for signs of life.
+            whole: the time is for all of the work: signs of life do not renew it.
 
         Raises:
             PeerSilentError: it was; the work was cancelled.
         """
         with trio.CancelScope() as scope:
-            return await beside(lambda: self._watch(scope, sock), work)
+            return await beside(lambda: self._watch(scope, sock, whole), work)
         raise PeerSilentError(f"{self._peer} was silent for {_seconds(self._seconds)}")
 
-    async def _watch(self, scope: trio.CancelScope, sock: TCPSocket | None) -> None:
+    async def _watch(self, scope: trio.CancelScope, sock: TCPSocket | None, whole: bool) -> None:
         self.renew()
         signs = _signs_of_life(sock)
         while True:
@@ -85,7 +92,7 @@ class Patience:
                 self._deadline += late
                 await _catch_up(sock)
             before, signs = signs, _signs_of_life(sock)
-            if self._at_work or signs != before:
+            if self._at_work or (signs != before and not whole):
                 self.renew()
             elif trio.current_time() >= self._deadline:
                 scope.cancel(reason="the peer was silent for too long")

@@ -17,7 +17,7 @@ from ._parcel import Parcel, pack
 from ._patience import Patience
 from ._progress import Bars
 from ._report import Report
-from ._text import endpoint
+from ._text import endpoint, escape
 from ._threads import in_thread
 from ._tls import add_tls, check_tls, make_tcp_socket
 
@@ -64,6 +64,9 @@ class _Sender:
             raise
         except (CommandError, SocketError) as exc:
             self._say("failed", escape_error(exc))
+            code = ExitCode.FAILED
+        except OSError as exc:  # of our own machine, such as a file that a variable names
+            self._say("failed", f"the sender failed: {escape(str(exc))}")
             code = ExitCode.FAILED
         except Exception as exc:  # whatever it is: one line, and what went out
             self._say("failed", f"the sender failed: {describe(exc)}")

@@ -19,7 +19,7 @@ from . import _arguments
 from ._arguments import Endpoint
 from ._beside import both
 from ._command import Command, add_json
-from ._errors import CommandError, ExitCode, UsageError, escape_error
+from ._errors import CommandError, ExitCode, OutputFailedError, UsageError, escape_error
 from ._interrupt import until_interrupted
 from ._report import Report
 from ._stdin import Input
@@ -98,6 +98,8 @@ async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
     exchange = _Exchange(options, report)
     try:
         code = await until_interrupted(lambda: report.while_read(exchange.run))
+    except OutputFailedError:  # then that is all there is to be said
+        raise
     except (CommandError, SocketError):
         if exchange.bound:
             exchange.note_counts()
@@ -121,10 +123,12 @@ def _check_size(line: bytes) -> None:
 async def _look_up(to: Endpoint) -> list[str]:
     """The addresses of a host; its name where there are none, so that sending says why."""
     if "%" in to.host:
+        await trio.lowlevel.checkpoint()
         return [to.host]
     try:
         found = await trio.socket.getaddrinfo(to.host, to.port, type=trio.socket.SOCK_DGRAM)
     except (OSError, UnicodeError):
+        await trio.lowlevel.checkpoint()
         return [to.host]
     return list(dict.fromkeys(str(entry[4][0]) for entry in found)) or [to.host]
 
@@ -203,7 +207,9 @@ class _Exchange:
             wait = self._options.wait
             self._answers.deadline = trio.current_time() + wait if wait < math.inf else math.inf
 
-    async def _send_line(self, sock: UDPSocket, line: bytes) -> None:
+    async def _send_line(  # noqa: ASYNC910 - to send is a checkpoint
+        self, sock: UDPSocket, line: bytes
+    ) -> None:
         _check_size(line)
         to = self._to
         if to is None:

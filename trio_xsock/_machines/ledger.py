@@ -68,6 +68,11 @@ class Ticket:
         """There is nothing of it to send at present: all is gone, or more must be fed."""
         return self.missing == self.left
 
+    @property
+    def is_file_aside(self) -> bool:
+        """The kernel is to send it, but cannot do so at present."""
+        return self._aside is not None
+
     def feed(self, data: bytes) -> None:
         """Add the next of the bytes that were announced; what was there has gone out."""
         self._data, self._position = data, 0
@@ -78,22 +83,14 @@ class Ticket:
         self._data, self._position = b"", 0
 
     def set_file_aside(self) -> None:
-        """The next bytes of the piece of a file will be fed; the kernel may go on after them."""
+        """The kernel cannot send the next bytes of the piece of a file at present."""
         aside = self._file
         self.give_up_file()
         self._aside = aside
 
-    def take_up_file(self) -> FileRange | None:
-        """What was fed has gone: the kernel is to send the rest, if it was set aside.
-
-        Returns:
-            The rest; ``None`` if all has to be fed.
-        """
-        aside = self._aside
-        if aside is None or not self.left:
-            return None
-        self._file, self._aside = aside, None
-        return FileRange(aside.fileno, aside.offset + self.sent, self.left)
+    def take_up_file(self) -> None:
+        """The kernel can send on what was set aside."""
+        self._file, self._aside = self._aside, None
 
     def _peek(self, limit: int) -> Chunk:
         if self._file is not None:

@@ -16,12 +16,12 @@ import inspect
 import io
 import os
 import stat
-import threading
 from collections.abc import Callable
-from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import trio
 
+from .descriptor import Descriptor, Measure, may_state_another_size
 from .options import check_count
 from .threads import run_in_thread
 
@@ -33,9 +33,6 @@ PIECE = 2**18
 
 _FARTHEST = 2**63 - 1
 """No position in a file is beyond; see off_t in lseek(2)."""
-
-# Opening a pipe would wait for its other end.
-_FLAGS: Final[int] = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class FileSource(abc.ABC):
@@ -65,6 +62,19 @@ class FileSource(abc.ABC):
         Cancellation: at once; what the user's own pipe gave in that moment is lost.
         """
 
+    async def load(self, count: int) -> None:
+        """Have the kernel take the next bytes into its memory, at most ``count``.
+
+        Only for what has a ``fileno``: the kernel then sends them without waiting for the disk.
+
+        Raises:
+            OSError: what reading said.
+            OutOfMemoryError: no thread is left to read in.
+
+        Cancellation: at once.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no fileno")  # pragma: no cover
+
     @abc.abstractmethod
     def close(self) -> None:
         """Give back what is ours."""
@@ -85,10 +95,10 @@ async def open_source(file: FileArgument, offset: int, count: int | None) -> Fil
 
     Cancellation: at once; nothing of ours stays open.
     """
-    descriptor = _Descriptor()
+    descriptor = Descriptor()
     try:
         if isinstance(file, str | os.PathLike):
-            begin: Callable[[], _Measure] = functools.partial(descriptor.open, file)
+            begin: Callable[[], Measure] = functools.partial(descriptor.open, file)
         else:
             descriptor.fileno = os.dup(file.fileno())
             begin = descriptor.measure
@@ -135,9 +145,9 @@ def source_of(file: FileArgument, offset: int, count: int | None) -> FileSource 
         file.flush()
         status = os.fstat(file.fileno())
         if stat.S_ISREG(status.st_mode):
-            if _may_state_another_size(status):
+            if may_state_another_size(status):
                 return None
-            return _on_disk(_Descriptor(os.dup(file.fileno())), status.st_size, offset, count)
+            return _on_disk(Descriptor(os.dup(file.fileno())), status.st_size, offset, count)
     seekable = getattr(file, "seekable", None)
     if seekable is not None and seekable():
         return _Opened(file, offset, count)
@@ -168,106 +178,12 @@ def _is_plain(file: Any) -> bool:
 
 
 def _on_disk(
-    descriptor: _Descriptor, size: int | None, offset: int, count: int | None
+    descriptor: Descriptor, size: int | None, offset: int, count: int | None
 ) -> FileSource:
     if size is None:
         return _OnDisk(descriptor, offset, count)
     wanted = max(size - offset, 0) if count is None else count
     return _OnDisk(descriptor, offset, wanted, fileno=descriptor.fileno)
-
-
-def _may_state_another_size(status: os.stat_result) -> bool:
-    """Whether a regular file occupies nothing: it is made up by the kernel, or all of it a hole."""
-    return not status.st_size or not getattr(status, "st_blocks", 1)
-
-
-class _Measure(NamedTuple):
-    """What there is at a descriptor."""
-
-    is_folder: bool
-    size: int | None
-    """Bytes of a regular file; ``None`` where only reading to the end tells."""
-
-
-class _Descriptor:
-    """A descriptor of ours, read in threads that may be given up; its last user closes it.
-
-    Attributes:
-        fileno: its number, -1 before it is open.
-    """
-
-    __slots__ = ("_closed", "_in_use", "_lock", "fileno")
-
-    def __init__(self, fileno: int = -1) -> None:
-        self.fileno = fileno
-        self._lock = threading.Lock()
-        self._in_use = False
-        self._closed = False
-
-    def open(self, path: str | os.PathLike[str]) -> _Measure:
-        """Open it, in a thread; returns what there is."""
-        fileno = os.open(path, _FLAGS)
-        try:
-            return _measured(fileno)
-        finally:
-            with self._lock:
-                self.fileno = fileno
-                self._close_if_unused()
-
-    def measure(self) -> _Measure:
-        """What there is, in a thread; it is open already."""
-        with self._lock:
-            if self._closed:
-                return _Measure(False, None)
-            self._in_use = True
-        try:
-            return _measured(self.fileno)
-        finally:
-            with self._lock:
-                self._in_use = False
-                self._close_if_unused()
-
-    @property
-    def seekable(self) -> bool:
-        try:
-            os.lseek(self.fileno, 0, os.SEEK_CUR)
-        except OSError:
-            return False
-        return True
-
-    def read_at(self, count: int, position: int) -> bytes:
-        """Read, in a thread."""
-        with self._lock:
-            if self._closed:
-                return b""
-            self._in_use = True
-        try:
-            return os.pread(self.fileno, count, position)
-        finally:
-            with self._lock:
-                self._in_use = False
-                self._close_if_unused()
-
-    def close(self) -> None:
-        """To be called once."""
-        with self._lock:
-            self._closed = True
-            self._close_if_unused()
-
-    def _close_if_unused(self) -> None:
-        if self._closed and not self._in_use and self.fileno >= 0:
-            os.close(self.fileno)
-
-
-def _measured(fileno: int) -> _Measure:
-    status = os.fstat(fileno)
-    is_folder = stat.S_ISDIR(status.st_mode)
-    size = status.st_size
-    if not stat.S_ISREG(status.st_mode) or not size:
-        return _Measure(is_folder, None)
-    if _may_state_another_size(status) and not os.pread(fileno, 1, size - 1):
-        return _Measure(is_folder, None)  # its last byte is not there
-    return _Measure(is_folder, size)
 
 
 class _OnDisk(FileSource):
@@ -276,9 +192,10 @@ class _OnDisk(FileSource):
     __slots__ = ("_descriptor",)
 
     def __init__(
-        self, descriptor: _Descriptor, position: int, size: int | None, fileno: int = -1
+        self, descriptor: Descriptor, position: int, size: int | None, fileno: int = -1
     ) -> None:
         super().__init__(position, size, fileno)
+        self.position: int = position
         self._descriptor = descriptor
 
     async def read(self, count: int) -> bytes:
@@ -287,6 +204,11 @@ class _OnDisk(FileSource):
         )
         self.position += len(data)
         return data
+
+    async def load(self, count: int) -> None:
+        await run_in_thread(
+            "read the file", self._descriptor.load, count, self.position, abandon_on_cancel=True
+        )
 
     def close(self) -> None:
         self._descriptor.close()
@@ -297,7 +219,7 @@ class _Pipe(FileSource):
 
     __slots__ = ("_descriptor",)
 
-    def __init__(self, descriptor: _Descriptor, size: int | None) -> None:
+    def __init__(self, descriptor: Descriptor, size: int | None) -> None:
         super().__init__(0, size)
         self._descriptor = descriptor
 

@@ -9,46 +9,63 @@ _NO_WAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 _AHEAD: Final = 2**20
 """Bytes to ask for at a time: to ask costs 1 or 2 us, and files are mostly in memory, or not."""
 
+LEAST_AHEAD: Final = 2**20
+_MOST_AHEAD: Final = 2**22
+_SPEED_OF_MEMORY: Final = 5e8
+"""Bytes in a second; disks are slower, by and large."""
+
 
 class PageCache:
     """Looks after one file that is sent from its beginning to its end.
 
     It asks for the last byte of a range. The kernel reads ahead in order, so what is before it is
-    there as well, as a rule.
+    there as well, as a rule. Some file systems cannot be asked, such as those in user space and
+    the overlays of containers: of these only that is known to be there which was read just now.
 
     Args:
         fileno: the file's descriptor.
 
     Attributes:
-        tells: the file system can be asked. Those in user space, and some others, cannot.
+        ahead: how many bytes to read next, where they may not be there.
     """
 
-    __slots__ = ("_byte", "_fileno", "_until", "tells")
+    __slots__ = ("_byte", "_fileno", "_tells", "_until", "ahead")
 
     def __init__(self, fileno: int) -> None:
         self._fileno = fileno
         self._byte = bytearray(1)
         self._until = 0
-        self.tells = bool(_NO_WAIT)
+        self._tells = bool(_NO_WAIT)
+        self.ahead = LEAST_AHEAD
 
-    def has(self, offset: int, size: int) -> bool:
-        """Whether ``size`` bytes from ``offset`` can be had without waiting, or are not there."""
+    def available(self, offset: int, size: int) -> int:
+        """How many of ``size`` bytes from ``offset`` on can be had without waiting."""
         end = offset + size
-        if end <= self._until:
-            return True
-        if self._is_there(offset + _AHEAD - 1):
-            self._until = offset + _AHEAD
-            return True
-        return self._is_there(end - 1)
+        if end > self._until:
+            if self._is_there(offset + _AHEAD - 1):
+                self._until = offset + _AHEAD
+            elif self._is_there(end - 1):
+                return size
+        return max(0, min(size, self._until - offset))
+
+    def note_loaded(self, end: int, seconds: float) -> None:
+        """The ``ahead`` bytes before ``end`` have just been read, in so many seconds.
+
+        As fast as this they were in memory, and so is the rest, as a rule: calling a thread for
+        each MiB would cost as much again as sending it.
+        """
+        self._until = end
+        is_fast = seconds < self.ahead / _SPEED_OF_MEMORY
+        self.ahead = min(self.ahead * 2, _MOST_AHEAD) if is_fast else LEAST_AHEAD
 
     def _is_there(self, position: int) -> bool:
-        if not self.tells:
+        if not self._tells:
             return False
         try:  # beyond the end of the file there is nothing to wait for, and nothing is learnt
             there = os.preadv(self._fileno, (self._byte,), position, _NO_WAIT)
         except BlockingIOError:
             return False
         except OSError:
-            self.tells = False
+            self._tells = False
             return False
         return there > 0

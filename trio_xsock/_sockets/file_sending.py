@@ -2,8 +2,10 @@
 
 A file is a ticket in the ledger like any other bytes, so progress, batches and cancellation are
 those of every send. Where the kernel does not take the file (TLS, a pipe, a file system without
-``sendfile``), says that it has ended, or does not have it in memory, the ticket is fed with pieces
-read in a thread: sending what is still on a disk would stop the event loop until it is read.
+``sendfile``), or says that it has ended, the ticket is fed with pieces read in a thread.
+
+To send what is still on a disk would stop the event loop until it is read. What may not be in
+memory is read in a thread first, and dropped; then the kernel has it, and sends it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ import os
 import signal
 import socket as stdlib_socket
 import sys
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import TypeVar
 
 import trio
 
@@ -24,6 +29,8 @@ from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.errors import SocketError
 
 from .sending import SendCalls
+
+T = TypeVar("T")
 
 # What sendfile(2) says of the connection. All else may be the file's, and reading it will tell.
 _CONNECTION_ERRORS = frozenset(
@@ -137,6 +144,11 @@ class FileCalls(SendCalls):
         while ticket.left or ticket.held:
             if ticket.removed:  # when its last piece had just gone
                 raise self._why_removed(ticket)
+            if ticket.is_file_aside:
+                await self._load(ticket, source)
+                await self._see_through(ticket, cancelled=False)
+                source.position = begin + ticket.sent
+                continue
             wanted = PIECE if ticket.held else min(PIECE, ticket.left)
             piece = await self._read_piece(source, wanted, ticket)
             if not piece:
@@ -147,19 +159,31 @@ class FileCalls(SendCalls):
             else:
                 ticket.feed(piece)
             await self._see_through(ticket, cancelled=False)
-            if ticket.take_up_file():
-                await self._see_through(ticket, cancelled=False)
-                source.position = begin + ticket.sent
+
+    async def _load(self, ticket: Ticket, source: FileSource) -> None:
+        """Have the kernel take the next bytes into its memory, for it to send them."""
+        cache = self._page_cache
+        assert cache is not None
+        began = perf_counter()
+        await self._unless_dropped(source.load, min(cache.ahead, ticket.left), ticket)
+        cache.note_loaded(source.position + cache.ahead, perf_counter() - began)
+        ticket.take_up_file()
 
     async def _read_piece(self, source: FileSource, count: int, ticket: Ticket | None) -> bytes:
+        piece = await self._unless_dropped(source.read, count, ticket)
+        self._check_file_may_begin(ticket)
+        return piece
+
+    async def _unless_dropped(
+        self, read: Callable[[int], Awaitable[T]], count: int, ticket: Ticket | None
+    ) -> T:
         """Read, unless the send is dropped meanwhile; a pipe may let us wait for ever."""
         self._file_scope = scope = trio.CancelScope()
         try:
             with scope:
-                piece = await source.read(count)
+                result = await read(count)
                 if not scope.cancel_called:
-                    self._check_file_may_begin(ticket)
-                    return piece
+                    return result
         finally:
             self._file_scope = None
         raise self._why_removed(ticket or Ticket(b"", 0))
@@ -199,10 +223,11 @@ class FileCalls(SendCalls):
             return self._read_instead()
         cache = self._page_cache
         assert cache is not None
-        if not cache.has(chunk.offset, chunk.size):  # to send it could wait for the disk
-            return self._read_instead(for_now=cache.tells)
+        size = cache.available(chunk.offset, chunk.size)
+        if not size:  # to send it could wait for the disk
+            return self._read_instead(for_now=True)
         try:
-            sent = os.sendfile(transport.fileno(), chunk.fileno, chunk.offset, chunk.size)
+            sent = os.sendfile(transport.fileno(), chunk.fileno, chunk.offset, size)
         except (BlockingIOError, InterruptedError):
             raise
         except OSError as exc:
@@ -215,7 +240,7 @@ class FileCalls(SendCalls):
         """The kernel does not send the file: its owner goes on by reading it.
 
         Args:
-            for_now: a piece of it only, for that is not in memory.
+            for_now: the next piece only, for that may not be in memory.
         """
         assert self._ticket is not None
         if for_now:

@@ -1,0 +1,127 @@
+"""The descriptor of a file, with calls that wait for the disk and are made in threads.
+
+Such a thread may be given up while it waits. The descriptor is closed by its last user, so that
+no thread ever reads from a number that belongs to something else by then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+from collections.abc import Generator
+from typing import Final, NamedTuple
+
+# Opening a pipe would wait for its other end.
+_FLAGS: Final[int] = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+_SCRATCH: Final = 65536
+"""Bytes of a buffer whose content is of no interest; so small that it stays in the cache."""
+
+
+def may_state_another_size(status: os.stat_result) -> bool:
+    """Whether a regular file occupies nothing: it is made up by the kernel, or all of it a hole."""
+    return not status.st_size or not getattr(status, "st_blocks", 1)
+
+
+class Measure(NamedTuple):
+    """What there is at a descriptor."""
+
+    is_folder: bool
+    size: int | None
+    """Bytes of a regular file; ``None`` where only reading to the end tells."""
+
+
+class Descriptor:
+    """A descriptor of ours, read in threads that may be given up; its last user closes it.
+
+    Attributes:
+        fileno: its number, -1 before it is open.
+    """
+
+    __slots__ = ("_closed", "_in_use", "_lock", "fileno")
+
+    def __init__(self, fileno: int = -1) -> None:
+        self.fileno = fileno
+        self._lock = threading.Lock()
+        self._in_use = False
+        self._closed = False
+
+    def open(self, path: str | os.PathLike[str]) -> Measure:
+        """Open it, in a thread; returns what there is."""
+        fileno = os.open(path, _FLAGS)
+        try:
+            return _measured(fileno)
+        finally:
+            with self._lock:
+                self.fileno = fileno
+                self._close_if_unused()
+
+    def measure(self) -> Measure:
+        """What there is, in a thread; it is open already."""
+        with self._in_thread() as is_open:
+            return _measured(self.fileno) if is_open else Measure(False, None)
+
+    @property
+    def seekable(self) -> bool:
+        try:
+            os.lseek(self.fileno, 0, os.SEEK_CUR)
+        except OSError:
+            return False
+        return True
+
+    def read_at(self, count: int, position: int) -> bytes:
+        """Read, in a thread."""
+        with self._in_thread() as is_open:
+            return os.pread(self.fileno, count, position) if is_open else b""
+
+    def load(self, count: int, position: int) -> None:
+        """Have the OS read a part of the file into its memory, in a thread; Linux only."""
+        with self._in_thread() as is_open:
+            end = position + count if is_open else position
+            scratch = bytearray(_SCRATCH)
+            while position < end:
+                pieces = [scratch] * -(-(end - position) // _SCRATCH)
+                got = os.preadv(self.fileno, pieces, position)
+                if not got:  # the file has ended
+                    return
+                position += got
+            if is_open:  # the OS goes on reading while this is sent
+                os.posix_fadvise(self.fileno, end, count, os.POSIX_FADV_WILLNEED)
+
+    @contextlib.contextmanager
+    def _in_thread(self) -> Generator[bool]:
+        """Keep the descriptor open for a call; gives whether it is."""
+        with self._lock:
+            self._in_use = is_open = not self._closed
+        if not is_open:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            with self._lock:
+                self._in_use = False
+                self._close_if_unused()
+
+    def close(self) -> None:
+        """To be called once."""
+        with self._lock:
+            self._closed = True
+            self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._closed and not self._in_use and self.fileno >= 0:
+            os.close(self.fileno)
+
+
+def _measured(fileno: int) -> Measure:
+    status = os.fstat(fileno)
+    is_folder = stat.S_ISDIR(status.st_mode)
+    size = status.st_size
+    if not stat.S_ISREG(status.st_mode) or not size:
+        return Measure(is_folder, None)
+    if may_state_another_size(status) and not os.pread(fileno, 1, size - 1):
+        return Measure(is_folder, None)  # its last byte is not there
+    return Measure(is_folder, size)
