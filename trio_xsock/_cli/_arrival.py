@@ -98,6 +98,7 @@ class Arrival:
         finally:
             self._bytes_in += incoming.bytes_in
             self._bytes_there += incoming.offset
+        await trio.lowlevel.cancel_shielded_checkpoint()
         return incoming.more
 
     def _close_meter(self) -> float:

@@ -145,11 +145,15 @@ class Incoming:
         if header.is_end:
             return
         self.more = header.more
+        refusal: RefusedError | None = None
+        file: IncomingFile | None = None
         try:
             file = await self._patience.during(lambda: self._landing.prepare(sock, header), sock)
         except RefusedError as exc:
-            await self._decline(sock, exc)
-            raise
+            refusal = exc
+        if refusal is not None:
+            await self._decline(sock, refusal)
+            raise refusal
         self.header = header
         self._on_header(header)
         if header.folder:

@@ -239,6 +239,7 @@ class _Exchange:
             self._report.trouble("failed", escape_error(exc))
         else:
             self.sent += 1
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _receive(self, sock: UDPSocket) -> None:
         with self._answers:
