@@ -90,8 +90,8 @@ class Screen:
         width = round(self.width * CHARACTER + 2 * EDGE)
         height = len(wrapped) * LINE + 2 * EDGE
         lines = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-            f'viewBox="0 0 {width} {height}" font-family="monospace" font-size="14">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
+            f' width="{width}" height="{height}" font-family="monospace" font-size="14">',
             f'<rect width="100%" height="100%" rx="6" fill="{PAPER}"/>',
         ]
         for number, row in enumerate(wrapped):

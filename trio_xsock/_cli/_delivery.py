@@ -159,12 +159,13 @@ class Delivery:
             facts |= {"name": item.name}
         else:
             out, offset, size = out + self._bytes_out, offset + self._offsets, self._parcel.size
-            files = plural(len(self._parcel.items), "file")
+            count = sum(not item.is_folder for item in self._parcel.items)
+            files = plural(count, "file")
             had = f", {amount(offset)} were there before" if offset else ""
             what = (
                 f"{amount(out)} of {files} went out, {self._confirmed} of them are confirmed{had}"
             )
-            facts |= {"files": len(self._parcel.items), "confirmed": self._confirmed}
+            facts |= {"files": count, "confirmed": self._confirmed}
             if outgoing is not None:
                 facts |= {"name": outgoing.name, "file_resumed_at": outgoing.offset}
                 facts |= {"file_bytes_sent": outgoing.bytes_out}

@@ -14,8 +14,12 @@ from ._stream import Stream
 from ._text import escape, plural
 
 
+_LEAST_NAME = 15
+"""Columns for a name, and for the lines of the table, before addresses are folded."""
+
+
 class MemberTable:
-    """A row for each member."""
+    """A row for each member: its name, its address, and what it tells, if any tells something."""
 
     def __init__(self, group: str, live: Live) -> None:
         self._group = group
@@ -39,10 +43,15 @@ class MemberTable:
     def _draw(self) -> None:
         heading = f"{escape(self._group)}: {plural(len(self._rows), 'member')}"
         table = Table(title=Text(heading))
-        for column in ("name", "address", "tells"):
-            table.add_column(column, overflow="fold")
+        longest = max((len(row[1]) for row in self._rows.values()), default=0)
+        room = self._live.console.width - _LEAST_NAME
+        table.add_column("name", overflow="fold")
+        table.add_column("address", overflow="fold", min_width=min(longest, room))
+        tell = any(row[2] for row in self._rows.values())
+        if tell:
+            table.add_column("tells", overflow="fold")
         for row in self._rows.values():
-            table.add_row(*map(Text, row))
+            table.add_row(*map(Text, row if tell else row[:2]))
         self._live.update(table, refresh=True)
 
 
