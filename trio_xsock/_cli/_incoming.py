@@ -8,7 +8,7 @@ can still be reached, and leaves no file behind.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
@@ -174,7 +174,7 @@ class Incoming:
                 f"what came in has {digest.hex()}"
             )
         if file is not None:
-            await self._at_work(sock, functools.partial(in_thread, "the receiver", file.sync))
+            await self._at_work(sock, file.sync)
         await self._store(sock, header.name, file, size=header.size, digest=trailer)
 
     async def _store(
@@ -227,8 +227,7 @@ class Incoming:
             self.bytes_in += len(piece)
             self._patience.renew()
             self._on_progress(self._position)
-            write = functools.partial(in_thread, "the receiver", file.write, bytes(piece))
-            await self._at_work(sock, write)
+            await self._at_work(sock, functools.partial(file.write, piece))
         await trio.lowlevel.checkpoint()
 
     async def _read_trailer(self, sock: TCPSocket) -> bytes:
@@ -236,14 +235,15 @@ class Incoming:
             return (await read_frame(sock, UntrustedTrailerParser())).digest
         except IncompleteTransferError:
             raise IncompleteTransferError(
-                "the transfer is incomplete: the sender left before the checksum"
+                "the transfer is incomplete: the sender left after all bytes, "
+                "but before their checksum"
             ) from None
 
-    async def _at_work(self, sock: TCPSocket, work: Callable[[], Awaitable[None]]) -> None:
+    async def _at_work(self, sock: TCPSocket, work: Callable[[], None]) -> None:
         def busy() -> bytes:
             return Reply(Status.BUSY, self._position).encode()
 
-        await at_work(sock, self._patience, busy, work)
+        await at_work(sock, self._patience, busy, lambda: in_thread("the receiver", work))
 
     async def _confirm(self, sock: TCPSocket, stored: Received) -> None:
         reply = Reply(Status.STORED, stored.size, stored.digest or NO_DIGEST, stored.name)

@@ -13,7 +13,6 @@ from rich.text import Text
 from ._stream import Stream
 from ._text import escape, plural
 
-
 _LEAST_NAME = 15
 """Columns for a name, and for the lines of the table, before addresses are folded."""
 

@@ -38,8 +38,8 @@ class Item:
 class Parcel:
     """All of them, in the order in which they are sent."""
 
-    items: list[Item] = field(default_factory=list)
-    left_out: list[tuple[str, str]] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list[Item])
+    left_out: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     """Paths that are not sent, and why."""
     is_single: bool = False
     """It is one file that was named, and no folder."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 import trio
 
@@ -79,7 +80,11 @@ class _Sender:
 
     async def _send(self) -> ExitCode:
         options = self._options
-        parcel = self._parcel = await in_thread("the sender", pack, options.files, options.name)
+        if any(map(os.path.isdir, options.files)):  # there may be much to look through
+            self._parcel = await in_thread("the sender", pack, options.files, options.name)
+        else:
+            self._parcel = pack(options.files, options.name)
+        parcel = self._parcel
         with Bars(self._report) as bars:
             delivery = Delivery(parcel, self._report, bars, silence=options.timeout)
             self._delivery = delivery
