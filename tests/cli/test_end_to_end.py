@@ -158,8 +158,8 @@ def test_too_large(tmp_path: Path) -> None:
     with Program("receive", "--max-size", "1K", 0, tmp_path / "in") as receiver:
         with Program("send", tmp_path / "f", f"127.0.0.1:{receiver.port()}") as sender:
             assert (sender.end(), receiver.end()) == (1, 1)
-    assert "the file has 1.0 kB, at most 1.0 kB are taken" in receiver.trouble
-    assert "the file has 1.0 kB, at most 1.0 kB are taken" in sender.trouble
+    assert "the file has 1025 bytes, at most 1024 are taken" in receiver.trouble
+    assert "the file has 1025 bytes, at most 1024 are taken" in sender.trouble
     assert list((tmp_path / "in").iterdir()) == []
 
 

@@ -19,7 +19,6 @@ from ._files import Folder, IncomingFile
 from ._names import check_untrusted_path
 from ._partial import BusyError, There, WholeFile, find_whole, open_partial
 from ._patience import Patience
-from ._text import amount
 from ._threads import in_thread
 from ._transfer import Header, Reply, Status, UntrustedResumeParser
 
@@ -64,7 +63,7 @@ class Landing:
         *above, name = check_untrusted_path(header.name)
         if self._max_size is not None and header.size > self._max_size:
             raise RefusedError(
-                f"the file has {amount(header.size)}, at most {amount(self._max_size)} are taken"
+                f"the file has {header.size} bytes, at most {self._max_size} are taken"
             )
         parts = [*above, name] if header.folder else above
         self._inner = folder = await in_thread("the receiver", self._folder.below, parts)
