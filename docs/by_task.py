@@ -14,8 +14,8 @@ import trio_xsock
 
 TASKS = {
     "Open and close": """
-        connect listen bind accept serve run from_socket start_tls register unregister
-        send_eof disconnect stop_listening aclose close start_soon
+        connect listen bind accept serve may_stop run from_socket start_tls register unregister
+        send_eof disconnect stop_listening aclose close stopping start_soon
     """,
     "Send": """
         send_all write send_file send write_to send_message send_message_to_group

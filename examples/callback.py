@@ -20,6 +20,7 @@ class Client(SocketHandler):
 
     def on_error(self, socket: TCPSocket, error: SocketError) -> None:
         print("ended:", error)
+        socket.close()  # also if nobody was there to connect to: run() ends
 
 
 async def main() -> None:
@@ -31,7 +32,7 @@ async def main() -> None:
         async with trio.open_nursery() as nursery:
             sock = TCPSocket("127.0.0.1", server.port, handler=Client())
             await nursery.start(sock.run)  # ends when the socket is closed
-            await sock.connect()
+            sock.start_soon(sock.connect)  # what becomes of it the handler is told
 
 
 if __name__ == "__main__":

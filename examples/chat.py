@@ -14,12 +14,13 @@ class Chat:
     async def serve(self, sock: TCPSocket) -> None:
         """Look after one client until it leaves; the first line is its name."""
         try:
-            async for line in sock.lines(max_bytes=1000):
-                if sock in self.names:
-                    self.tell(f"{self.names[sock]}: {line}", but=sock)
-                else:
-                    self.names[sock] = line
-                    self.tell(f"* {line} is here")
+            with sock.may_stop():  # it only ever waits for the next line
+                async for line in sock.lines(max_bytes=1000):
+                    if sock in self.names:
+                        self.tell(f"{self.names[sock]}: {line}", but=sock)
+                    else:
+                        self.names[sock] = line
+                        self.tell(f"* {line} is here")
         except SocketError as error:  # a lost connection, or a line that is too long
             print("lost one:", error)
         finally:

@@ -6,7 +6,11 @@ from trio_xsock import ServerSocket, TCPSocket
 
 
 async def echo(sock: TCPSocket) -> None:
-    async for chunk in sock:
+    while True:
+        with sock.may_stop():  # a server that stops does not wait for idle clients
+            chunk = await sock.receive_some()
+        if not chunk:
+            return
         await sock.send_all(chunk)
 
 

@@ -23,7 +23,12 @@ async def serve_until_signalled(server: ServerSocket) -> None:
 
 async def handle(sock: TCPSocket) -> None:
     """A job per line: the number of seconds that it takes."""
-    async for line in sock.lines():
+    lines = sock.lines()
+    while True:
+        with sock.may_stop():  # nobody waits for a client who has nothing to do
+            line = await anext(lines, None)
+        if line is None:
+            return
         try:
             await trio.sleep(float(line))
         except trio.Cancelled:

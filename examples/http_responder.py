@@ -36,7 +36,8 @@ class Responder:
         """Answer the requests of one connection, one after the other."""
         try:
             while True:
-                head = await sock.receive_until(b"\r\n\r\n", max_bytes=8192)
+                with sock.may_stop():  # between two requests a stop ends it at once
+                    head = await sock.receive_until(b"\r\n\r\n", max_bytes=8192)
                 leaving = self.draining or b"\r\nconnection: close" in head.lower()
                 await sock.send_all(self.answer(head, sock.remote_address, leaving))
                 if leaving:

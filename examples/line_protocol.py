@@ -45,7 +45,10 @@ class Store:
 async def serve_by_calls(store: Store, task_status: trio.TaskStatus[int]) -> None:  # noqa: ASYNC128 - serve does
     async def talk(sock: TCPSocket) -> None:
         try:
-            async for line in sock.lines(max_bytes=LONGEST):
+            lines = sock.lines(max_bytes=LONGEST)
+            while True:
+                with sock.may_stop():
+                    line = await anext(lines, "QUIT")
                 answer = store.answer(line)
                 if answer is None:
                     return

@@ -35,7 +35,11 @@ async def work(descriptor: int, name: str) -> None:
     """Serve on an inherited socket until stdin ends, and finish what was begun."""
 
     async def answer(sock: TCPSocket) -> None:
-        async for _ in sock.lines():
+        lines = sock.lines()
+        while True:
+            with sock.may_stop():  # idle clients do not hold up the next generation
+                if await anext(lines, None) is None:
+                    return
             await sock.send_all(f"{name}\n".encode())
 
     listener = socket.socket(fileno=descriptor)

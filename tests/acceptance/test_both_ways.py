@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from tests.support.tls import credentials
-from trio_xsock import EasyTCPSocket, ServerSocket, SSLSocket, TCPSocket
+from trio_xsock import EasyTCPSocket, Message, ServerSocket, SSLSocket, TCPSocket
 
 MANY = 50_000_000
 """Bytes each way."""
@@ -71,7 +71,9 @@ async def send(sock: Any, total: int) -> None:
     """In pieces of a megabyte."""
     piece = bytes(1_000_000)
     for _ in range(total // len(piece)):
-        await (sock.send_all(piece) if isinstance(sock, TCPSocket) else sock.send((1, piece)))
+        await (
+            sock.send_all(piece) if isinstance(sock, TCPSocket) else sock.send(Message(1, piece))
+        )
 
 
 @pytest.mark.slow

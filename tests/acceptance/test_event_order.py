@@ -24,6 +24,7 @@ from trio_xsock import (
     EasyTCPSocket,
     ErrorOccurred,
     LossReason,
+    Message,
     ReceivedMessage,
     SendComplete,
     SendProgress,
@@ -251,7 +252,7 @@ async def test_awaited_calls_return_after_the_handlers(kind: str, call: str) -> 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(peer.count_to_eof)
             if call == "send" and kind == "EasyTCPSocket":
-                await sock.send((1, bytes(BLOCKED)))
+                await sock.send(Message(1, bytes(BLOCKED)))
             elif call == "send":
                 await sock.send_all(bytes(BLOCKED))
             else:

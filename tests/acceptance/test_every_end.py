@@ -26,6 +26,7 @@ from trio_xsock import (
     ErrorOccurred,
     LossReason,
     LostConnectionError,
+    Message,
     ReceivedMessage,
     SendComplete,
     SendProgress,
@@ -118,7 +119,7 @@ class Case:
     async def send(self) -> None:
         """A later call that sends."""
         if self.kind == "EasyTCPSocket":
-            await self.sock.send((1, b"x"))
+            await self.sock.send(Message(1, b"x"))
         else:
             await self.sock.send_all(b"x")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support import RawPeer, until
 from tests.support.serving import connect
-from trio_xsock import ServerSocket, SocketError, TCPSocket
+from trio_xsock import ServerSocket, SocketError, SocketHandler, TCPSocket
 
 MOST_PEERS = 12
 
@@ -41,7 +41,11 @@ async def play(script: list[tuple[str, int]], use_handlers: bool) -> None:
     peers: list[RawPeer] = []
 
     def add_socket() -> TCPSocket:
-        return TCPSocket(handler=object(), allow_half_close=False) if use_handlers else TCPSocket()
+        return (
+            TCPSocket(handler=SocketHandler(), allow_half_close=False)
+            if use_handlers
+            else TCPSocket()
+        )
 
     async def echo(sock: TCPSocket) -> None:
         try:

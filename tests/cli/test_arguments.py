@@ -51,6 +51,24 @@ def test_bad_endpoints(text: str, says: str) -> None:
         _arguments.endpoint(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("http://localhost:7000", "localhost:7000"),
+        ("https://example.org/some/file?x=1:2", "example.org:443"),
+        ("ws://[::1]/", "[::1]:80"),
+        ("tcp://me@host:7", "host:7"),
+        ("tcp://host", "host:PORT"),
+        ("http://", "HOST:80"),
+    ],
+)
+def test_urls(text: str, instead: str) -> None:
+    """A URL has a sentence of its own, with what it means."""
+    with pytest.raises(argparse.ArgumentTypeError, match="is a URL; write HOST:PORT") as caught:
+        _arguments.endpoint(text)
+    assert str(caught.value).endswith(f"here {instead!r}")
+
+
 @pytest.mark.parametrize(("text", "port"), [("0", 0), ("7000", 7000), ("65535", 65535)])
 def test_listening_ports(text: str, port: int) -> None:
     assert _arguments.listening_port(text) == port

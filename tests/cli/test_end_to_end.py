@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from trio_xsock._cli._text import amount
+
 from .support import Program, environment
 
 PIECE = 2**20
@@ -41,10 +43,10 @@ def test_file_arrives(tmp_path: Path, size: int) -> None:
     (path,) = (tmp_path / "in").iterdir()
     assert path.name == "some file.bin"
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
-    assert sender.out.seen[-1].startswith(f"sent 'some file.bin': {size} bytes in ")
+    assert sender.out.seen[-1].startswith(f"sent 'some file.bin': {amount(size)} in ")
     assert f"SHA-256 {digest} confirmed by the receiver" in sender.out.seen[-1]
-    assert receiver.out.seen[1].startswith(f"receiving 'some file.bin', {size} bytes, from 127.")
-    assert receiver.out.seen[-1].startswith(f"received {path}: {size} bytes in ")
+    assert receiver.out.seen[1].startswith(f"receiving 'some file.bin', {amount(size)}, from 127.")
+    assert receiver.out.seen[-1].startswith(f"received {path}: {amount(size)} in ")
     assert digest in receiver.out.seen[-1]
     assert sender.err.seen == receiver.err.seen == []
 
@@ -135,10 +137,12 @@ def test_existing_name(tmp_path: Path, option: str | None) -> None:
         assert codes == (1, 1)
         assert found == {"f.txt": 3}
         assert sender.trouble == (
-            "xsock: the receiver refused: 'f.txt' exists already: "
-            f"0 of {3 * PIECE} bytes of 'f.txt' went out"
+            "xsock: the receiver refused: 'f.txt' exists already (the receiver takes it all the "
+            "same with --rename, under another name, or with --overwrite): "
+            "0 bytes of 3.1 MB of 'f.txt' went out"
         )
-        assert receiver.trouble.startswith("xsock: 'f.txt' exists already: 0 bytes came in from")
+        assert receiver.trouble.startswith("xsock: 'f.txt' exists already (")
+        assert ": 0 bytes came in from" in receiver.trouble
     elif option == "--overwrite":
         assert codes == (0, 0)
         assert found == {"f.txt": 3 * PIECE}

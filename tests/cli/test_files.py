@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from trio_xsock._cli import _files
+from trio_xsock._cli import _incoming_file
 from trio_xsock._cli._errors import RefusedError, UsageError
 from trio_xsock._cli._files import (
     Folder,
@@ -125,7 +125,7 @@ def test_rename_takes_the_next_free_name(tmp_path: Path) -> None:
 
 def test_rename_gives_up_at_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").touch()
-    monkeypatch.setattr(_files, "numbered", lambda name: iter([name]))
+    monkeypatch.setattr(_incoming_file, "numbered", lambda name: iter([name]))
     with Folder(str(tmp_path), IfExists.RENAME) as folder:
         with pytest.raises(RefusedError, match="exists already"):
             receive(folder, "a", b"x")
@@ -212,7 +212,7 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_too_large_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Folder(str(tmp_path)) as folder:
-        with pytest.raises(RefusedError, match=r"has \d+ bytes, but .* only \d+ left"):
+        with pytest.raises(RefusedError, match=r"4.6 EB of .* only [0-9.]+ .B left"):
             folder.check_room("name", 2**62)
         unknown = SimpleNamespace(f_blocks=0, f_bavail=0, f_frsize=0)
         monkeypatch.setattr(os, "fstatvfs", lambda fd: unknown)

@@ -84,7 +84,7 @@ def test_strange_answers(file: Path, answers: bytes, reason: str) -> None:
         assert sender.end() == 1
     assert reason in sender.trouble
     assert sender.trouble.isprintable()
-    assert sender.trouble.endswith(f": 0 of {len(DATA)} bytes of 'f' went out")
+    assert sender.trouble.endswith(": 0 bytes of 10.0 kB of 'f' went out")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_silence(big_file: Path, go_ahead: bool) -> None:
         receive_header(sock)
         if go_ahead:
             sock.sendall(Reply(Status.GO_AHEAD).encode())
-        sender.err.until("the receiver was silent for 0.4 seconds: .* of 40000000 bytes of 'big'")
+        sender.err.until("the receiver was silent for 0.4 seconds: .* of 40.0 MB of 'big'")
         assert sender.end() == 1
 
     sender: Program
@@ -167,7 +167,7 @@ def test_nobody_listens(file: Path) -> None:
     with Program("send", file, f"127.0.0.1:{port}") as sender:
         assert sender.end() == 1
     assert f"127.0.0.1:{port}" in sender.trouble
-    assert sender.trouble.endswith(": 0 of 10000 bytes of 'f' went out")
+    assert sender.trouble.endswith(": 0 bytes of 10.0 kB of 'f' went out")
 
 
 def test_file_that_shrinks(big_file: Path) -> None:
@@ -200,5 +200,5 @@ def test_file_that_grows(file: Path) -> None:
     with raw_receiver(answer) as place, Program("send", file, place) as sender:
         assert sender.end() == 0
     assert sender.trouble == (
-        "xsock: 'f' grew by 4 bytes while it was sent; only the first 10000 were sent"
+        "xsock: 'f' grew by 4 bytes while it was sent; only the first 10.0 kB were sent"
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from trio_xsock._cli._text import amount
 from trio_xsock._cli._transfer import Header, Reply, Status, Trailer
 
 from .support import Program, connect, receive_exactly, receive_reply
@@ -30,14 +31,14 @@ def left_over(tmp_path: Path) -> list[str]:
 
 def header(name: bytes, size: int = 4, *, length: int | None = None) -> bytes:
     length = len(name) if length is None else length
-    return struct.pack("!8sBBHQ", b"XSOCK-FT", 1, 0, length, size) + name
+    return struct.pack("!8sBBHQ", b"XSOCK-FT", 2, 0, length, size) + name
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        (b"../evil", "path separator"),
-        (b"/tmp/evil", "path separator"),
+        (b"../evil", "it means a folder"),
+        (b"/tmp/evil", "it is empty"),
         (b"..", "it means a folder"),
         (b"a\\..\\evil", "path separator"),
         (b"evil\0.txt", "control characters"),
@@ -71,10 +72,10 @@ def test_names_are_refused(tmp_path: Path, name: bytes, reason: str) -> None:
     [
         (b"GET / HTTP/1.0\r\n\r\n", "not the header of a transfer"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "not the header of a transfer"),
-        (b"XSOCK-FT\x02", "speaks version 2"),
+        (b"XSOCK-FT\x01", "speaks version 1"),
         (b"XSOCK-FU", "not the header"),
         (header(b"", length=0), "a name of 0 bytes"),
-        (header(b"x" * 300, length=300), "a name of 300 bytes"),
+        (header(b"x" * 5000, length=5000), "a name of 5000 bytes"),
         (header(b"", length=65535), "a name of 65535 bytes"),
         (header(b"a", 2**63), "impossible size"),
         (header(b"a", 2**63 - 1), "has only"),
@@ -83,7 +84,7 @@ def test_names_are_refused(tmp_path: Path, name: bytes, reason: str) -> None:
     ids=["http", "tls", "version", "magic", "no name", "long", "huge", "size", "room", "flood"],
 )
 def test_headers_are_refused(tmp_path: Path, sent: bytes, reason: str) -> None:
-    sent = sent if sent != b"XSOCK-FT\x02" else sent + bytes(11)
+    sent = sent if sent != b"XSOCK-FT\x01" else sent + bytes(11)
     with receive(tmp_path) as receiver, connect(receiver.port()) as sock:
         sock.sendall(sent)
         reply = receive_reply(sock)
@@ -111,7 +112,7 @@ def test_too_little(tmp_path: Path, sent: int) -> None:
         assert receiver.end() == 1
     assert (reply.status, reply.bytes_received) == (Status.REFUSED, sent)
     assert "incomplete" in reply.text
-    assert f": {sent} of 100000 bytes of 'f' came in from 127.0.0.1:" in receiver.trouble
+    assert f": {amount(sent)} of 100 kB of 'f' came in from 127.0.0.1:" in receiver.trouble
     assert left_over(tmp_path) == ["in"]
 
 
@@ -330,8 +331,8 @@ def test_nothing_is_taken_from_beyond_the_trailer(tmp_path: Path) -> None:
 def test_slow_disk_is_not_silence(tmp_path: Path) -> None:
     """While it works the sender is told again and again to wait."""
     code = (
-        "import sys, time; from trio_xsock._cli import _incoming, main\n"
-        "_incoming._REASSURE_EVERY = 0.02\n"
+        "import sys, time; from trio_xsock._cli import _exchange, _incoming, main\n"
+        "_exchange._REASSURE_EVERY = 0.02\n"
         "def sync(self): sys.stdin.read()\n"
         "_incoming.IncomingFile.sync = sync; sys.exit(main())"
     )
@@ -358,8 +359,8 @@ def test_slow_disk_is_not_silence(tmp_path: Path) -> None:
 def test_sender_that_does_not_wait_for_the_confirmation(tmp_path: Path) -> None:
     """What came whole is kept, whether its sender learns of it or not."""
     code = (
-        "import sys, time; from trio_xsock._cli import _incoming, main\n"
-        "_incoming._REASSURE_EVERY = 0.02\n"
+        "import sys, time; from trio_xsock._cli import _exchange, _incoming, main\n"
+        "_exchange._REASSURE_EVERY = 0.02\n"
         "def sync(self): sys.stdin.read()\n"
         "_incoming.IncomingFile.sync = sync; sys.exit(main())"
     )

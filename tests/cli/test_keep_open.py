@@ -29,13 +29,13 @@ TOO_LARGE = 1_000_000
 # The receiver's disk fails as the name of the file says: "write-28-17" fails with errno 28.
 CODE = """\
 import os, sys
-from trio_xsock._cli import _incoming, main
+from trio_xsock._cli import _landing, main
 
 faults = {}
-prepare = _incoming.Incoming._prepare
+prepare = _landing.Landing.prepare
 
-def prepare_and_remember(self, header):
-    file = prepare(self, header)
+async def prepare_and_remember(self, sock, header):
+    file = await prepare(self, sock, header)
     faults[file._fd] = header.name
     return file
 
@@ -50,7 +50,7 @@ def failing(call, name_of):
         return real(*args, **options)
     setattr(os, call, fail)
 
-_incoming.Incoming._prepare = prepare_and_remember
+_landing.Landing.prepare = prepare_and_remember
 failing("write", lambda args: faults.get(args[0], ""))
 failing("fsync", lambda args: faults.get(args[0], ""))
 failing("link", lambda args: os.fsdecode(args[1]))
@@ -146,8 +146,8 @@ FAILURES: list[tuple[str, Way, str]] = [
     ("huge", lambda port, name: whole(port, name, size=TOO_LARGE + 1), "at most 1000000 are taken"),
     ("http", says(b"GET / HTTP/1.0\r\n\r\n"), "not the header of a transfer"),
     ("tls", says(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), "not the header of a transfer"),
-    ("bytes", says(struct.pack("!8sBBHQ", b"XSOCK-FT", 1, 0, 1, 4) + b"\xff"), "not valid UTF-8"),
-    ("up", named("../evil"), "path separator"),
+    ("bytes", says(struct.pack("!8sBBHQ", b"XSOCK-FT", 2, 0, 1, 4) + b"\xff"), "not valid UTF-8"),
+    ("up", named("../evil"), "it means a folder"),
     ("colon", named("a:b"), "some systems have no : in a name"),
     ("dash", named("-rf"), "begins with a dash"),
     ("hidden", named(".bashrc"), "hidden files"),

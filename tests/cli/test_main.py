@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import trio
 
+import trio_xsock
 from trio_xsock._cli import main
 from trio_xsock._cli._registry import COMMANDS
 
-from .support import Program, Raw
+from .support import Program, Raw, environment
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,12 @@ def test_wrong_usage(arguments: list[str], says: str, capsys: pytest.CaptureFixt
     ("arguments", "says"),
     [
         (["send", "missing", "127.0.0.1:7"], "cannot read 'missing': No such file"),
-        (["send", ".", "127.0.0.1:7"], "cannot send '.': it is not a regular file"),
+        (["send", "/dev/zero", "127.0.0.1:7"], "cannot send '/dev/zero': it is not a regular file"),
+        (["send", "-", "127.0.0.1:7"], "standard input has no name; give it one with --name"),
+        (["send", "f", "f", "127.0.0.1:7"], "'f' and 'f' would both be called 'f'"),
+        (["send", "f", "g", "127.0.0.1:7", "--name", "h"], "--name is for one file or folder"),
+        (["send", "f", "127.0.0.1:7", "--name", "a/b"], "'a/b' is a path; a name has no /"),
+        (["receive", "0", ".", "--resume", "--rename"], "--resume and --rename exclude each other"),
         (["send", "f", "127.0.0.1:7", "--name", ""], "a name has 1 to 255 bytes"),
         (["send", "f", "127.0.0.1:7", "--name", "x" * 256], "has 256"),
         (["send", "f\udcff", "127.0.0.1:7"], "'f\\udcff' is not valid Unicode"),
@@ -91,6 +98,28 @@ def test_help(command: str | None, capsys: pytest.CaptureFixture[str]) -> None:
             assert other.name in out
 
 
+def test_version_and_module(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"xsock {trio_xsock.__version__}\n"
+    command = [sys.executable, "-m", "trio_xsock", "--version"]
+    done = subprocess.run(command, capture_output=True, env=environment(), timeout=15)
+    assert done.stdout.decode() == f"xsock {trio_xsock.__version__}\n"
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["receive", "7000", "--keep"], ["send", "f", "here"], ["udp", "7000", "more"], ["discover"]],
+)
+def test_errors_show_the_usage_of_their_command(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    usage, _, error = capsys.readouterr().err.rpartition("xsock ")
+    assert usage.startswith(f"usage: xsock {arguments[0]} ")
+    assert error.startswith(f"{arguments[0]}: error: ")
+
+
 def test_network_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "f").touch()
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -100,12 +129,16 @@ def test_network_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_without_rich() -> None:
-    """The package and its parser can be imported all the same."""
+    """Every help is there all the same; a command says what is missing."""
     code = (
-        "import sys; sys.modules['rich'] = None;"
-        "from trio_xsock._cli import main; sys.exit(main(['--help']))"
+        "import sys; sys.modules['rich'] = None;from trio_xsock._cli import main; sys.exit(main())"
     )
-    with Program(code=code) as program:
+    for arguments in (["--help"], ["--version"], ["send", "--help"], ["discover", "--help"]):
+        with Program(*arguments, code=code) as program:
+            assert program.end() == 0
+        assert program.out.seen[0].startswith(("usage: xsock", "xsock 0."))
+        assert program.err.seen == []
+    with Program("interfaces", code=code) as program:
         assert program.end() == 2
     assert program.err.seen[0] == "xsock: the command line needs 'rich', which is not installed."
     assert program.trouble == "    python -m pip install 'trio-xsock[cli]'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_xsock._cli._errors import RefusedError
-from trio_xsock._cli._names import check_untrusted_name, numbered
+from trio_xsock._cli._names import check_untrusted_name, check_untrusted_path, numbered
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,35 @@ from trio_xsock._cli._names import check_untrusted_name, numbered
 )
 def test_ordinary_names(name: str) -> None:
     assert check_untrusted_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("a/../b", "for '..': it means a folder"),
+        ("../b", "for '..': it means a folder"),
+        ("./b", "for '.': it means a folder"),
+        ("/b", "for '': it is empty"),
+        ("a//b", "for '': it is empty"),
+        ("a/", "for '': it is empty"),
+        ("a/.ssh/keys", "for '.ssh': hidden files"),
+        ("-rf/b", "for '-rf': it begins with a dash"),
+        ("a\\..\\b/c", "path separator"),
+        ("a/b\x1b", "control characters"),
+        ("a/nul", "names a device"),
+        (f"a/{'x' * 256}/b", "256 bytes"),
+    ],
+)
+def test_refused_paths(path: str, reason: str) -> None:
+    """Each component by the same rule as a name."""
+    with pytest.raises(RefusedError, match=re.escape(reason)) as caught:
+        check_untrusted_path(path)
+    assert str(caught.value).isprintable()
+
+
+def test_ordinary_paths() -> None:
+    assert check_untrusted_path("a") == ("a",)
+    assert check_untrusted_path("photos/2026/a b.jpg") == ("photos", "2026", "a b.jpg")
 
 
 @pytest.mark.parametrize(

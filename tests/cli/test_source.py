@@ -165,3 +165,50 @@ def test_a_disk_has_the_size_of_its_end(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(_source.stat, "S_ISBLK", lambda mode: True)
     with Source(str(tmp_path / "disk")) as source:
         assert (source.size, read_all(source), source.growth()) == (5, b"12345", 0)
+
+
+def test_a_source_begins_anew(tmp_path: Path) -> None:
+    """As when what the receiver has proves to be something else."""
+    data = os.urandom(PIECE + 5)
+    (tmp_path / "f").write_bytes(data)
+    with Source(str(tmp_path / "f")) as source:
+        assert source.read_piece(3) == data[:3]
+        assert source.digest() == hashlib.sha256(data[:3]).digest()
+        source.rewind()
+        assert read_all(source) == data
+        assert source.digest() == hashlib.sha256(data).digest()
+
+
+async def test_standard_input_from_where_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that somebody read a part of, a pipe, and none at all."""
+    (tmp_path / "f").write_bytes(b"read before, sent now")
+    real = os.dup
+    with (tmp_path / "f").open("rb") as file:
+        os.lseek(file.fileno(), 13, os.SEEK_SET)
+        monkeypatch.setattr(os, "dup", lambda fd: real(file.fileno()))
+        with Source("-") as source:
+            await source.collect()
+            assert (source.size, source.is_stream) == (8, True)
+            assert read_all(source) == b"sent now"
+            source.rewind()
+            assert read_all(source) == b"sent now"
+            assert source.growth() == 0
+    read, write = os.pipe()
+    os.write(write, b"through a pipe")
+    os.close(write)
+    monkeypatch.setattr(os, "dup", lambda fd: read)
+    with Source("-") as source:
+        await source.collect()
+        assert read_all(source) == b"through a pipe"
+        source.rewind()
+        assert read_all(source) == b"through a pipe"
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    monkeypatch.setattr(os, "dup", lambda fd: nothing)
+    with Source("-") as source:
+        await source.collect()
+        assert read_all(source) == b""
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UsageError, match="standard input: it is closed"):
+        Source("-")

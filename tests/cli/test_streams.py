@@ -463,7 +463,7 @@ def test_input_that_cannot_be_read_has_ended(kind: str) -> None:
         program = stack.enter_context(Raw("connect", place, stdin=opened, preexec_fn=close))
         code, output, lines = program.end()
     assert (code, output) == (0, b"z" * 100_000)
-    assert lines[-1] == "xsock: closed: 0 bytes went out, 100000 came in"
+    assert lines[-1] == "xsock: closed: 0 bytes went out, 100 kB came in"
     assert [line for line in lines if "counts as ended" in line] == lines[1:-1]
 
 
@@ -537,12 +537,14 @@ def test_a_file_goes_on_where_a_client_has_left_it(tmp_path: Path) -> None:
     data = b"".join(index.to_bytes(4, "big") for index in range(size // 4))
     (tmp_path / "f").write_bytes(data)
     with (tmp_path / "f").open("rb") as file:
-        with Raw("listen", "--keep-open", "--bind", LO, 0, stdin=file) as program:
-            port = program.port()
+        with Raw("listen", "--keep-open", "--json", "--bind", LO, 0, stdin=file) as program:
+            assert program.process.stdout is not None
+            facts = map(json.loads, program.process.stdout)
+            port = next(facts)["port"]
             with connect(port) as one:
                 receive_exactly(one, 1000)
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            count = int(program.err.until(r": (\d+) bytes went out")[1])
+            count = next(fact["bytes_sent"] for fact in facts if "bytes_sent" in fact)
             with connect(port) as two:
                 rest = receive_exactly(two, size)
             program.process.send_signal(signal.SIGTERM)

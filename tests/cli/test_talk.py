@@ -17,6 +17,7 @@ import pytest
 from trio_xsock._cli import main
 
 from .support import (
+    PATIENCE,
     Program,
     Raw,
     connect,
@@ -51,11 +52,40 @@ def test_connect_sends_input_and_puts_out_what_comes() -> None:
         code, output, lines = program.end()
     assert (code, output) == (0, EVERYTHING)
     assert requests == [EVERYTHING]
-    count = len(EVERYTHING)
+    assert len(EVERYTHING) == 128_000
     assert lines == [
         f"xsock: connected to {place}",
-        f"xsock: closed: {count} bytes went out, {count} came in",
+        "xsock: closed: 128 kB went out, 128 kB came in",
     ]
+
+
+@pytest.mark.parametrize("command", ["connect", "listen"])
+def test_crlf(command: str) -> None:
+    """Each line is ended so once, wherever the pieces of the input end."""
+    pieces = {
+        b"one\ntwo\r": b"one\r\ntwo\r",
+        b"\nthree\n": b"\nthree\r\n",
+        b"\n": b"\r\n",
+        b"four\r": b"four\r",
+        b"five": b"five",
+    }
+    with contextlib.ExitStack() as stack:
+        if command == "listen":
+            program = stack.enter_context(Raw("listen", "--crlf", "--bind", "127.0.0.1", 0))
+            sock = stack.enter_context(connect(program.port()))
+        else:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            place = f"127.0.0.1:{listener.getsockname()[1]}"
+            program = stack.enter_context(Raw("connect", "--crlf", place))
+            sock = stack.enter_context(listener.accept()[0])
+            sock.settimeout(PATIENCE)
+        for piece, wanted in pieces.items():  # each is read by itself
+            program.type(piece)
+            assert receive_exactly(sock, len(wanted)) == wanted
+        program.close_input()
+        assert read_to_the_end(sock) == b""
+        sock.shutdown(socket.SHUT_WR)
+        assert program.end()[0] == 0
 
 
 def test_listen_takes_one_client() -> None:

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_xsock._cli._text import amount, endpoint, escape, quote, speed
+from trio_xsock._cli._text import (
+    amount,
+    amounts,
+    both_ways,
+    clock,
+    endpoint,
+    escape,
+    part,
+    plural,
+    quote,
+    speed,
+)
 
 
 @given(st.text())
@@ -56,6 +67,7 @@ def test_endpoint(host: str, shown: str) -> None:
     ("count", "shown"),
     [
         (0, "0 bytes"),
+        (1, "1 byte"),
         (999, "999 bytes"),
         (1000, "1.0 kB"),
         (99_949, "99.9 kB"),
@@ -73,3 +85,24 @@ def test_amount(count: float, shown: str) -> None:
 def test_speed_never_divides_by_zero() -> None:
     assert speed(1000, 0.0) == "1.0 MB/s"
     assert speed(1000, 2.0) == "500 bytes/s"
+
+
+def test_counts_of_things() -> None:
+    assert [plural(count, "member") for count in (0, 1, 2)] == [
+        "0 members",
+        "1 member",
+        "2 members",
+    ]
+    assert (part(0, 1), part(3, 10)) == ("0 of 1 byte", "3 of 10 bytes")
+    assert part(1_500_000, 2_000_000_000) == "1.5 MB of 2.0 GB"
+    assert both_ways(1, 0) == "1 byte went out, 0 came in"
+    assert both_ways(5, 2_000_000) == "5 bytes went out, 2.0 MB came in"
+    assert (amounts(5, 10), amounts(500_000, 2_000_000)) == ("5/10 bytes", "0.5/2.0 MB")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0:00:00"), (7.4, "0:00:07"), (3599.6, "1:00:00"), (1e6, "11 days"), (-1, "0:00:00")],
+)
+def test_clock(seconds: float, shown: str) -> None:
+    assert clock(seconds) == shown

@@ -15,21 +15,29 @@ from hypothesis import strategies as st
 
 from trio_xsock._cli._errors import TransferFormatError
 from trio_xsock._cli._transfer import (
-    NAME_LIMIT,
+    END,
+    PATH_LIMIT,
     SIZE_LIMIT,
     TEXT_LIMIT,
     Header,
     Reply,
+    Resume,
     Status,
     Trailer,
     UntrustedHeaderParser,
     UntrustedParser,
     UntrustedReplyParser,
+    UntrustedResumeParser,
     UntrustedTrailerParser,
 )
 
 DIGEST = hashlib.sha256(b"x").digest()
-PARSERS = [UntrustedHeaderParser, UntrustedTrailerParser, UntrustedReplyParser]
+PARSERS = [
+    UntrustedHeaderParser,
+    UntrustedTrailerParser,
+    UntrustedReplyParser,
+    UntrustedResumeParser,
+]
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
 
 
@@ -60,13 +68,35 @@ def test_reply_survives_the_wire(status: Status, count: int, text: str, step: in
     assert feed(UntrustedReplyParser(), reply.encode(), step) == expected
 
 
+@given(names, st.integers(0, SIZE_LIMIT), st.booleans(), st.integers(1, 40))
+def test_headers_of_several_survive_the_wire(name: str, size: int, folder: bool, step: int) -> None:
+    header = Header(name, 0 if folder else size, more=True, folder=folder)
+    assert feed(UntrustedHeaderParser(), header.encode(), step) == header
+    assert not header.is_end
+
+
+def test_the_end_survives_the_wire() -> None:
+    header = feed(UntrustedHeaderParser(), END, 7)
+    assert isinstance(header, Header)
+    assert header.is_end
+    assert b"XSOCK-FT" + b"\x02\x04" + bytes(10) == END
+
+
+@given(st.booleans(), st.integers(0, 2**64 - 1), st.integers(1, 40))
+def test_resume_survives_the_wire(ready: bool, offset: int, step: int) -> None:
+    resume = Resume(ready, offset)
+    assert feed(UntrustedResumeParser(), resume.encode(), step) == resume
+
+
 def test_trailer_survives_the_wire() -> None:
     assert feed(UntrustedTrailerParser(), Trailer(DIGEST).encode(), 1) == Trailer(DIGEST)
 
 
 def test_bytes_are_as_documented() -> None:
     header = Header("a.txt", 258).encode()
-    assert header == b"XSOCK-FT" + b"\x01\x00" + b"\x00\x05" + b"\x00" * 6 + b"\x01\x02" + b"a.txt"
+    assert header == b"XSOCK-FT" + b"\x02\x00" + b"\x00\x05" + b"\x00" * 6 + b"\x01\x02" + b"a.txt"
+    assert Header("d/e", 0, more=True, folder=True).encode()[9:12] == b"\x03\x00\x03"
+    assert Resume(True, 258).encode() == b"XRSM" + b"\x01" + bytes(9) + b"\x01\x02"
     assert Trailer(DIGEST).encode() == b"XEND" + DIGEST
     reply = Reply(Status.REFUSED, 258, text="no").encode()
     assert reply == (
@@ -120,17 +150,22 @@ def test_first_wrong_byte_is_enough(kind: Callable[[], UntrustedParser[Any]]) ->
         kind().feed(b"G")
 
 
-def raw_header(*, version: int = 1, flags: int = 0, length: int = 1, size: int = 0) -> bytes:
+def raw_header(*, version: int = 2, flags: int = 0, length: int = 1, size: int = 0) -> bytes:
     return struct.pack("!8sBBHQ", b"XSOCK-FT", version, flags, length, size)
 
 
 @pytest.mark.parametrize(
     ("raw", "text"),
     [
-        (raw_header(version=2), "speaks version 2"),
+        (raw_header(version=1), "speaks version 1"),
         (raw_header(flags=0x80), "unknown flags"),
+        (raw_header(flags=2), "unknown flags"),
+        (raw_header(flags=5, length=0), "unknown flags"),
+        (raw_header(flags=3, size=1), "unknown flags"),
+        (raw_header(flags=4, length=0, size=1), "unknown flags"),
+        (raw_header(flags=4), "a name of 1 bytes"),
         (raw_header(length=0), "a name of 0 bytes"),
-        (raw_header(length=NAME_LIMIT + 1), "a name of 256 bytes"),
+        (raw_header(length=PATH_LIMIT + 1), "a name of 4097 bytes"),
         (raw_header(length=65535), "a name of 65535 bytes"),
         (raw_header(size=SIZE_LIMIT + 1), "impossible size"),
         (raw_header(length=2) + b"\xff\xfe", "not valid UTF-8"),
@@ -176,7 +211,13 @@ def test_feeding_too_much_is_a_mistake_of_the_caller() -> None:
 
 @pytest.mark.parametrize(
     "header",
-    [Header("", 0), Header("x" * 256, 0), Header("\udcff", 0), Header("x", -1), Header("x", 2**63)],
+    [
+        Header("", 0),
+        Header("x" * 4097, 0),
+        Header("\udcff", 0),
+        Header("x", -1),
+        Header("x", 2**63),
+    ],
 )
 def test_headers_that_cannot_be_made(header: Header) -> None:
     with pytest.raises(ValueError):

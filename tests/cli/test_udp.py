@@ -99,6 +99,43 @@ def test_lines_are_sent_and_answers_awaited(peer: socket.socket) -> None:
         assert program.trouble == "xsock: closed: 3 datagrams went out, 1 came in"
 
 
+def test_lines_answer_who_asked_last(peer: socket.socket) -> None:
+    """Nothing is read before somebody asks; each line goes to the latest of them."""
+    with Program("udp", "--bind", LO, 0, stdin=subprocess.PIPE) as program:
+        port = int(program.err.until(r"receiving at port (\d+)")[1])
+        assert program.process.stdin is not None
+        with program.process.stdin as stdin, socket.socket(type=socket.SOCK_DGRAM) as other:
+            other.settimeout(15)
+            for asker, answer in ((peer, b"one"), (other, b"two"), (peer, b"three")):
+                asker.sendto(b"question", (LO, port))
+                program.out.until("question")
+                stdin.write(answer + b"\n")
+                stdin.flush()
+                assert asker.recvfrom(100) == (answer, (LO, port))
+        program.interrupt()
+        assert program.end() == 130
+    assert program.trouble == "xsock: interrupted: 3 datagrams went out, 3 came in"
+
+
+def test_who_asks_and_leaves_harms_nobody(peer: socket.socket) -> None:
+    """An answer that cannot be delivered is told, and the next one is."""
+    with Program("udp", "--bind", LO, 0, stdin=subprocess.PIPE) as program:
+        port = int(program.err.until(r"receiving at port (\d+)")[1])
+        assert program.process.stdin is not None
+        with program.process.stdin as stdin:
+            peer.sendto(b"question", (LO, port))
+            program.out.until("question")
+            stdin.write(bytes(65500).replace(b"\0", b"x") + b"\n")
+            stdin.flush()
+            assert len(peer.recv(70_000)) == 65500
+            stdin.write(b"y" * 65507 + b"\nshort\n")
+            stdin.flush()
+            assert {len(peer.recv(70_000)) for _ in range(2)} == {65507, 5}
+        program.interrupt()
+        assert program.end() == 130
+    assert program.trouble == "xsock: interrupted: 3 datagrams went out, 1 came in"
+
+
 def test_an_answer_may_be_enough(peer: socket.socket) -> None:
     """Whatever is left of the input."""
     to = f"{LO}:{peer.getsockname()[1]}"

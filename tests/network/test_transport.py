@@ -210,7 +210,7 @@ async def test_messages_go_through_a_tunnel() -> None:
     async with EasyTCPSocket() as ours, EasyTCPSocket() as theirs:
         for sock, transport in ((ours, left), (theirs, right)):
             sock._take_over(transport, transport.getpeername())
-        await ours.send((7, b"x" * 100_000))
+        await ours.send(Message(7, b"x" * 100_000))
         assert await theirs.receive() == Message(7, b"x" * 100_000)
         await ours.aclose()
         with pytest.raises(trio.EndOfChannel):

@@ -8,8 +8,23 @@ from typing import Any
 import pytest
 
 from tests.support.handlers import Everything
-from trio_xsock import SocketError, SocketHandler
-from trio_xsock._runtime.handlers import METHODS, handler_methods
+from trio_xsock import (
+    AutoDiscovery,
+    EasyTCPSocket,
+    Member,
+    ServerSocket,
+    SocketError,
+    SocketHandler,
+    TCPSocket,
+    UDPSocket,
+)
+from trio_xsock._runtime.handlers import (
+    METHODS,
+    SERVER_METHODS,
+    check_async_function,
+    handler_methods,
+)
+from trio_xsock._runtime.message_hub import MESSAGE_METHODS
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "on_connected": (None,),
@@ -42,13 +57,151 @@ def test_the_base_class_has_every_method_and_does_nothing() -> None:
     handler = SocketHandler()
     for name in METHODS:
         assert getattr(handler, name)(*ARGUMENTS[name]) is None
-    assert [name for name in dir(handler) if name.startswith("on_")] == sorted(METHODS)
+    handler.on_received_message(None, 1, b"")
+    handler.on_received_message(None, "127.0.0.1", 5, 1, b"")
+    member = Member("id", "127.0.0.1", 5, "name", {})
+    handler.on_member_joined(None, member)
+    handler.on_member_left(None, member)
+    handler.on_connections_changed(None, opened=1, closed=0, live=1)
+    family = {*METHODS, *MESSAGE_METHODS, *SERVER_METHODS, *AutoDiscovery._HANDLER_METHODS}
+    assert {name for name in dir(handler) if name.startswith("on_")} == family
 
 
-@pytest.mark.parametrize("handler", [None, object(), 5, "text"])
+def test_the_base_class_will_do_for_every_kind() -> None:
+    """It has all methods of the family, and none of them is called."""
+    for names in METHODS, MESSAGE_METHODS, SERVER_METHODS, AutoDiscovery._HANDLER_METHODS:
+        assert handler_methods(SocketHandler(), names) == {}
+
+
+@pytest.mark.parametrize("handler", [object(), 5, "text"])
 def test_an_object_without_methods_is_no_handler(handler: object) -> None:
-    """It is accepted, and nothing is called."""
-    assert handler_methods(handler, METHODS) == {}
+    """It would never be called; the error says what would."""
+    with pytest.raises(TypeError, match=r"none of the methods.*on_connected, on_data_available"):
+        TCPSocket(handler=handler)
+
+
+def test_no_handler_is_fine() -> None:
+    """``None`` takes a handler away."""
+    sock = TCPSocket(handler=Everything())
+    sock.handler = None
+    assert sock.handler is None
+
+
+@pytest.mark.parametrize("kind", [TCPSocket, EasyTCPSocket, UDPSocket, AutoDiscovery, ServerSocket])
+def test_a_class_is_no_handler(kind: Any) -> None:
+    """It has the methods, but they would lack their ``self``."""
+    with pytest.raises(TypeError, match=r"not the class Everything.*handler=Everything\(\)"):
+        kind(handler=Everything)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("on_data_availble", "on_data_available"),
+        ("on_dataavailable", "on_data_available"),
+        ("onDataAvailable", "on_data_available"),
+        ("on_conected", "on_connected"),
+        ("on_errors", "on_error"),
+        ("on_send_completed", "on_send_complete"),
+        ("on_recieved_message", "on_received_message"),
+    ],
+)
+def test_a_misspelt_method_is_refused(name: str, meant: str) -> None:
+    """The text says which was meant, be it a method of the class or of the object."""
+
+    class Handler(Everything):
+        pass
+
+    handler = Handler()
+    setattr(handler, name, print)
+    with pytest.raises(TypeError, match=f"{name} is never called; did you mean {meant}"):
+        TCPSocket(handler=handler)
+    setattr(Handler, name, lambda self, socket: None)
+    with pytest.raises(TypeError, match=f"{name} is never called; did you mean {meant}"):
+        TCPSocket(handler=Handler())
+
+
+def test_other_methods_are_the_handlers_own_business() -> None:
+    """Also what is private, no method, or belongs to another socket of the family."""
+
+    class Handler(Everything):
+        on_errors = 3
+
+        def _on_error(self) -> None: ...
+
+        def once(self) -> None: ...
+
+        def on_received_message(self) -> None: ...
+
+        def on_member_joined(self) -> None: ...
+
+    assert set(handler_methods(Handler(), METHODS)) == set(METHODS)
+
+
+class AsyncCall:
+    """An object that can be called as an async function."""
+
+    async def __call__(self) -> None: ...
+
+
+def wrapper() -> Any:
+    """What a decorator makes of an async function."""
+
+    @functools.wraps(async_function)
+    def wrapped() -> Any: ...
+
+    return wrapped
+
+
+def test_what_is_an_async_function() -> None:
+    """Whatever gives a coroutine when it is called."""
+    for function in (
+        async_function,
+        AsyncCall(),
+        AsyncCall().__call__,
+        functools.partial(functools.partial(async_function, 1), 2),
+        wrapper(),
+    ):
+        check_async_function("it", function)
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (print, "a plain one"),
+        (Everything().on_connected, "a plain one"),
+        (functools.partial(print), "a plain one"),
+        (lambda: None, "a plain one"),
+        (AsyncCall, "a plain one"),
+        (None, "not None"),
+        (5, "not 5"),
+    ],
+)
+def test_what_is_no_async_function(function: Any, text: str) -> None:
+    """Refused, and never called."""
+    with pytest.raises(TypeError, match=f"it must be an async function.*{text}"):
+        check_async_function("it", function)
+
+
+def test_a_call_of_an_async_function_is_none() -> None:
+    """Nor is an async generator."""
+    with pytest.raises(TypeError, match=r"leave the \(\) out"):
+        check_async_function("it", async_function())
+    with pytest.raises(TypeError, match="async generator"):
+        check_async_function("it", async_generator)
+
+
+async def test_plain_functions_are_refused_at_once() -> None:
+    """By start_soon and serve, which would otherwise tell when it is too late."""
+    closed: list[bool] = []
+    async with TCPSocket() as sock:
+        with pytest.raises(TypeError, match="async_fn must be an async function"):
+            sock.start_soon(closed.append, True)  # type: ignore[arg-type]
+    async with ServerSocket(address="127.0.0.1") as server:
+        with pytest.raises(TypeError, match="handler must be an async function"):
+            await server.serve(closed.append)  # type: ignore[arg-type]
+        assert not server.is_listening
+    assert not closed
 
 
 def test_a_method_may_be_any_callable() -> None:

@@ -39,6 +39,9 @@ class Owner:
     def _contain(self, error: Exception) -> bool:
         return False
 
+    def _was_told(self, error: BaseException) -> bool:
+        return False
+
     def _handle_failure(self) -> None:
         self.failed.append("failed")
 

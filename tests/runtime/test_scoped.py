@@ -8,6 +8,7 @@ import signal
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ from tests.support import EventRecorder, RawPeer, accept, check_grammar, raw_lis
 from tests.support.pairs import GatedResolver, linked
 from trio_xsock import (
     Connected,
+    ConnectError,
     DataAvailable,
+    ErrorOccurred,
     EventChannel,
     InvalidStateError,
     LossReason,
@@ -27,10 +30,22 @@ from trio_xsock import (
     SendProgress,
     ServerSocket,
     SocketClosedError,
+    SocketError,
     SocketHandler,
     SocketState,
     TCPSocket,
 )
+
+
+class Told:
+    """A handler that is told of errors."""
+
+    def __init__(self) -> None:
+        self.errors: list[SocketError] = []
+
+    def on_error(self, socket: TCPSocket, error: SocketError) -> None:
+        self.errors.append(error)
+
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
 
@@ -1027,3 +1042,91 @@ async def live(sock: TCPSocket, peer: RawPeer, fate: str) -> None:
                 await sock.receive_some()
             else:
                 await sock.send_all(b"x")
+
+
+# A loss is told once
+
+
+def unused_port() -> int:
+    """A port that nobody listens on."""
+    with raw_listener() as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+async def test_a_task_whose_connect_fails_has_told_the_handler() -> None:
+    """So it just ends, and the socket may be used on."""
+    told = Told()
+    async with TCPSocket("127.0.0.1", unused_port(), handler=told) as sock:
+        sock.start_soon(sock.connect)
+        while not told.errors:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert sock.last_error is told.errors[0]
+        with raw_listener() as listener:
+            sock.port = listener.getsockname()[1]
+            await sock.connect()
+    assert [type(error) for error in told.errors] == [ConnectError]
+
+
+async def test_a_task_whose_connect_fails_has_told_a_channel() -> None:
+    """Also one that somebody else has."""
+    for fan_in in False, True:
+        channel = EventChannel() if fan_in else None
+        async with TCPSocket("127.0.0.1", unused_port(), events=channel) as sock:
+            events = sock.events
+            sock.start_soon(sock.connect)
+            event = await events.receive()
+            assert isinstance(event, ErrorOccurred)
+            assert isinstance(event.error, ConnectError)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+@pytest.mark.parametrize("handler", [None, SocketHandler()])
+async def test_a_failed_connect_that_nobody_hears_of_leaves_the_block(handler: object) -> None:
+    """Without a channel, or a handler that has ``on_error``."""
+    with pytest.raises(ConnectError):
+        async with TCPSocket("127.0.0.1", unused_port(), handler=handler) as sock:
+            sock.start_soon(sock.connect)
+            await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("call", ["send_all", "send_file", "in a group"])
+async def test_a_task_that_sends_has_told_of_the_loss(call: str, tmp_path: Path) -> None:
+    """The very error that ``on_error`` was given; also where it comes in a group."""
+    told = Told()
+    path = tmp_path / "large"
+    path.write_bytes(bytes(2**24))
+    with raw_listener() as listener:
+        async with TCPSocket("127.0.0.1", listener.getsockname()[1], handler=told) as sock:
+
+            async def send_both() -> None:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(sock.send_all, bytes(2**24))
+
+            await sock.connect()
+            peer = await accept(listener)
+            if call == "send_all":
+                sock.start_soon(sock.send_all, bytes(2**24))
+            elif call == "send_file":
+                sock.start_soon(sock.send_file, path)
+            else:
+                sock.start_soon(send_both)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            peer.reset()
+            while not told.errors:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+    assert [type(error) for error in told.errors] == [LostConnectionError]
+
+
+async def test_another_error_of_a_task_is_a_failure() -> None:
+    """Though an error was posted before, and though somebody listens."""
+    error = LostConnectionError("somebody else's", reason=LossReason.RESET)
+    with pytest.raises(LostConnectionError) as caught:
+        async with TCPSocket("127.0.0.1", unused_port(), handler=Told()) as sock:
+            with pytest.raises(ConnectError):
+                await sock.connect()
+            sock.start_soon(fail, error)
+            await trio.sleep_forever()
+    assert caught.value is error

@@ -11,7 +11,7 @@ import trio
 
 from tests.support import EventRecorder, raw_pair
 from tests.support.pairs import linked
-from trio_xsock import EventChannel, InvalidStateError, SocketState, TCPSocket
+from trio_xsock import EventChannel, InvalidStateError, SocketHandler, SocketState, TCPSocket
 from trio_xsock._server.pool import SocketPool, is_live
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
@@ -151,7 +151,7 @@ def test_next_is_live_tells_of_the_next_socket() -> None:
     asked = TCPSocket()
     assert asked.events.statistics().open_send_channels == 1
     assert is_live(asked)
-    assert is_live(TCPSocket(handler=object()))
+    assert is_live(TCPSocket(handler=SocketHandler()))
     assert asked.state is SocketState.CLOSED
 
 

@@ -61,7 +61,7 @@ async def test_messages_arrive_as_documented() -> None:
         sock.send_message(2)
         with trio.testing.assert_checkpoints():
             await sock.send(Message(3, b"abc"))
-        await sock.send((4, bytearray(b"d")))
+        await sock.send(Message(4, bytearray(b"d")))  # type: ignore[arg-type]
         sock.send_message(2**31 - 1, memoryview(b"e"))
         assert sock.bytes_sent == 5 * 12 + 12
         await sock.aclose()
@@ -84,7 +84,16 @@ async def test_what_is_no_message(command: Any, data: Any, error: type[Exception
         with pytest.raises(error):
             sock.send_message(command, data)
         with pytest.raises(error):
-            await sock.send((command, data))
+            await sock.send(Message(command, data))
+        assert sock.bytes_sent == sock.bytes_left_to_send == 0
+
+
+@pytest.mark.parametrize("value", [b"x\x00", (1, b"data"), [1, b"data"], "ab", None])
+async def test_only_a_message_can_be_sent(value: Any) -> None:
+    """Nothing that only unpacks like one, as two bytes do."""
+    async with easy() as (sock, _):
+        with pytest.raises(TypeError, match="a Message is needed, not"):
+            await sock.send(value)
         assert sock.bytes_sent == sock.bytes_left_to_send == 0
 
 

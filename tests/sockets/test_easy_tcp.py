@@ -193,7 +193,7 @@ async def test_messages_over_tls() -> None:
         assert sock.ssl_connected
         async for command, data in sock:
             seen.append(Message(command, data))
-            await sock.send((command + 1, data))
+            await sock.send(Message(command + 1, data))
 
     def add_socket() -> EasyTCPSocket:
         return EasyTCPSocket(ssl_context=credentials().server_context())

@@ -376,8 +376,14 @@ async def a_server_hands_out_what_it_was_told_to_make() -> None:
         port: int = await nursery.start(server.serve, serve_chat)
         print(port)
         server.stop_listening()
+        await server.stopping.wait()
     async with ServerSocket() as plain:
-        assert_type(await plain.accept(), TCPSocket)
+        accepted = await plain.accept()
+        assert_type(accepted, TCPSocket)
+        with accepted.may_stop() as nothing:
+            assert_type(nothing, None)
+            request = await accepted.receive_some()
+        print(request)
         server_event = await plain.subscribe(connections=True).receive()
         print(what_happens_to_a_server(server_event))
     async with ServerSocket.from_socket(*activation_sockets(), idle_timeout=60) as activated:

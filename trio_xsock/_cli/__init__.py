@@ -3,12 +3,15 @@
 Layers, a module imports only from those above it::
 
     _text _arguments _beside           escaping, the words of the command line, two tasks
-    _errors _transfer                  exit codes and failures, the wire format (no I/O)
+    _errors _parser _transfer          exit codes and failures, the wire format (no I/O)
     _sink _stream _report _log         output: the thread that writes, lines, statements, logging
-    _threads _names _source _files     work in threads, safe names, files out and in
-    _exchange                          frames over a socket
+    _threads _names _source _parcel    work in threads, safe names, what is sent
+    _incoming_file _files _partial     a file that grows, its folder, what came before
+    _patience _exchange                the peer's silence, frames over a socket
+    _screen _member_table              what is drawn with rich; imported where it is drawn
     _progress _interrupt _command      bars, Ctrl-C, what a command is
-    _outgoing _incoming                one transfer, either end, without a word
+    _outgoing _landing _incoming       one file, either end, without a word
+    _delivery _arrival                 all files of a connection, and what is said of them
     _stdin _view _stdio                input; bytes as a reader bears them (no I/O), what came
     _conversation _sockets _talk       both directions of a connection, and what is said of it
     _eventlog _rounds                  what the demo shows and does

@@ -10,9 +10,11 @@ import argparse
 import ipaddress
 import math
 import re
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 _SIZE = re.compile(r"([0-9]{1,19})(?:([kmgt])(i?b)?|b)?", re.IGNORECASE | re.ASCII)
+_URL = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#]*)", re.IGNORECASE | re.ASCII)
+_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443", "ftp": "21"}
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -25,6 +27,8 @@ class Endpoint(NamedTuple):
 
 def endpoint(text: str) -> Endpoint:
     """``HOST:PORT``, with an IPv6 address in brackets; the port is 1 to 65535."""
+    if url := _URL.match(text):
+        _refuse_url(text, url)
     host, colon, port = text.rpartition(":")
     if not colon or not host:
         raise argparse.ArgumentTypeError(
@@ -85,6 +89,19 @@ def seconds(text: str) -> float:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!a} is not a number of seconds, 0 or more")
     return value or math.inf
+
+
+def _refuse_url(text: str, url: re.Match[str]) -> NoReturn:
+    """Say what to write instead of a URL; with the port that it means, if it names none."""
+    scheme, place = url.groups()
+    place = place.rpartition("@")[2]
+    port = _PORTS.get(scheme.lower(), "PORT")
+    has_port = re.fullmatch(r"(\[.*\]|[^:]*):[0-9]+", place)
+    instead = place if has_port else f"{place or 'HOST'}:{port}"
+    raise argparse.ArgumentTypeError(
+        f"{text!a} is a URL; write HOST:PORT without '{scheme}://' and without a path, "
+        f"here {instead!a}"
+    )
 
 
 def _port(text: str) -> int:

@@ -7,13 +7,9 @@ import contextlib
 import math
 from collections.abc import Generator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from trio_xsock import (
     AutoDiscovery,
@@ -32,6 +28,9 @@ from ._progress import is_terminal
 from ._report import Report
 from ._text import endpoint, escape
 from ._udp import interface_argument
+
+if TYPE_CHECKING:
+    from ._member_table import MemberTable
 
 _PORT: Final = 4711
 
@@ -107,36 +106,23 @@ class _Lines:
         )
 
 
-class _LiveTable:
-    """A table of who is there, which changes as they come and go."""
+class _Rows:
+    """A row for each in a table on a terminal."""
 
-    def __init__(self, group: str, live: Live) -> None:
-        self._group = group
-        self._live = live
-        self._rows: dict[str, tuple[str, ...]] = {}
+    def __init__(self, table: MemberTable) -> None:
+        self._table = table
 
     def joined(self, member: Member, own: bool) -> None:
         where = endpoint(member.address, member.port)
         more = ", ".join(f"{key}={value}" for key, value in member.metadata.items())
-        row = _label(member, own), where, escape(more)
-        self._rows[member.instance_id] = row
-        self._draw()
+        self._table.put(member.instance_id, (_label(member, own), where, escape(more)))
 
     def left(self, member: Member) -> None:
-        self._rows.pop(member.instance_id, None)
-        self._draw()
+        self._table.drop(member.instance_id)
 
     def trouble(self, error: Exception) -> None:
         """A line above the table."""
-        self._live.console.print(Text(f"xsock: {escape(str(error))}"))
-
-    def _draw(self) -> None:
-        table = Table(title=Text(f"{escape(self._group)}: {len(self._rows)} members"))
-        for heading in ("name", "address", "tells"):
-            table.add_column(heading, overflow="fold")
-        for row in self._rows.values():
-            table.add_row(*map(Text, row))
-        self._live.update(table, refresh=True)
+        self._table.say(f"xsock: {escape(str(error))}")
 
 
 def _label(member: Member, own: bool) -> str:
@@ -207,9 +193,10 @@ def _show(group: str, report: Report) -> Generator[_Show]:
     if report.as_json or not is_terminal(report.out):
         yield _Lines(report)
         return
-    console = Console(file=report.out.screen(moves=True), highlight=False)
-    with Live(console=console, auto_refresh=False) as live:
-        yield _LiveTable(group, live)
+    from ._member_table import member_table  # noqa: PLC0415 - rich may be missing
+
+    with member_table(group, report.out) as table:
+        yield _Rows(table)
 
 
 COMMAND = Command(

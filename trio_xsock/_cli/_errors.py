@@ -52,8 +52,16 @@ class RefusedError(CommandError):
     """We do not take this transfer; the text is told to the sender too."""
 
 
+class DeclinedError(RefusedError):
+    """We do not take this file, and go on with those that follow on the same connection."""
+
+
 class RefusedByPeerError(CommandError):
     """The receiver did not take the transfer; the text gives its reason."""
+
+
+class DeclinedByPeerError(CommandError):
+    """The receiver did not take this file, with its reason; those that follow may be sent."""
 
 
 class PeerSilentError(CommandError):

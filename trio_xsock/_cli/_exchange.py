@@ -1,16 +1,23 @@
-"""Frames over a connection."""
+"""Frames over a connection, and a word now and then while something else takes time."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
 
+from trio_xsock import SocketError, TCPSocket
+
+from ._beside import beside
 from ._errors import IncompleteTransferError
+from ._patience import Patience
 from ._transfer import UntrustedParser
 
 T = TypeVar("T")
 
+_REASSURE_EVERY = 1.0
+"""Seconds between two words to the peer while our disk works."""
 LINGER = 2.0
 """Seconds that a peer gets to take our last words when the transfer failed."""
 
@@ -30,3 +37,33 @@ async def read_frame(stream: trio.abc.ReceiveStream, parser: UntrustedParser[T])
         frame = parser.feed(bytes(data))
         if frame is not None:
             return frame
+
+
+async def at_work(
+    sock: TCPSocket,
+    patience: Patience,
+    word: Callable[[], bytes],
+    work: Callable[[], Awaitable[T]],
+) -> T:
+    """Wait for our disk, and let the peer know meanwhile that we live.
+
+    That is not the peer's silence, nor shall it be taken for ours.
+
+    Args:
+        sock: the connection.
+        patience: with the peer.
+        word: makes the frame that is sent now and then.
+        work: what is waited for.
+    """
+
+    async def reassure() -> None:
+        while True:
+            await trio.sleep(_REASSURE_EVERY)
+            try:
+                # Not send_all: a frame must never go out by half when this is ended.
+                sock.write(word())
+            except SocketError:
+                return
+
+    with patience.at_work():
+        return await beside(reassure, work)

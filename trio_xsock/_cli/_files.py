@@ -1,61 +1,31 @@
-"""The folder that files are received into, and a file that grows while it is received.
+"""The folder that files are received into, and those below it.
 
 Everything here blocks and is meant to be called in a worker thread, one call at a time;
-nothing here knows of the network. Writing hashes on the way, in the same call, so that the
-event loop never does.
+nothing here knows of the network.
 
-What is received grows under a temporary name in its folder and gets its own name only at
-the end, in one step: whoever looks sees the whole file or none. All calls name files
-relative to the folder's descriptor and never follow a link, so that nothing lands
-elsewhere, whatever is done to the path meanwhile. Names lie in the folder as UTF-8, whatever
-the locale.
-
-Not every file system can make links, confirm that a file is on the disk, or tell how much room
-is left. What it cannot do is done in another way, or done without.
+All calls name files relative to the folder's descriptor and never follow a link, so that nothing
+lands elsewhere, whatever is done to the path meanwhile. Names lie in the folder as UTF-8, whatever
+the locale. Not every file system tells how much room is left; then nobody asks.
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import errno
-import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Generator
+from collections.abc import Sequence
 from typing import Self
 
 from ._errors import RefusedError, UsageError
-from ._names import numbered
-from ._text import escape, quote
+from ._incoming_file import IfExists as IfExists
+from ._incoming_file import IncomingFile as IncomingFile
+from ._incoming_file import disk_errors, exists_already
+from ._text import amount, escape, quote
 
 TEMPORARY_PREFIX = ".xsock-"
 TEMPORARY_SUFFIX = ".part"
-
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-_DISK_FAILS = _NO_SPACE | {errno.EIO, errno.EROFS}
-"""Of a link that cannot be made: the disk is broken or full. All else means: no links here."""
-_NO_SYNC = frozenset(
-    {
-        errno.EACCES,
-        errno.EINVAL,
-        errno.ENOSYS,
-        errno.ENOTSUP,
-        errno.ENOTTY,
-        errno.EOPNOTSUPP,
-        errno.EPERM,
-    }
-)
-"""The file system does not tell when a file is on the disk."""
-
-
-class IfExists(enum.Enum):
-    """What happens to a file whose name is in use in the folder."""
-
-    REFUSE = "refuse"
-    OVERWRITE = "overwrite"
-    RENAME = "rename"
 
 
 class Folder:
@@ -67,6 +37,8 @@ class Folder:
         if_exists: IfExists = IfExists.REFUSE,
         *,
         ask_for_room: bool = True,
+        resume: bool = False,
+        fd: int | None = None,
     ) -> None:
         """Open ``path``.
 
@@ -74,13 +46,19 @@ class Folder:
             path: of the folder.
             if_exists: what happens to a name that is in use.
             ask_for_room: refuse a file that is larger than the room that is left.
+            resume: keep what came of a file whose transfer broke off, and go on from there.
+            fd: its descriptor, if it is open already; it is closed with this.
 
         Raises:
             UsageError: it is not there, not a folder, or not writable.
         """
         self.path = path
         self.if_exists = if_exists
+        self.resume = resume
         self._ask_for_room = ask_for_room
+        if fd is not None:
+            self.fd = fd
+            return
         try:
             self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (OSError, ValueError) as exc:
@@ -90,17 +68,45 @@ class Folder:
             self.close()
             raise UsageError(f"cannot receive into {quote(path)}: it is not writable")
 
+    def below(self, parts: Sequence[str]) -> Folder:
+        """The folder that ``parts`` lead to from here, made where it is missing; close it.
+
+        No link is followed on the way.
+
+        Raises:
+            RefusedError: it cannot be made, or there is something else of that name.
+        """
+        fd = os.dup(self.fd)
+        for part in parts:
+            try:
+                inner = _enter(fd, part)
+            finally:
+                os.close(fd)
+            fd = inner
+        return Folder(
+            os.path.join(self.path, *parts),
+            self.if_exists,
+            ask_for_room=self._ask_for_room,
+            resume=self.resume,
+            fd=fd,
+        )
+
     def check_room(self, name: str, size: int) -> None:
         """Refuse what cannot end well, before a byte of it comes.
+
+        Args:
+            name: of the file.
+            size: bytes of it that are still to come.
 
         Raises:
             RefusedError: the name is in use, or the disk has less than ``size`` bytes left.
         """
-        self._check_name_free(name)
+        self.check_name(name)
         free = self._room()
         if free is not None and size > free:
             raise RefusedError(
-                f"{quote(name)} has {size} bytes, but the receiver's disk has only {free} left"
+                f"{amount(size)} of {quote(name)} are to come, but the receiver's disk has only "
+                f"{amount(free)} left"
             )
 
     def _room(self) -> int | None:
@@ -113,7 +119,8 @@ class Folder:
             return None
         return disk.f_bavail * disk.f_frsize if disk.f_blocks else None
 
-    def _check_name_free(self, name: str) -> None:
+    def check_name(self, name: str) -> None:
+        """Refuse a name that is in use; raises ``RefusedError``."""
         try:
             status = os.stat(name.encode(), dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -121,7 +128,7 @@ class Folder:
         except OSError as exc:
             raise RefusedError(f"{quote(name)} is refused: {exc.strerror}") from exc
         if self.if_exists is IfExists.REFUSE:
-            raise RefusedError(f"{quote(name)} exists already")
+            raise RefusedError(exists_already(name))
         if self.if_exists is IfExists.OVERWRITE and stat.S_ISDIR(status.st_mode):
             raise RefusedError(f"{quote(name)} exists already and is a folder")
 
@@ -133,8 +140,9 @@ class Folder:
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         name = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
-        with _disk_errors("creating the file"):
-            return IncomingFile(self, name, os.open(name, flags, 0o666, dir_fd=self.fd))
+        with disk_errors("creating the file"):
+            fd = os.open(name, flags, 0o666, dir_fd=self.fd)
+        return IncomingFile(self.fd, name, fd, self.if_exists)
 
     def close(self) -> None:
         """Close the folder; legal more than once."""
@@ -149,123 +157,17 @@ class Folder:
         self.close()
 
 
-class IncomingFile:
-    """A file on its way in, under a temporary name until :meth:`publish`."""
-
-    def __init__(self, folder: Folder, temporary_name: str, fd: int) -> None:
-        self._folder = folder
-        self._temporary: str | None = temporary_name
-        self._fd = fd
-        self._hash = hashlib.sha256()
-
-    def write(self, data: bytes) -> None:
-        """Append and hash ``data``.
-
-        Raises:
-            CommandError: the disk does not take it; a full disk is named as such.
-        """
-        with _disk_errors("writing the file"), memoryview(data) as view:
-            done = 0
-            while done < len(data):
-                done += os.write(self._fd, view[done:])
-        self._hash.update(data)
-
-    def digest(self) -> bytes:
-        """SHA-256 of what was written so far."""
-        return self._hash.digest()
-
-    def sync(self) -> None:
-        """Wait until the disk has it all, so that the name never shows less than the file.
-
-        Raises:
-            CommandError: the disk reports an error only now.
-        """
-        with _disk_errors("writing the file"):
-            try:
-                os.fsync(self._fd)
-            except OSError as exc:
-                if exc.errno not in _NO_SYNC:
-                    raise
-
-    def publish(self, name: str) -> str:
-        """Give the file its name in one step; which one it is, if that had to be changed.
-
-        Raises:
-            RefusedError: the name came into use meanwhile.
-            CommandError: the file system does not allow it.
-        """
-        with _disk_errors("naming the file"):
-            if self._folder.if_exists is IfExists.OVERWRITE:
-                self._replace(name)
-                return name
-            if self._folder.if_exists is IfExists.RENAME:
-                for candidate in numbered(name):
-                    if self._claim(candidate):
-                        return candidate
-            elif self._claim(name):
-                return name
-        raise RefusedError(f"{quote(name)} exists already")
-
-    def discard(self) -> None:
-        """Close and remove what is left of the temporary file; legal at any time."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        if self._temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._temporary, dir_fd=self._folder.fd)
-            self._temporary = None
-
-    def _claim(self, name: str) -> bool:
-        """Whether ``name`` was free and is ours now."""
-        assert self._temporary is not None
-        try:
-            self._link(self._temporary, name)
-        except FileExistsError:
-            return False
-        except OSError as exc:
-            if exc.errno in _DISK_FAILS:
-                raise
-            return self._claim_without_links(name)
-        return True
-
-    def _link(self, temporary: str, name: str) -> None:
-        fd = self._folder.fd
-        os.link(
-            temporary.encode(), name.encode(), src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False
-        )
-
-    def _claim_without_links(self, name: str) -> bool:
-        """As :meth:`_claim` where the file system has no links: reserve, then replace."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            os.close(os.open(name.encode(), flags, 0o666, dir_fd=self._folder.fd))
-        except FileExistsError:
-            return False
-        try:
-            self._replace(name)
-        except BaseException:
-            with contextlib.suppress(OSError):  # the first error is the one to be told
-                os.unlink(name.encode(), dir_fd=self._folder.fd)
-            raise
-        return True
-
-    def _replace(self, name: str) -> None:
-        assert self._temporary is not None
-        fd = self._folder.fd
-        os.replace(self._temporary.encode(), name.encode(), src_dir_fd=fd, dst_dir_fd=fd)
-        self._temporary = None
-
-
-@contextlib.contextmanager
-def _disk_errors(doing: str) -> Generator[None]:
-    """Turn an ``OSError`` of the receiving disk into a sentence for both ends."""
+def _enter(fd: int, name: str) -> int:
+    """The descriptor of a folder in the folder ``fd``, made if it is missing."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        yield
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name.encode(), dir_fd=fd)
+        return os.open(name.encode(), flags, dir_fd=fd)
     except OSError as exc:
-        if exc.errno in _NO_SPACE:
-            raise RefusedError(f"the receiver's disk is full: {doing} failed") from exc
-        raise RefusedError(f"{doing} failed at the receiver: {exc.strerror or exc}") from exc
+        if exc.errno in (errno.ENOTDIR, errno.ELOOP):
+            raise RefusedError(f"{quote(name)} exists already and is not a folder") from exc
+        raise RefusedError(f"the folder {quote(name)} cannot be used: {exc.strerror}") from exc
 
 
 def shown_path(folder: str, name: str) -> str:

@@ -15,22 +15,23 @@ import trio
 
 from trio_xsock import SocketError, TCPSocket
 
-from ._beside import beside
 from ._errors import (
     CommandError,
+    DeclinedError,
     IncompleteTransferError,
     NothingReceivedError,
     RefusedError,
     describe,
 )
-from ._exchange import LINGER, read_frame
+from ._exchange import LINGER, at_work, read_frame
 from ._files import Folder, IncomingFile
-from ._names import check_untrusted_name
+from ._landing import Landing
 from ._patience import Patience
 from ._source import PIECE
 from ._text import escape
 from ._threads import in_thread
 from ._transfer import (
+    NO_DIGEST,
     Header,
     Reply,
     Status,
@@ -38,18 +39,18 @@ from ._transfer import (
     UntrustedTrailerParser,
 )
 
-_REASSURE_EVERY = 1.0
-"""Seconds between two BUSY replies while the disk works."""
-
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A file that came in whole."""
+    """A file that came in whole, or an empty folder."""
 
     name: str
-    """The name that it has in the folder now."""
+    """The name, or path, that it has in the folder now."""
     size: int
     digest: bytes
+    offset: int = 0
+    """Bytes that were there before."""
+    is_folder: bool = False
 
 
 class Incoming:
@@ -59,11 +60,13 @@ class Incoming:
         folder: where the file shall land.
         timeout: seconds of silence after which the sender is given up.
         max_size: the largest file that is taken, in bytes; ``None`` for any.
+        is_first: nothing came on this connection before.
         on_header: called once a header has come and was accepted.
-        on_progress: called with the bytes that came in so far.
+        on_progress: called with the bytes of the file that are here so far.
 
     Attributes:
         header: what the sender announced, once it has; only checked names get here.
+        more: another file follows on this connection, whatever becomes of this one.
         bytes_in: bytes of the file that came in.
     """
 
@@ -73,25 +76,32 @@ class Incoming:
         *,
         timeout: float,
         max_size: int | None = None,
+        is_first: bool = True,
         on_header: Callable[[Header], None],
         on_progress: Callable[[int], None],
     ) -> None:
-        self._folder = folder
         self._patience = Patience(timeout, "the sender")
-        self._max_size = max_size
+        self._landing = Landing(folder, self._patience, max_size)
         self._on_header = on_header
         self._on_progress = on_progress
         self._parser = UntrustedHeaderParser()
-        self._file: IncomingFile | None = None
+        self._is_first = is_first
         self._received: Received | None = None
+        self._is_wrong = False
+        self._on_good_terms = False
         self.header: Header | None = None
+        self.more = False
         self.bytes_in = 0
 
-    async def run(self, sock: TCPSocket) -> Received:
-        """Take a file from ``sock``, then close it.
+    async def run(self, sock: TCPSocket) -> Received | None:
+        """Take a file from ``sock``, then close it unless another file follows.
+
+        Returns:
+            What came; ``None`` if the sender said that nothing more follows.
 
         Raises:
             NothingReceivedError: the peer left without a byte.
+            DeclinedError: we do not take it, and the next file may follow.
             RefusedError: we do not take it.
             CommandError: the sender sends garbage, falls silent, goes away or sends
                 another file than it announced; or something failed here, whatever it is.
@@ -99,6 +109,7 @@ class Incoming:
         last_words = "the receiver was interrupted"
         try:
             await self._take(sock)
+            self._on_good_terms = True
         except CommandError as exc:
             last_words = str(exc)
             raise
@@ -108,23 +119,46 @@ class Incoming:
             last_words = f"the receiver failed: {describe(exc)}"
             raise CommandError(last_words) from exc
         finally:
-            if self._file is not None:
-                self._file.discard()
-            if self._received is None:
+            self._landing.let_go(wrong=self._is_wrong)
+            if not self._on_good_terms and self._received is None:
                 with trio.move_on_after(LINGER, shield=True):
                     await self._refuse(sock, last_words)
                 with trio.move_on_after(LINGER, shield=True):
                     await sock.aclose(grace=0)
-        with trio.move_on_after(LINGER, shield=True):
-            await sock.aclose()
-        assert self._received is not None
+        if not self.more:
+            with trio.move_on_after(LINGER, shield=True):
+                await sock.aclose()
         return self._received
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the file that were here before."""
+        return self._landing.offset
+
+    @property
+    def _position(self) -> int:
+        """Bytes of the file that are here."""
+        return self.offset + self.bytes_in
 
     async def _take(self, sock: TCPSocket) -> None:
         header = await self._read_header(sock)
-        file = self._file = await in_thread("the receiver", self._prepare, header)
+        if header.is_end:
+            return
+        self.more = header.more
+        refusal: RefusedError | None = None
+        file: IncomingFile | None = None
+        try:
+            file = await self._patience.during(lambda: self._landing.prepare(sock, header), sock)
+        except RefusedError as exc:
+            refusal = exc
+        if refusal is not None:
+            await self._decline(sock, refusal)
+            raise refusal
         self.header = header
         self._on_header(header)
+        if header.folder:
+            await self._store(sock, header.name, None)
+            return
 
         async def take_body() -> bytes:
             await sock.send_all(Reply(Status.GO_AHEAD).encode())
@@ -132,17 +166,43 @@ class Incoming:
             return await self._read_trailer(sock)
 
         trailer = await self._patience.during(take_body, sock)
-        if trailer != file.digest():
+        digest = self._landing.digest()
+        if trailer != digest:
+            self._is_wrong = True
             raise RefusedError(
                 f"the checksum is wrong: the sender says {trailer.hex()}, "
-                f"what came in has {file.digest().hex()}"
+                f"what came in has {digest.hex()}"
             )
-        await self._at_work(sock, file.sync)
+        if file is not None:
+            await self._at_work(sock, file.sync)
+        await self._store(sock, header.name, file, size=header.size, digest=trailer)
+
+    async def _store(
+        self,
+        sock: TCPSocket,
+        path: str,
+        file: IncomingFile | None,
+        *,
+        size: int = 0,
+        digest: bytes = b"",
+    ) -> None:
+        """Give the file its name and tell the sender, if it has none yet."""
         # The last step is not left half done: a file that has its name is confirmed.
         with trio.CancelScope(shield=True):
-            name = await in_thread("the receiver", file.publish, header.name)
-            self._received = Received(name, header.size, trailer)
+            folder, slash, name = path.rpartition("/")
+            if file is not None:
+                name = await in_thread("the receiver", file.publish, name)
+            stored = folder + slash + name
+            self._received = Received(stored, size, digest, self.offset, not digest)
             await self._confirm(sock, self._received)
+
+    async def _decline(self, sock: TCPSocket, why: RefusedError) -> None:
+        """If another file follows, say that this one is passed over, and raise so."""
+        if self.more:
+            await sock.send_all(Reply(Status.DECLINED, text=str(why)).encode())
+            self._on_good_terms = True
+            raise DeclinedError(str(why)) from why
+        await trio.lowlevel.checkpoint()
 
     async def _read_header(self, sock: TCPSocket) -> Header:
         try:
@@ -150,30 +210,23 @@ class Incoming:
                 lambda: read_frame(sock, self._parser), sock, whole=True
             )
         except (IncompleteTransferError, SocketError) as exc:
+            if not self._parser.started and not self._is_first:
+                raise IncompleteTransferError(
+                    "the sender left before it had sent all files"
+                ) from exc
             if not self._parser.started:
                 raise NothingReceivedError("the sender left without a word") from exc
             raise IncompleteTransferError("the sender left within the header") from exc
 
-    def _prepare(self, header: Header) -> IncomingFile:
-        check_untrusted_name(header.name)
-        if self._max_size is not None and header.size > self._max_size:
-            raise RefusedError(
-                f"the file has {header.size} bytes, at most {self._max_size} are taken"
-            )
-        self._folder.check_room(header.name, header.size)
-        return self._folder.create()
-
-    async def _read_body(self, sock: TCPSocket, size: int, file: IncomingFile) -> None:
-        while self.bytes_in < size:
-            piece = await sock.receive_some(min(PIECE, size - self.bytes_in))
+    async def _read_body(self, sock: TCPSocket, size: int, file: IncomingFile | None) -> None:
+        left = size - self.offset
+        while file is not None and self.bytes_in < left:
+            piece = await sock.receive_some(min(PIECE, left - self.bytes_in))
             if not piece:
-                raise IncompleteTransferError(
-                    f"the transfer is incomplete: the sender left after {self.bytes_in} of "
-                    f"{size} bytes"
-                )
+                raise IncompleteTransferError("the transfer is incomplete: the sender left")
             self.bytes_in += len(piece)
             self._patience.renew()
-            self._on_progress(self.bytes_in)
+            self._on_progress(self._position)
             await self._at_work(sock, functools.partial(file.write, piece))
         await trio.lowlevel.checkpoint()
 
@@ -182,30 +235,18 @@ class Incoming:
             return (await read_frame(sock, UntrustedTrailerParser())).digest
         except IncompleteTransferError:
             raise IncompleteTransferError(
-                f"the transfer is incomplete: the sender left after all {self.bytes_in} bytes, "
+                "the transfer is incomplete: the sender left after all bytes, "
                 "but before their checksum"
             ) from None
 
     async def _at_work(self, sock: TCPSocket, work: Callable[[], None]) -> None:
-        """Wait for the disk, and let the sender know meanwhile that we live.
+        def busy() -> bytes:
+            return Reply(Status.BUSY, self._position).encode()
 
-        That is not the sender's silence, nor shall it be taken for ours.
-        """
-
-        async def reassure() -> None:
-            while True:
-                await trio.sleep(_REASSURE_EVERY)
-                try:
-                    # Not send_all: a frame must never go out by half when this is ended.
-                    sock.write(Reply(Status.BUSY, self.bytes_in).encode())
-                except SocketError:
-                    return
-
-        with self._patience.at_work():
-            await beside(reassure, lambda: in_thread("the receiver", work))
+        await at_work(sock, self._patience, busy, lambda: in_thread("the receiver", work))
 
     async def _confirm(self, sock: TCPSocket, stored: Received) -> None:
-        reply = Reply(Status.STORED, stored.size, stored.digest, stored.name)
+        reply = Reply(Status.STORED, stored.size, stored.digest or NO_DIGEST, stored.name)
         try:
             with trio.move_on_after(LINGER):
                 await sock.send_all(reply.encode())
@@ -220,7 +261,7 @@ class Incoming:
         reset the connection, and the reason would be lost with it.
         """
         try:
-            sock.write(Reply(Status.REFUSED, self.bytes_in, text=reason).encode())
+            sock.write(Reply(Status.REFUSED, self._position, text=reason).encode())
             await sock.send_eof()
             while self._parser.started and await sock.receive_some(PIECE):
                 pass

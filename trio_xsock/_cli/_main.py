@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import trio
 
-from trio_xsock import SocketError
+from trio_xsock import SocketError, __version__
 
+from . import _registry
 from ._command import Command
 from ._errors import CommandError, ExitCode, OutputFailedError, OutputGoneError, escape_error
 from ._interrupt import Signals, signals_of_the_command, until_interrupted
 from ._log import logging_to
 from ._report import Report
 from ._text import escape
-
-_commands: tuple[Command, ...] | None
-try:
-    from . import _registry
-except ModuleNotFoundError as exc:
-    if exc.name is None or exc.name.partition(".")[0] != "rich":
-        raise
-    _commands = None  # main() says so
-else:
-    _commands = _registry.COMMANDS
 
 _MISSING_RICH = """\
 xsock: the command line needs 'rich', which is not installed.
@@ -73,22 +65,22 @@ def _main(argv: Sequence[str] | None, signals: Signals) -> int:
 
 
 def _parse_and_run(argv: Sequence[str] | None, report: Report) -> int:
-    if _commands is None:
-        report.plain(_MISSING_RICH, error=True)
-        return ExitCode.USAGE
     try:
-        options = _parser(_commands, report).parse_args(argv)
-    except SystemExit as exc:  # argparse's way to end: --help, or wrong usage
+        options = _parser(_registry.COMMANDS, report).parse_args(argv)
+    except SystemExit as exc:  # argparse's way to end: --help, --version, or wrong usage
         if exc.code:
             return ExitCode.USAGE
         return _run(report, functools.partial(_deliver, report))
+    if importlib.util.find_spec("rich") is None:
+        report.plain(_MISSING_RICH, error=True)
+        return ExitCode.USAGE
     report.as_json = getattr(options, "json", False)
     with logging_to(report):
         return _run(report, functools.partial(options.command.run, options, report))
 
 
 async def _deliver(report: Report) -> ExitCode:
-    """The work of ``--help``, which has been written."""
+    """The work of ``--help`` and ``--version``, which has been written."""
 
     async def work() -> ExitCode:
         await report.delivered()
@@ -120,8 +112,25 @@ def _parser_class(report: Report) -> type[argparse.ArgumentParser]:
     """Parsers, also of the commands, that write as all of the command does."""
 
     class Parser(argparse.ArgumentParser):
+        is_parsing = False
+
         def _print_message(self, message: str, file: object = None) -> None:
             report.plain(message, error=file is not sys.stdout)
+
+        def parse_known_args(self, *args: Any, **options: Any) -> Any:
+            """Refuse what a command does not know here, where its own usage is shown.
+
+            Options may stand between several files: ``send a b --name c HOST:PORT``.
+            """
+            if self._subparsers is not None or self.is_parsing:
+                return super().parse_known_args(*args, **options)
+            self.is_parsing = True
+            mixed = "--" not in args[0]  # which argparse only knows in their proper order
+            parse = self.parse_known_intermixed_args if mixed else super().parse_known_args
+            found = parse(*args, **options)
+            if found[1]:
+                self.error(f"unrecognized arguments: {' '.join(found[1])}")
+            return found
 
     return Parser
 
@@ -132,6 +141,12 @@ def _parser(choices: Sequence[Command], report: Report) -> argparse.ArgumentPars
         description="Move files and bytes over TCP. 'xsock COMMAND --help' tells more.",
         epilog="exit codes: 0 done, 1 network failure or refusal, 2 wrong usage, 130 interrupted",
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"xsock {__version__}",
+        help="say which version this is",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in choices:

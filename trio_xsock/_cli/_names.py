@@ -1,6 +1,7 @@
 """Which file names from the network are taken, and what a name becomes when it is in use.
 
-A name is one path component and nothing else. What is refused is refused on every system
+A name is one path component and nothing else; a file of a folder has several, each of which is
+looked at by the same rule. What is refused is refused on every system
 alike, so that a folder can be copied to any other afterwards, and so that the answer to a
 sender does not depend on who receives.
 """
@@ -35,13 +36,29 @@ def check_untrusted_name(name: str) -> str:
             device, looks like an option, cannot be stored on some systems, or holds
             characters that deceive whoever reads it.
     """
-    reason = _objection(name)
+    reason = objection(name)
     if reason is not None:
         raise RefusedError(f"the file name {quote(name)} is refused: {reason}")
     return name
 
 
-def _objection(name: str) -> str | None:
+def check_untrusted_path(path: str) -> tuple[str, ...]:
+    """The components of ``path``, with ``/`` between them, if each of them may be a name.
+
+    Raises:
+        RefusedError: one of them may not; see ``check_untrusted_name``.
+    """
+    parts = tuple(path.split("/"))
+    if len(parts) == 1:
+        return (check_untrusted_name(path),)
+    for part in parts:
+        if reason := objection(part):
+            raise RefusedError(f"the path {quote(path)} is refused, for {quote(part)}: {reason}")
+    return parts
+
+
+def objection(name: str) -> str | None:
+    """Why ``name`` is not taken for a file or folder; ``None`` if it is."""
     if not name:
         return "it is empty"
     if name in (".", ".."):

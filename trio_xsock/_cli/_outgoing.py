@@ -1,12 +1,16 @@
 """One file on its way out over a connected socket, without a word to the user.
 
 Whoever runs it can ask at any moment, and after any end, how many bytes of the file went
-out: that is what the operating system took on this connection, less the header.
+out: that is what the operating system took on this connection since the body began.
+
+A receiver that has some of the file already offers that, with its checksum. The same part of our
+file is read and compared; the body begins where it ends, or at the beginning if it differs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import trio
 
@@ -15,17 +19,21 @@ from trio_xsock import SendProgress, SocketError, TCPSocket
 from ._beside import beside
 from ._errors import (
     CommandError,
+    DeclinedByPeerError,
     IncompleteTransferError,
     PeerSilentError,
     RefusedByPeerError,
     TransferFormatError,
 )
-from ._exchange import read_frame
+from ._exchange import at_work, read_frame
 from ._patience import Patience
-from ._source import Source
-from ._text import escape
+from ._source import PIECE, Source
+from ._text import escape, plural
 from ._threads import in_thread
-from ._transfer import Header, Reply, Status, Trailer, UntrustedReplyParser
+from ._transfer import Header, Reply, Resume, Status, Trailer, UntrustedReplyParser
+
+_MOST_OFFERS: Final = 2
+"""What came before, and a file of that name that has other content."""
 
 
 class Outgoing:
@@ -33,9 +41,13 @@ class Outgoing:
 
     Args:
         source: the file; its size is known by the time of ``run``.
-        name: what the receiver shall call it.
+        name: what the receiver shall call it; with ``/`` in it, a path below its folder.
         timeout: seconds of silence after which the receiver is given up.
-        on_progress: called with the bytes that went out so far.
+        on_progress: called with how far it is in the file, in bytes.
+        more: another file follows on the same connection.
+
+    Attributes:
+        offset: bytes that the receiver had already.
     """
 
     def __init__(
@@ -45,18 +57,28 @@ class Outgoing:
         *,
         timeout: float,
         on_progress: Callable[[int], None],
+        more: bool = False,
     ) -> None:
         self._source = source
         self._name = name
-        self._header = b""
+        self._more = more
+        self._body_start: int | None = None
+        self.offset = 0
         self._patience = Patience(timeout, "the receiver")
         self._on_progress = on_progress
         self._sock: TCPSocket | None = None
-        self._go_ahead = trio.Event()
+        self._answer = trio.Event()
+        self._offer: Reply | None = None
+        self._offers = 0
         self._answering = trio.CancelScope()
         self._reply: Reply | None = None
         self._loss: SocketError | CommandError | None = None
         self._all_sent = False
+
+    @property
+    def name(self) -> str:
+        """What the receiver shall call it."""
+        return self._name
 
     @property
     def size(self) -> int:
@@ -66,30 +88,30 @@ class Outgoing:
     @property
     def bytes_out(self) -> int:
         """Bytes of the file that the operating system took."""
-        if self._sock is None:
+        if self._sock is None or self._body_start is None:
             return 0
-        return max(0, min(self.size, self._sock.bytes_sent - len(self._header)))
+        return max(0, min(self.size - self.offset, self._sock.bytes_sent - self._body_start))
 
     async def run(self, sock: TCPSocket) -> Reply:
-        """Send the file over ``sock``, which has just been connected.
+        """Send the file over ``sock``, on which nothing is under way.
 
         Returns:
             The receiver's last reply, which confirms size and checksum.
 
         Raises:
+            DeclinedByPeerError: the receiver passes over it; the next file may follow.
             RefusedByPeerError: the receiver does not take it, with its reason.
             CommandError: the receiver does not speak this protocol, fell silent, went
                 away, or stored something else; or the file cannot be read, or shrank.
         """
         self._sock = sock
-        self._header = Header(self._name, self._source.size).encode()
         events = sock.subscribe()
 
         async def follow() -> None:
             async for event in events:
                 if isinstance(event, SendProgress):
                     self._patience.renew()
-                    self._on_progress(self.bytes_out)
+                    self._on_progress(self.offset + self.bytes_out)
             await trio.lowlevel.checkpoint()
 
         async def exchange() -> None:
@@ -106,14 +128,16 @@ class Outgoing:
 
         with events:
             await beside(follow, talk)
-        self._on_progress(self.bytes_out)
+        self._on_progress(self.offset + self.bytes_out)
         return self._verdict()
 
     async def _speak(self, sock: TCPSocket) -> None:
         """Send everything, then wait for the listening task to end it all."""
         try:
-            await sock.send_all(self._header)
-            await self._go_ahead.wait()
+            await sock.send_all(Header(self._name, self._source.size, self._more).encode())
+            while offer := await self._next_offer():
+                await self._resume(sock, offer)
+            self._body_start = sock.bytes_sent
             while piece := await self._read_piece():
                 await sock.send_all(piece)
             self._all_sent = True
@@ -124,9 +148,34 @@ class Outgoing:
             self._loss = exc
         await trio.sleep_forever()
 
-    async def _read_piece(self) -> bytes:
+    async def _read_piece(self, most: int = PIECE) -> bytes:
         with self._patience.at_work():
-            return await in_thread("the sender", self._source.read_piece)
+            return await in_thread("the sender", self._source.read_piece, most)
+
+    async def _next_offer(self) -> Reply | None:
+        """What the receiver has; ``None`` when it asks for the body."""
+        await self._answer.wait()
+        self._answer = trio.Event()
+        offer, self._offer = self._offer, None
+        return offer
+
+    async def _resume(self, sock: TCPSocket, offer: Reply) -> None:
+        """Compare what the receiver has with our file, and say where we go on."""
+        there, self.offset = offer.bytes_received, 0
+        await in_thread("the sender", self._source.rewind)
+
+        async def compare() -> bool:
+            while piece := await self._read_piece(min(PIECE, there - self._source.bytes_read)):
+                del piece
+            await trio.lowlevel.checkpoint()
+            return self._source.digest() == offer.digest
+
+        busy = Resume(ready=False).encode
+        if await at_work(sock, self._patience, busy, compare):
+            self.offset = there
+        else:
+            await in_thread("the sender", self._source.rewind)
+        await sock.send_all(Resume(ready=True, offset=self.offset).encode())
 
     async def _listen(self, sock: TCPSocket) -> None:
         """Take replies until the last one, which may come at any time."""
@@ -135,7 +184,9 @@ class Outgoing:
                 reply = await read_frame(sock, UntrustedReplyParser())
                 self._patience.renew()
                 if reply.status is Status.GO_AHEAD:
-                    self._go_ahead.set()
+                    self._answer.set()
+                elif reply.status is Status.OFFER:
+                    self._take_offer(reply)
                 elif reply.status is not Status.BUSY:
                     self._reply = reply
         except (SocketError, CommandError) as exc:
@@ -143,16 +194,29 @@ class Outgoing:
         await trio.lowlevel.cancel_shielded_checkpoint()
         self._answering.cancel(reason="the receiver has nothing more to say")
 
+    def _take_offer(self, reply: Reply) -> None:
+        self._offers += 1
+        makes_sense = self._body_start is None and self._offers <= _MOST_OFFERS
+        if not makes_sense or not 0 < reply.bytes_received <= self.size:
+            raise TransferFormatError(
+                f"it offers to go on after {reply.bytes_received} bytes of {self.size}, which "
+                "makes no sense here"
+            )
+        self._offer = reply
+        self._answer.set()
+
     def _verdict(self) -> Reply:
         reply = self._reply
         if reply is None:
             raise self._why_lost()
         if reply.status is Status.REFUSED:
             raise RefusedByPeerError(f"the receiver refused: {escape(reply.text)}")
+        if reply.status is Status.DECLINED:
+            raise DeclinedByPeerError(f"the receiver refused: {escape(reply.text)}")
         if not self._all_sent or reply.bytes_received != self.size:
             raise TransferFormatError(
-                f"the receiver claims to have stored {reply.bytes_received} bytes; "
-                f"{self.bytes_out} of {self.size} went out"
+                f"the receiver claims to have stored {plural(reply.bytes_received, 'byte')}, "
+                f"and {self.offset + self.bytes_out} of {self.size} are sent"
             )
         if reply.digest != self._source.digest():
             raise TransferFormatError(
@@ -172,3 +236,28 @@ class Outgoing:
         if isinstance(loss, CommandError):
             return loss
         return CommandError(escape(str(loss)))
+
+
+async def send_folder(sock: TCPSocket, name: str, patience: Patience) -> None:
+    """Tell the receiver of an empty folder, on a connection on which nothing is under way.
+
+    Args:
+        sock: the connection.
+        name: its path below the receiver's folder.
+        patience: with the receiver.
+
+    Raises:
+        DeclinedByPeerError: the receiver passes over it.
+        CommandError: the receiver refuses everything, fell silent, or went away.
+        SocketError: the connection is lost.
+    """
+
+    async def tell() -> Reply:
+        await sock.send_all(Header(name, 0, more=True, folder=True).encode())
+        return await read_frame(sock, UntrustedReplyParser())
+
+    reply = await patience.during(tell, sock)
+    if reply.status is Status.DECLINED:
+        raise DeclinedByPeerError(f"the receiver refused: {escape(reply.text)}")
+    if reply.status is not Status.STORED:
+        raise RefusedByPeerError(f"the receiver refused: {escape(reply.text)}")

@@ -79,7 +79,7 @@ class Patience:
         """
         with trio.CancelScope() as scope:
             return await beside(lambda: self._watch(scope, sock, whole), work)
-        raise PeerSilentError(f"{self._peer} was silent for {self._seconds:g} seconds")
+        raise PeerSilentError(f"{self._peer} was silent for {_seconds(self._seconds)}")
 
     async def _watch(self, scope: trio.CancelScope, sock: TCPSocket | None, whole: bool) -> None:
         self.renew()
@@ -96,6 +96,10 @@ class Patience:
                 self.renew()
             elif trio.current_time() >= self._deadline:
                 scope.cancel(reason="the peer was silent for too long")
+
+
+def _seconds(number: float) -> str:
+    return "1 second" if number == 1 else f"{number:g} seconds"
 
 
 async def _catch_up(sock: TCPSocket | None) -> None:

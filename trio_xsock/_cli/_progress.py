@@ -11,27 +11,19 @@ import functools
 import os
 import time
 from collections.abc import Generator
-from typing import Self
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.text import Text
+from typing import TYPE_CHECKING, Self
 
 from ._report import Report
 from ._stream import Stream
-from ._text import amount, quote, speed
+from ._text import part, quote, speed
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _LINE_EVERY = 2.0
 """Seconds between two plain lines of one transfer."""
 _LABEL = 40
-"""Characters of a name beside its bar."""
+"""Characters of a name in a line."""
 
 
 def is_terminal(stream: Stream) -> bool:
@@ -43,20 +35,23 @@ def use_colours(report: Report) -> None:
     """Let ``report`` paint, if it writes to a person's terminal that may show colours."""
     if report.as_json or os.environ.get("NO_COLOR") or not is_terminal(report.out):
         return
-    console = Console(file=report.out.screen(moves=False), highlight=False, soft_wrap=True)
-    report.paint = lambda sentence, style: console.print(Text(sentence, style=style))
+    from ._screen import print_styled  # noqa: PLC0415 - rich may be missing
+
+    report.paint = functools.partial(print_styled, report.out)
 
 
 class Meter:
     """The progress of one transfer; feed it the number of bytes done so far."""
 
-    def __init__(self, bars: Bars, label: str, total: int) -> None:
+    def __init__(self, bars: Bars, label: str, total: int, done: int) -> None:
         self._bars = bars
         self._label = label
         self._total = total
+        self._there = done
         self._started = time.monotonic()
         self._next_line = self._started + _LINE_EVERY
-        self._task = None if bars.live is None else bars.live.add_task(label, total=total)
+        live = bars.live
+        self._task = None if live is None else live.add_task(label, total=total, completed=done)
 
     def update(self, done: int) -> None:
         """``done`` bytes were moved so far."""
@@ -65,6 +60,12 @@ class Meter:
             live.update(self._task, completed=done)
         elif self._bars.lines is not None:
             self._maybe_line(self._bars.lines, done)
+
+    def rename(self, name: str) -> None:
+        """It is the file ``name`` now that is moved."""
+        self._label = self._bars.label(name)
+        if self._bars.live is not None and self._task is not None:
+            self._bars.live.update(self._task, description=self._label)
 
     def close(self) -> float:
         """Take the bar away; the seconds since the transfer began."""
@@ -80,11 +81,12 @@ class Meter:
             return
         self._next_line = now + _LINE_EVERY
         elapsed = now - self._started
-        left = (self._total - done) * elapsed / done if done else None
+        came = done - self._there
+        left = (self._total - done) * elapsed / came if came > 0 else None
         remaining = "" if left is None else f", {left:.0f} s left"
         stream.line(
-            f"{self._label}: {100 * done // self._total} %, {amount(done)} of "
-            f"{amount(self._total)}, {speed(done, elapsed)}{remaining}"
+            f"{self._label}: {100 * done // self._total} %, {part(done, self._total)}, "
+            f"{speed(came, elapsed)}{remaining}"
         )
 
 
@@ -103,13 +105,19 @@ class Bars:
         if report.as_json:
             return
         if is_terminal(report.err):
-            self.live = _display(report.err)
+            from ._screen import bars  # noqa: PLC0415 - rich may be missing
+
+            self.live = bars(report.err)
         else:
             self.lines = report.err
 
-    def meter(self, name: str, total: int) -> Meter:
-        """Begin to show the transfer of a file of ``total`` bytes."""
-        return Meter(self, quote(name, longest=_LABEL), total)
+    def label(self, name: str) -> str:
+        """``name`` beside a bar, which shortens it as needed, or in a line."""
+        return quote(name) if self.live is not None else quote(name, longest=_LABEL)
+
+    def meter(self, name: str, total: int, done: int = 0) -> Meter:
+        """Begin to show the transfer of a file of ``total`` bytes, ``done`` of which are there."""
+        return Meter(self, self.label(name), total, done)
 
     def __enter__(self) -> Self:
         if self.live is not None:
@@ -130,18 +138,3 @@ def _off_the_screen(live: Progress) -> Generator[None]:
         yield
     finally:
         live.start()
-
-
-def _display(stream: Stream) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(file=stream.screen(moves=True), highlight=False),
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-        refresh_per_second=8,
-    )

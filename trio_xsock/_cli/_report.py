@@ -24,6 +24,7 @@ import trio
 from ._beside import beside
 from ._errors import OutputFailedError, OutputGoneError
 from ._stream import Stream, standard_streams
+from ._text import plural
 
 T = TypeVar("T")
 
@@ -88,7 +89,7 @@ class Report:
         """Say how many lines had no room, once there is some."""
         lost, stream.lost = stream.lost, 0
         if lost:
-            sentence = f"xsock: {lost} lines were lost here, since nobody took them in time"
+            sentence = f"xsock: {plural(lost, 'line')} lost here, since nobody took them in time"
             message = json.dumps({"event": "lost", "lines": lost})
             stream.line(message if self.as_json else sentence)
             if stream.lost:  # no room yet

@@ -110,6 +110,7 @@ async def whole_file(report: Report, path: str, folder: Folder) -> Whole:
             seconds, received = await both(
                 send, lambda: beside(peer_log.follow, lambda: incoming.run(peer))
             )
+            assert received is not None  # it is all that this sender sends
             for log in (client_log, peer_log):
                 log.finish()
                 log.summarise()

@@ -30,6 +30,11 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="do not tell the other side when standard input has ended",
     )
+    parser.add_argument(
+        "--crlf",
+        action="store_true",
+        help="end each line of standard input with CR LF, as SMTP, HTTP and others want it",
+    )
     add_json(parser)
 
 

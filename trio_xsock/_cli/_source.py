@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Generator
 from typing import IO, Self
@@ -25,6 +26,8 @@ from ._errors import CommandError, UsageError
 from ._text import quote
 from ._threads import in_thread
 
+STDIN = "-"
+"""Stands for standard input where a path is expected."""
 PIECE = 2**20
 """Bytes that are read and hashed in one go."""
 
@@ -45,19 +48,21 @@ class Source:
     def __init__(self, path: str) -> None:
         """Open ``path``.
 
+        Args:
+            path: where it is; ``-`` for standard input.
+
         Raises:
             UsageError: it is not there, not readable, or neither a file nor a pipe nor a disk.
         """
         self.path = path
-        try:
-            # O_NONBLOCK: opening a named pipe must not wait for somebody who writes.
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except (OSError, ValueError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else "not a valid path"
-            raise UsageError(f"cannot read {quote(path)}: {reason}") from exc
+        self._fd = _open_stdin() if path == STDIN else _open(path)
+        self._start = 0
         try:
             with self._reading():
                 self._is_pipe, size = _look_at(self._fd, path)
+                if path == STDIN and size:  # somebody may have read some of it before us
+                    self._start = os.lseek(self._fd, 0, os.SEEK_CUR)
+                    size = max(0, size - self._start)
         except BaseException:
             self.close()
             raise
@@ -78,7 +83,10 @@ class Source:
         await trio.lowlevel.checkpoint()
         while not self._complete:
             if self._is_pipe:
-                await trio.lowlevel.wait_readable(self._fd)
+                try:
+                    await trio.lowlevel.wait_readable(self._fd)
+                except PermissionError:  # nothing that can be waited for, such as /dev/null
+                    self._is_pipe = False
             await in_thread("the sender", self._collect_piece)
 
     def _collect_piece(self) -> None:
@@ -97,14 +105,17 @@ class Source:
                 self._copy.seek(0)
                 self._complete = True
 
-    def read_piece(self) -> bytes:
+    def read_piece(self, most: int = PIECE) -> bytes:
         """The next piece, hashed; ``b""`` when all of the announced size was read.
+
+        Args:
+            most: it has no more bytes than these.
 
         Raises:
             FileShrankError: the file ends before that.
             CommandError: the disk does not give it.
         """
-        wanted = min(PIECE, self.size - self.bytes_read)
+        wanted = min(PIECE, most, self.size - self.bytes_read)
         if wanted == 0:
             return b""
         with self._reading():
@@ -119,6 +130,24 @@ class Source:
         self.bytes_read += len(piece)
         return piece
 
+    @property
+    def is_stream(self) -> bool:
+        """It is a pipe, or standard input: it can be opened and read only once."""
+        return self._is_pipe or self.path == STDIN
+
+    def rewind(self) -> None:
+        """Begin anew: the next piece is the first.
+
+        Raises:
+            CommandError: the disk does not allow it.
+        """
+        with self._reading():
+            if self._copy is None:
+                os.lseek(self._fd, self._start, os.SEEK_SET)
+            else:
+                self._copy.seek(0)
+        self._hash, self.bytes_read = hashlib.sha256(), 0
+
     def digest(self) -> bytes:
         """SHA-256 of what was read so far."""
         return self._hash.digest()
@@ -128,7 +157,7 @@ class Source:
         status = os.fstat(self._fd)
         if self._copy is not None or not stat.S_ISREG(status.st_mode):
             return 0
-        return max(0, status.st_size - self.size)
+        return max(0, status.st_size - self._start - self.size)
 
     def close(self) -> None:
         """Close the file; legal more than once."""
@@ -166,6 +195,29 @@ class Source:
         self.close()
 
 
+def _open(path: str) -> int:
+    try:
+        # O_NONBLOCK: opening a named pipe must not wait for somebody who writes.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "not a valid path"
+        raise UsageError(f"cannot read {quote(path)}: {reason}") from exc
+
+
+def _open_stdin() -> int:
+    if sys.stdin is None:  # closed by whoever started us: 0 may be anything by now
+        raise UsageError("cannot read standard input: it is closed")
+    try:
+        return os.dup(0)
+    except OSError as exc:
+        raise UsageError(f"cannot read standard input: {exc.strerror}") from exc
+
+
+def _is_stream(mode: int) -> bool:
+    """Of standard input: a terminal or a socket, which a person named on purpose."""
+    return stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
+
+
 def _look_at(fd: int, path: str) -> tuple[bool, int | None]:
     """Whether it is a pipe, and its size; ``None`` where only reading to the end tells.
 
@@ -174,7 +226,7 @@ def _look_at(fd: int, path: str) -> tuple[bool, int | None]:
         OSError: what looking said.
     """
     status = os.fstat(fd)
-    if stat.S_ISFIFO(status.st_mode):
+    if stat.S_ISFIFO(status.st_mode) or (path == STDIN and _is_stream(status.st_mode)):
         return True, None
     if stat.S_ISBLK(status.st_mode):
         size = os.lseek(fd, 0, os.SEEK_END)

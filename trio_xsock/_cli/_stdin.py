@@ -59,17 +59,20 @@ class Input:
 
     Args:
         report: is told if it cannot be read.
+        crlf: each LF that does not follow a CR is read as CR LF.
 
     Attributes:
         ended: it has come to its end, or cannot be read.
     """
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, *, crlf: bool = False) -> None:
         stdin: TextIO | None = sys.stdin
         self._report = report
         self._fd = -1 if stdin is None else 0
         self._waits = sys.platform != "win32"  # where sockets alone can be waited for
         self._kept = b""
+        self._crlf = crlf
+        self._after_cr = False
         self._job: _Job | None = None
         self.ended = stdin is None
 
@@ -88,7 +91,7 @@ class Input:
         data, self._kept = self._kept, b""
         if not data and not self.ended:
             try:
-                data = await self._read()
+                data = self._with_crlf(await self._read())
             except OSError as exc:
                 why = exc.strerror or str(exc)
                 self._report.note(
@@ -97,6 +100,14 @@ class Input:
             self.ended = not data
         await trio.lowlevel.cancel_shielded_checkpoint()
         return data
+
+    def _with_crlf(self, data: bytes) -> bytes:
+        """``data`` with the ends of lines that are wanted; what comes in pieces is one text."""
+        if not (self._crlf and data):
+            return data
+        before, self._after_cr = self._after_cr, data.endswith(b"\r")
+        lines = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        return lines[1:] if before and data.startswith(b"\n") else lines
 
     async def _read(self) -> bytes:
         _check_readable(self._fd)

@@ -15,7 +15,7 @@ from ._interrupt import until_interrupted
 from ._report import Fact, Report
 from ._stdin import Input
 from ._stdio import standard_output
-from ._text import endpoint
+from ._text import both_ways, endpoint
 from ._tls import is_alert, is_client_hello
 
 _HINT = (
@@ -43,7 +43,7 @@ class Talker:
         hands_over: bool = False,
     ) -> None:
         self._report = report
-        self._input = Input(report)
+        self._input = Input(report, crlf=options.crlf)
         self._shutdown: bool = options.shutdown
         self._tls: bool = options.tls
         self._asks = not serves
@@ -116,7 +116,7 @@ class Talker:
 
 
 def _counted(talk: Conversation) -> str:
-    return f"{talk.sent} bytes went out, {talk.received} came in"
+    return both_ways(talk.sent, talk.received)
 
 
 def _counts(talk: Conversation) -> dict[str, Fact]:

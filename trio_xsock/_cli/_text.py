@@ -44,16 +44,52 @@ def endpoint(host: str, port: int) -> str:
 _UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 
+def plural(count: int, noun: str) -> str:
+    """``count`` of something whose plural is made with an s: ``1 member``, ``2 members``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def amount(count: float) -> str:
     """``count`` bytes in a unit that is easy to read, powers of ten: ``1.5 MB``."""
-    if count < 1000:
-        return f"{count:.0f} bytes"
+    if count < 999.5:
+        return plural(round(count), "byte")
     power = 0
     while count >= 999.5 and power < len(_UNITS):
         count /= 1000
         power += 1
     unit = _UNITS[power - 1]
     return f"{count:.1f} {unit}" if count < 99.95 else f"{count:.0f} {unit}"
+
+
+def amounts(done: int, total: int) -> str:
+    """``done`` and ``total`` bytes in the unit of the latter, in few characters: ``0.5/2.0 MB``."""
+    figure, _, unit = amount(total).partition(" ")
+    if total < 1000:
+        return f"{done}/{figure} {unit}"
+    power = _UNITS.index(unit) + 1
+    return f"{done / 1000**power:.1f}/{figure} {unit}"
+
+
+def clock(seconds: float) -> str:
+    """A time as a clock shows it: ``0:00:07``, ``3:05:00``; days where there are many."""
+    minutes, second = divmod(max(0, round(seconds)), 60)
+    hours, minute = divmod(minutes, 60)
+    if hours >= 100:
+        return f"{hours // 24} days"
+    return f"{hours}:{minute:02}:{second:02}"
+
+
+def part(done: int, total: int) -> str:
+    """``done`` of ``total`` bytes: ``0 of 10 bytes``, ``1.5 MB of 2.0 GB``."""
+    if total < 1000:
+        return f"{done} of {plural(total, 'byte')}"
+    return f"{amount(done)} of {amount(total)}"
+
+
+def both_ways(sent: int, received: int) -> str:
+    """How many bytes went each way: ``4 bytes went out, 0 came in``."""
+    small = sent < 1000 and received < 1000
+    return f"{amount(sent)} went out, {received if small else amount(received)} came in"
 
 
 def speed(count: int, seconds: float) -> str:

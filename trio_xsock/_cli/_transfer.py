@@ -4,38 +4,38 @@
 
     sender                                 receiver
       header (name, size)         ------>
+                                  <------  reply OFFER (bytes, SHA-256), if it has some of it
+      resume (offset)             ------>
                                   <------  reply GO_AHEAD, or REFUSED and the end
-      body (size bytes)           ------>
+      body (from the offset on)   ------>
       trailer (SHA-256)           ------>
                                   <------  reply BUSY, as often as it likes
                                   <------  reply STORED (SHA-256, name), or REFUSED
 
-The receiver may send REFUSED at any moment, also while the body is under way. All numbers
-are big-endian. ``docs/howto/transfer.md`` shows every byte.
-
-The parsers are called *untrusted* because what they are fed is: they take any bytes in
-pieces of any size, never hold more than the longest frame, and raise
-:class:`TransferFormatError` and nothing else.
+The receiver may send REFUSED at any moment, also while the body is under way. With the flag MORE
+the same follows for the next file, until a header with the flag END; DECLINED in place of GO_AHEAD
+passes over one file. All numbers are big-endian. ``docs/howto/transfer.md`` shows every byte.
 """
 
 from __future__ import annotations
 
-import abc
 import enum
 import struct
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final
 
 from ._errors import TransferFormatError
+from ._parser import UntrustedParser as UntrustedParser
 
-T = TypeVar("T")
-
-VERSION = 1
+VERSION = 2
 HEADER_MAGIC = b"XSOCK-FT"
 TRAILER_MAGIC = b"XEND"
 REPLY_MAGIC = b"XREP"
+RESUME_MAGIC = b"XRSM"
 NAME_LIMIT = 255
 """Longest file name in bytes of UTF-8; the longest that file systems take."""
+PATH_LIMIT = 4096
+"""Longest path in bytes of UTF-8: the names of folders and the file's, with ``/`` between them."""
 TEXT_LIMIT = 1000
 """Longest text of a reply in bytes of UTF-8."""
 SIZE_LIMIT = 2**63 - 1
@@ -45,7 +45,12 @@ NO_DIGEST = bytes(DIGEST_SIZE)
 
 _HEADER = struct.Struct("!8sBBHQ")
 _TRAILER = struct.Struct("!4s32s")
+_RESUME = struct.Struct("!4sB3xQ")
 _REPLY = struct.Struct("!4sBBHQ32s")
+
+
+_FLAGS = frozenset({0, 1, 3, 4})
+"""Those that go together."""
 
 
 class Status(enum.IntEnum):
@@ -58,7 +63,22 @@ class Status(enum.IntEnum):
     REFUSED = 2
     """Not taken, or no longer; the text says why. Last reply."""
     BUSY = 3
-    """Still writing to disk; there is nothing to do but to wait for the next reply."""
+    """Still at work on the disk; there is nothing to do but to wait for the next reply."""
+    OFFER = 4
+    """Some of the file, or all, is here: so many bytes, with that checksum."""
+    DECLINED = 5
+    """Not this file, the text says why; the next header may follow."""
+
+
+class Flags(enum.IntFlag):
+    """What a header says besides."""
+
+    MORE = 1
+    """Another header follows when this file is done with."""
+    FOLDER = 2
+    """It is an empty folder: no body and no trailer; the reply is STORED, or DECLINED."""
+    END = 4
+    """Nothing more follows. There is no name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +86,19 @@ class Header:
     """What the sender announces."""
 
     name: str
-    """File name without any folder; as it comes from the network: not yet checked."""
+    """Name, or path below the receiver's folder with ``/`` in it; not checked yet if it comes
+    from the network. Empty if it says that nothing more follows."""
     size: int
-    """Bytes in the body."""
+    """Bytes in the file."""
+    more: bool = False
+    """Another header follows."""
+    folder: bool = False
+    """It is an empty folder."""
+
+    @property
+    def is_end(self) -> bool:
+        """Nothing more follows."""
+        return not self.name
 
     def encode(self) -> bytes:
         """The header's bytes.
@@ -78,11 +108,30 @@ class Header:
                 size is out of range.
         """
         name = self.name.encode()  # UnicodeEncodeError is a ValueError
-        if not 1 <= len(name) <= NAME_LIMIT:
-            raise ValueError(f"a name has 1 to {NAME_LIMIT} bytes, not {len(name)}")
+        if not 1 <= len(name) <= PATH_LIMIT:
+            raise ValueError(f"a name has 1 to {PATH_LIMIT} bytes, not {len(name)}")
         if not 0 <= self.size <= SIZE_LIMIT:
             raise ValueError(f"a size is 0 to {SIZE_LIMIT}, not {self.size}")
-        return _HEADER.pack(HEADER_MAGIC, VERSION, 0, len(name), self.size) + name
+        flags = Flags.MORE * self.more | Flags.FOLDER * self.folder
+        return _HEADER.pack(HEADER_MAGIC, VERSION, flags, len(name), self.size) + name
+
+
+END: Final = _HEADER.pack(HEADER_MAGIC, VERSION, Flags.END, 0, 0)
+"""The header that says that nothing more follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What the sender says to an offer."""
+
+    ready: bool
+    """Whether it has compared; if not it still does, and lives."""
+    offset: int = 0
+    """Where it goes on in the file: where the offer ended, or 0 if that is something else."""
+
+    def encode(self) -> bytes:
+        """The 16 bytes."""
+        return _RESUME.pack(RESUME_MAGIC, self.ready, self.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,74 +171,6 @@ class Reply:
         return fixed + text
 
 
-class UntrustedParser(abc.ABC, Generic[T]):
-    """Takes one frame out of bytes that a stranger sent.
-
-    Ask for at most :attr:`wanted` bytes, :meth:`feed` them, and go on until a frame comes
-    back. So nothing beyond the frame is ever taken from the stream.
-    """
-
-    def __init__(self, magic: bytes, fixed_size: int) -> None:
-        self._magic = magic
-        self._fixed_size = fixed_size
-        self._total: int | None = None
-        self._raw = bytearray()
-        self._failure: TransferFormatError | None = None
-
-    @property
-    def wanted(self) -> int:
-        """How many bytes may come next, at most; 0 when the frame is complete."""
-        return (self._total or self._fixed_size) - len(self._raw)
-
-    @property
-    def started(self) -> bool:
-        """Whether a byte was fed at all."""
-        return bool(self._raw)
-
-    def feed(self, data: bytes) -> T | None:
-        """Take the next bytes in; the frame if it is complete, else ``None``.
-
-        Raises:
-            TransferFormatError: no frame of this kind can come of these bytes. Every
-                later call raises the same.
-            ValueError: the caller fed more than was :attr:`wanted`.
-        """
-        if self._failure is not None:
-            raise self._failure
-        if len(data) > self.wanted:
-            raise ValueError(f"{len(data)} bytes were fed, {self.wanted} were wanted")
-        self._raw += data
-        try:
-            return self._advance()
-        except TransferFormatError as exc:
-            self._failure = exc
-            raise
-
-    def _advance(self) -> T | None:
-        start = self._raw[: len(self._magic)]
-        if not self._magic.startswith(start):
-            raise TransferFormatError(self._not_ours())
-        if self._total is None:
-            if len(self._raw) < self._fixed_size:
-                return None
-            self._total = self._measure(bytes(self._raw))
-        if len(self._raw) < self._total:
-            return None
-        return self._parse(bytes(self._raw))
-
-    @abc.abstractmethod
-    def _not_ours(self) -> str:
-        """The text for bytes that do not begin with the magic."""
-
-    @abc.abstractmethod
-    def _measure(self, fixed: bytes) -> int:
-        """Check the fixed part; the length of the whole frame."""
-
-    @abc.abstractmethod
-    def _parse(self, raw: bytes) -> T:
-        """The frame out of all its bytes, whose fixed part was checked."""
-
-
 class UntrustedHeaderParser(UntrustedParser[Header]):
     """Parser of what claims to be a header."""
 
@@ -207,19 +188,22 @@ class UntrustedHeaderParser(UntrustedParser[Header]):
             raise TransferFormatError(
                 f"the sender speaks version {version} of the transfer, this program {VERSION}"
             )
-        if flags != 0:
+        if flags not in _FLAGS or (flags != Flags.MORE and flags and size):
             raise TransferFormatError(f"the header has unknown flags ({flags:#04x})")
-        if not 1 <= name_length <= NAME_LIMIT:
+        if flags == Flags.END and not name_length:
+            return _HEADER.size
+        if flags == Flags.END or not 1 <= name_length <= PATH_LIMIT:
             raise TransferFormatError(
-                f"the header announces a name of {name_length} bytes; 1 to {NAME_LIMIT} are allowed"
+                f"the header announces a name of {name_length} bytes; 1 to {PATH_LIMIT} are allowed"
             )
         if size > SIZE_LIMIT:
             raise TransferFormatError(f"the header announces an impossible size ({size} bytes)")
         return _HEADER.size + int(name_length)
 
     def _parse(self, raw: bytes) -> Header:
-        size = _HEADER.unpack_from(raw)[4]
-        return Header(_decode(raw[_HEADER.size :], "the file name"), size)
+        _, _, flags, _, size = _HEADER.unpack_from(raw)
+        name = _decode(raw[_HEADER.size :], "the file name")
+        return Header(name, size, bool(flags & Flags.MORE), bool(flags & Flags.FOLDER))
 
 
 class UntrustedTrailerParser(UntrustedParser[Trailer]):
@@ -236,6 +220,23 @@ class UntrustedTrailerParser(UntrustedParser[Trailer]):
 
     def _parse(self, raw: bytes) -> Trailer:
         return Trailer(_TRAILER.unpack(raw)[1])
+
+
+class UntrustedResumeParser(UntrustedParser[Resume]):
+    """Parser of what should answer an offer."""
+
+    def __init__(self) -> None:
+        super().__init__(RESUME_MAGIC, _RESUME.size)
+
+    def _not_ours(self) -> str:
+        return "the offer to go on is not answered by the sender"
+
+    def _measure(self, fixed: bytes) -> int:
+        return len(fixed)
+
+    def _parse(self, raw: bytes) -> Resume:
+        _, ready, offset = _RESUME.unpack(raw)
+        return Resume(bool(ready), offset)
 
 
 class UntrustedReplyParser(UntrustedParser[Reply]):

@@ -19,11 +19,11 @@ from . import _arguments
 from ._arguments import Endpoint
 from ._beside import both
 from ._command import Command, add_json
-from ._errors import CommandError, ExitCode, OutputFailedError, UsageError
+from ._errors import CommandError, ExitCode, OutputFailedError, UsageError, escape_error
 from ._interrupt import until_interrupted
 from ._report import Report
 from ._stdin import Input
-from ._text import endpoint, escape
+from ._text import endpoint, escape, plural
 from ._view import JSONView
 
 _ANSWERS = 1.0
@@ -43,7 +43,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         type=_arguments.endpoint,
         help="send each line of standard input there as a datagram; a group or a broadcast "
-        "address will do",
+        "address will do (default: to whoever sent the last datagram)",
     )
     parser.add_argument(
         "--join",
@@ -148,6 +148,8 @@ class _Exchange:
         self._to: Endpoint | None = options.to
         self._sending = trio.CancelScope()
         self._answers = trio.CancelScope()
+        self._asked = trio.Event()
+        self._asked_by: Datagram | None = None
         self.sent = 0
         self.received = 0
         self.bound = False
@@ -155,7 +157,7 @@ class _Exchange:
 
     def counts(self) -> tuple[str, dict[str, int]]:
         """How many datagrams went each way, for a person and for a script."""
-        told = f"{self.sent} datagrams went out, {self.received} came in"
+        told = f"{plural(self.sent, 'datagram')} went out, {self.received} came in"
         return told, {"datagrams_sent": self.sent, "datagrams_received": self.received}
 
     def note_counts(self) -> None:
@@ -191,27 +193,29 @@ class _Exchange:
         return ExitCode.DONE
 
     async def _send(self, sock: UDPSocket) -> None:
-        to = self._to
-        if to is None:
-            await trio.lowlevel.checkpoint()
-            return
         source, rest = Input(self._report), b""
         with self._sending:
+            if self._to is None:
+                await self._asked.wait()
             while data := await source.read():
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
-                    await self._send_line(sock, to, line)
+                    await self._send_line(sock, line)
                 _check_size(rest)
             if rest:
-                await self._send_line(sock, to, rest)
+                await self._send_line(sock, rest)
         if self._options.port is None:
             wait = self._options.wait
             self._answers.deadline = trio.current_time() + wait if wait < math.inf else math.inf
 
     async def _send_line(  # noqa: ASYNC910 - to send is a checkpoint
-        self, sock: UDPSocket, to: Endpoint, line: bytes
+        self, sock: UDPSocket, line: bytes
     ) -> None:
         _check_size(line)
+        to = self._to
+        if to is None:
+            await self._answer(sock, line)
+            return
         if not self._addresses:
             self._addresses = await _look_up(to)
         *others, last = self._addresses
@@ -227,10 +231,26 @@ class _Exchange:
         self._addresses = [last]
         self.sent += 1
 
+    async def _answer(self, sock: UDPSocket, line: bytes) -> None:
+        """Send ``line`` to who sent the last datagram, from the address that it was sent to."""
+        asked = self._asked_by
+        assert asked is not None
+        answer = Datagram(asked.address, asked.port, line, local_address=asked.local_address)
+        try:
+            await sock.send(answer)
+        except SocketError as exc:  # others may ask, whatever became of this one
+            self._report.trouble("failed", escape_error(exc))
+        else:
+            self.sent += 1
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
     async def _receive(self, sock: UDPSocket) -> None:  # noqa: ASYNC910 - the end of the wait is one
         with self._answers:
             async for datagram in sock:
                 self.received += 1
+                if datagram.port:  # a sender that wants no answer may have none
+                    self._asked_by = datagram
+                    self._asked.set()
                 self._show(datagram)
                 await self._report.room()
                 if self.received == self._options.count:
@@ -253,8 +273,8 @@ COMMAND = Command(
     name="udp",
     summary="send and receive datagrams",
     description="Receive datagrams at PORT and write a line for each: who sent it, and what, "
-    "with an escape for each character that is not visible. With --to, send each line of "
-    "standard input as a datagram.",
+    "with an escape for each character that is not visible. Each line of standard input is sent "
+    "as a datagram: with --to there, else to whoever sent the last one.",
     configure=_configure,
     run=_run,
 )

@@ -73,6 +73,12 @@ class Owner(Protocol):
     def _peer_failed(self, socket: Any, error: Exception, /) -> None:
         """The library's own work for the connection raised; never raises itself."""
 
+    def _handler_waits(self, socket: Any, scope: trio.CancelScope, /) -> None:
+        """The connection's handler waits in ``scope``, which is cancelled if the server stops."""
+
+    def _handler_goes_on(self, socket: Any, scope: trio.CancelScope, cancelled: bool, /) -> None:
+        """That wait is over; ``cancelled`` says if it ended by the cancellation of ``scope``."""
+
 
 @protect_from_ki
 class Connection:

@@ -16,6 +16,7 @@ from trio_xsock._network.handshake import TLSSetup
 from trio_xsock._network.options import check_bool, check_seconds
 from trio_xsock._network.rejection import load_rejected
 from trio_xsock._network.resolve import encode_hostname
+from trio_xsock._network.server_context import check_server_context
 from trio_xsock._network.tls_context import context_for
 from trio_xsock._network.tls_options import (
     TLSOptions,
@@ -127,6 +128,8 @@ class Security:
         context = self._context
         if context is None:
             context = context_for(self.options, server_side=server_side)
+        elif server_side:
+            check_server_context(context)
         name = None if server_side else _name_to_verify(self.server_hostname or address)
         return TLSSetup(
             context,

@@ -124,6 +124,11 @@ class Source:
         self.ended = True
         self._channel._source_changed(self)
 
+    def leave(self) -> None:
+        """Nothing will be posted any more: what waits belongs to the channel alone."""
+        self.end()
+        del self._channel  # which has this source in its turn
+
 
 @final
 @protect_from_ki
@@ -144,7 +149,16 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
     socket wait, and a consumer that never reads stalls nobody.
     """
 
-    __slots__ = ("_bound", "_closed", "_sources", "_spree", "_thread", "_turn", "_waiting")
+    __slots__ = (
+        "__weakref__",
+        "_bound",
+        "_closed",
+        "_sources",
+        "_spree",
+        "_thread",
+        "_turn",
+        "_waiting",
+    )
 
     def __init__(self) -> None:
         self._sources: dict[Poster, Source] = {}
@@ -170,7 +184,7 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         """The socket's block was left: what waits stays, nothing will follow."""
         source = self._sources.pop(poster, None)
         if source is not None:
-            source.end()
+            source.leave()
 
     @property
     def closed(self) -> bool:

@@ -8,6 +8,7 @@ is never entered again while it runs, and what a plain call causes is delivered 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVarTuple, Unpack
 
@@ -58,7 +59,7 @@ class Delivery:
             that no reference cycle outlives a connection.
     """
 
-    __slots__ = ("handler", "held", "hub", "keeper", "last_error", "socket")
+    __slots__ = ("_told", "handler", "held", "hub", "keeper", "last_error", "socket")
 
     def __init__(self, hub: EventHub) -> None:
         self.hub = hub
@@ -67,6 +68,7 @@ class Delivery:
         self.keeper: Keeper | None = None
         self.last_error: SocketError | None = None
         self.socket: Any = None
+        self._told: weakref.WeakSet[SocketError] | None = None  # errors that somebody heard of
 
     def open(self, socket: object, keeper: Keeper) -> None:
         """A life of the socket begins: a connection, or an attempt at one."""
@@ -119,7 +121,15 @@ class Delivery:
     def post_error(self, error: SocketError) -> None:
         """Post ``ErrorOccurred``, and keep the error as ``last_error``."""
         self.last_error = error
+        if ErrorOccurred in self.hub.wanted:
+            if self._told is None:
+                self._told = weakref.WeakSet()
+            self._told.add(error)
         self.post(ErrorOccurred, error)
+
+    def was_told(self, error: BaseException) -> bool:
+        """Whether this very error was posted to a handler or a channel."""
+        return self._told is not None and error in self._told
 
     def post_data(self) -> None:
         """Post ``DataAvailable``."""

@@ -30,3 +30,11 @@ def single(exc: BaseException) -> BaseException:
         exc = group.exceptions[0]
         group = as_group(exc)
     return exc
+
+
+def leaves(exc: BaseException) -> list[BaseException]:
+    """The exceptions in a group, however deep; a single one by itself."""
+    group = as_group(exc)
+    if group is None:
+        return [exc]
+    return [leaf for each in group.exceptions for leaf in leaves(each)]

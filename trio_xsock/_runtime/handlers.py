@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import inspect
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic
 
 from trio_xsock._values.errors import SocketError
+from trio_xsock._values.member import Member
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -21,12 +24,12 @@ else:  # `typing` knows defaults only from Python 3.13 on
 
 
 class SocketHandler(Generic[H]):
-    """Base class for handler objects: has every method, each doing nothing.
+    """Base class for handler objects: has every method of the whole family, each doing nothing.
 
     Deriving from it is optional; of any object, the methods it has are called. All are plain
     functions; to do async work call ``socket.start_soon(async_fn, ...)`` in them. One call at
     a time per socket. A method that raises closes the socket, and its exception leaves the
-    socket's ``async with`` block. Xojo: the events of ``TCPSocket``.
+    socket's ``async with`` block. Xojo: the events of ``TCPSocket`` and of its relatives.
 
     It is generic in its sockets: the methods of a ``SocketHandler[TCPSocket]`` are given one.
     """
@@ -50,6 +53,22 @@ class SocketHandler(Generic[H]):
     def on_error(self, socket: H, error: SocketError) -> None:
         """The connection was lost, or could not be made."""
 
+    def on_received_message(self, socket: Any, *args: Any, **kwargs: Any) -> None:
+        """A message came to a message socket.
+
+        ``EasyTCPSocket`` passes ``(socket, command, data)``; ``EasyUDPSocket`` and
+        ``AutoDiscovery`` pass ``(socket, from_address, from_port, command, data)``.
+        """
+
+    def on_member_joined(self, socket: Any, member: Member) -> None:
+        """A program has joined the group of an ``AutoDiscovery``."""
+
+    def on_member_left(self, socket: Any, member: Member) -> None:
+        """A program has left the group of an ``AutoDiscovery``."""
+
+    def on_connections_changed(self, server: Any, opened: int, closed: int, live: int) -> None:
+        """Connections of a ``ServerSocket`` came or went; ``live`` is how many there are now."""
+
 
 METHODS: Final = (
     "on_connected",
@@ -65,7 +84,15 @@ SERVER_METHODS: Final = ("on_error", "on_connections_changed")
 
 _PLAIN: Final[weakref.WeakSet[object]] = weakref.WeakSet()
 """Functions that were found to be plain: a server asks for each of its connections."""
-_IGNORED = {getattr(SocketHandler, name) for name in METHODS}
+_FAMILY: Final = tuple(name for name in vars(SocketHandler) if name.startswith("on_"))
+"""The methods of all handlers, whatever they are given to."""
+
+_IGNORED = {getattr(SocketHandler, name) for name in _FAMILY}
+_SOUND: Final[weakref.WeakSet[type]] = weakref.WeakSet()
+"""Classes without a misspelt method."""
+
+_NEARLY = 0.85
+"""How similar a name has to be, of 1, to be taken for a misspelt one."""
 
 
 def handler_methods(handler: object, names: Iterable[str]) -> dict[str, Callable[..., object]]:
@@ -79,12 +106,24 @@ def handler_methods(handler: object, names: Iterable[str]) -> dict[str, Callable
         The bound methods by name, without those inherited from ``SocketHandler``.
 
     Raises:
-        TypeError: one of them is an ``async def``, or not callable.
+        TypeError: ``handler`` is a class, or has none of the methods, or one with nearly such a
+            name; or one of them is an ``async def``, or not callable.
     """
+    names = tuple(names)
+    if isinstance(handler, type):
+        raise TypeError(
+            f"handler must be an object, not the class {handler.__name__}; "
+            f"make one: handler={handler.__name__}()"
+        )
+    _check_spelling(handler, names)
     methods: dict[str, Callable[..., object]] = {}
+    found = False
     for name in names:
         method = getattr(handler, name, None)
-        if method is None or getattr(method, "__func__", None) in _IGNORED:
+        if method is None:
+            continue
+        found = True
+        if getattr(method, "__func__", None) in _IGNORED:
             continue
         if getattr(method, "__func__", None) in _PLAIN:
             methods[name] = method
@@ -99,7 +138,69 @@ def handler_methods(handler: object, names: Iterable[str]) -> dict[str, Callable
         methods[name] = method
         if isinstance(method, MethodType):
             _PLAIN.add(method.__func__)
+    if not found:
+        raise TypeError(
+            f"handler has none of the methods that are called here: {handler!r}; "
+            f"they are {', '.join(names)}"
+        )
     return methods
+
+
+def _check_spelling(handler: object, names: Collection[str]) -> None:
+    """Refuse a method whose name is nearly that of one that would be called."""
+    own: list[str] = [*getattr(handler, "__dict__", ())]
+    if type(handler) not in _SOUND:
+        own += dir(type(handler))
+    for name in own:
+        if not name.lower().startswith("on") or name in _FAMILY:
+            continue
+        meant = _meant(name, names) or _meant(name, _FAMILY)
+        if meant is not None and callable(getattr(handler, name, None)):
+            raise TypeError(f"handler.{name} is never called; did you mean {meant}?")
+    _SOUND.add(type(handler))
+
+
+def _meant(name: str, names: Iterable[str]) -> str | None:
+    """Which of ``names`` is nearly ``name``, whatever its case and underscores."""
+    plain = {_letters(each): each for each in names}
+    close = difflib.get_close_matches(_letters(name), plain, n=1, cutoff=_NEARLY)
+    return plain[close[0]] if close else None
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def check_async_function(what: str, function: object) -> None:
+    """Refuse what is no async function.
+
+    Args:
+        what: its name in the text of the error.
+        function: what the user gave; a ``functools.partial`` of an async function, an object
+            whose ``__call__`` is one, and what ``functools.wraps`` one will do too.
+
+    Raises:
+        TypeError: it is none.
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    inner = inspect.unwrap(function) if callable(function) else function
+    if any(inspect.iscoroutinefunction(each) for each in (function, inner, _call_of(inner))):
+        return
+    text = f"{what} must be an async function, not {function!r}"
+    if inspect.iscoroutine(function):
+        function.close()  # else Python warns that it was never awaited
+        text = f"{what} must be an async function, not what a call of one returns: leave the () out"
+    elif inspect.isasyncgenfunction(inner):
+        text += ", which is an async generator"
+    elif callable(function):
+        text += ", which is a plain one; write `async def`"
+    raise TypeError(text)
+
+
+def _call_of(function: object) -> object:
+    """The ``__call__`` of an object that is no function and no class."""
+    return None if isinstance(function, type) else getattr(type(function), "__call__", None)  # noqa: B004
 
 
 def _is_async(function: object) -> bool:

@@ -7,6 +7,7 @@ when no handler is running. A socket that nobody listens to makes no event objec
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Callable, Collection
 from threading import get_ident
@@ -58,6 +59,7 @@ class EventHub:
     """
 
     __slots__ = (
+        "_left",
         "_listening",
         "_merged_before",
         "_methods",
@@ -97,6 +99,7 @@ class EventHub:
         self._sources: dict[EventChannel, Source] | None = None
         self._listening: tuple[Source, ...] = ()
         self._own: EventChannel | None = None
+        self._left: weakref.ref[EventChannel] | None = None  # that, after the block was left
         self._merged_before = 0
 
     # Who listens
@@ -145,6 +148,9 @@ class EventHub:
     def own_channel(self, now: Callable[[], list[Event]]) -> EventChannel:
         """The channel behind ``socket.events``, made if there is none."""
         if self._own is None:
+            left = None if self._left is None else self._left()
+            if left is not None and not left.closed:
+                return left
             self._own = self.subscribe(now)
         return self._own
 
@@ -229,6 +235,13 @@ class EventHub:
         """The socket's block was left: channels of many sockets need not remember it."""
         for channel in list(self._sources or ()):
             channel._forget(self)
+        # Events that nobody took refer to the socket: the channel belongs to who holds it now.
+        self._merged_before = self.merged
+        self._sources = None
+        if self._own is not None:
+            self._left = weakref.ref(self._own)
+            self._own = None
+        self._update()
 
     def withdraw_data(self) -> None:
         """The received data has been read: take back what announces it."""

@@ -30,7 +30,7 @@ import trio
 from trio_xsock._values.errors import InvalidStateError, SocketClosedError
 
 from .faults import log_fault
-from .groups import without_cancelled
+from .groups import leaves, without_cancelled
 from .guard import WAKEUPS, await_unprotected, protect_from_ki
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ class Kept(Protocol):
         Returns:
             Whether that was logged and dealt with; else it leaves the block.
         """
+        ...
+
+    def _was_told(self, error: BaseException) -> bool:
+        """Whether ``error`` was posted as ``ErrorOccurred`` to somebody who listens."""
         ...
 
 
@@ -203,6 +207,7 @@ class Keeper:
     def fail(self, error: BaseException) -> None:
         """Note a failure of a handler or a task of the user's."""
         self.failures += (error,)
+        del error  # the frames of what is cancelled below refer to this one
         if len(self.failures) == 1:
             # Before the socket is closed: else they would fail, too, for finding it closed.
             self.cancel_user_tasks("a handler or task of the socket failed")
@@ -276,12 +281,20 @@ class Keeper:
             self._task_ended()
 
     def _note(self, exc: BaseException) -> None:
-        """Fail with ``exc``, less the cancellations in it, which are not ours to keep."""
+        """Fail with ``exc``, less the cancellations in it, which are not ours to keep.
+
+        A loss that was posted to somebody who listens has been told already.
+        """
         rest = without_cancelled(exc)
-        if rest is None:
-            raise exc
-        if not self.explains(rest):
-            self.fail(rest)
+        try:
+            if rest is None:
+                raise exc
+            owner = self._owner()
+            told = owner is not None and all(map(owner._was_told, leaves(rest)))
+            if not told and not self.explains(rest):
+                self.fail(rest)
+        finally:
+            del exc, rest  # the frames of what was cancelled refer to this one
 
     async def _run_service(self, async_fn: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -17,7 +17,7 @@ from .block import Block
 from .channel import EventChannel
 from .delivery import Delivery
 from .guard import Parking, protect_from_ki
-from .handlers import METHODS, handler_methods
+from .handlers import METHODS, check_async_function, handler_methods
 from .hub import EventHub
 from .keeper import Keeper
 from .readiness import release_readiness
@@ -62,13 +62,14 @@ class Scoped(abc.ABC):
         """The callback object, or ``None``; see ``SocketHandler`` for its methods.
 
         Raises (assignment):
-            TypeError: one of the methods is an ``async def``.
+            TypeError: it is a class; it has none of the methods, or one with nearly the name of
+                one; one of the methods is an ``async def``.
         """
         return self._delivery.handler
 
     @handler.setter
     def handler(self, handler: object) -> None:
-        methods = handler_methods(handler, self._HANDLER_METHODS)
+        methods = {} if handler is None else handler_methods(handler, self._HANDLER_METHODS)
         self._delivery.set_handler(handler, methods)
         self._handler_changed()
 
@@ -182,12 +183,16 @@ class Scoped(abc.ABC):
         """Start a task in the socket's nursery; how a handler does async work.
 
         The task is cancelled when the block is left. If it raises, the socket is closed, the
-        body cancelled, and the exception leaves the block.
+        body cancelled, and the exception leaves the block. Only a ``SocketError`` that was posted
+        to a handler's ``on_error``, or to a channel, has been told already: the task just ends.
 
         Raises:
             InvalidStateError: outside the block.
+            TypeError: ``async_fn`` is no async function.
         """
-        self._require_block("start_soon()").start_soon(async_fn, *args)
+        keeper = self._require_block("start_soon()")
+        check_async_function("async_fn", async_fn)
+        keeper.start_soon(async_fn, *args)
 
     def _require_block(self, call: str) -> Keeper:
         keeper = self._keeper
@@ -219,6 +224,10 @@ class Scoped(abc.ABC):
     def _contain(self, error: Exception) -> bool:
         """See ``Kept``: a socket that is nobody's but its user's fails, as by a handler."""
         return False
+
+    def _was_told(self, error: BaseException) -> bool:
+        """See ``Kept``: whether ``error`` was posted to somebody who listens."""
+        return self._delivery.was_told(error)
 
     # Handlers
 

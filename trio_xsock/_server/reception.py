@@ -50,6 +50,7 @@ class Reception(Roster[S]):
     """Takes newcomers in."""
 
     __slots__ = (
+        "_before_listening",
         "_finished",
         "_handshake_timeout",
         "_handshakes",
@@ -69,6 +70,7 @@ class Reception(Roster[S]):
         self._handshakes: dict[S, TimeLimit] = {}  # and when they have taken too long
         self._looks_at = math.inf  # when somebody does that next
         self._finished: deque[S] = deque()
+        self._before_listening: tuple[int, int] = (0, 0)  # accepted and refused by then
 
     def _init_reception(
         self,
@@ -254,10 +256,16 @@ class Reception(Roster[S]):
         self._refused += 1
         # As an attribute of the record, for a handler that wants more than the text.
         _logger.debug("refused a connection: %s", why, extra={"refused": why})
-        if self._refused == _TELLING_REFUSALS and not self._accepted:  # the fault may be ours
+        accepted, refused = self._before_listening
+        in_vain = self._refused - refused
+        if in_vain == _TELLING_REFUSALS and self._accepted == accepted:  # the fault may be ours
             _logger.warning(
-                "all of the first %d connections were refused; the last: %s", self._refused, why
+                "all of the first %d connections were refused; the last: %s", in_vain, why
             )
+
+    def _forget_refusals(self) -> None:
+        """The server listens anew."""
+        self._before_listening = self._accepted, self._refused
 
     # A proxy's header
 

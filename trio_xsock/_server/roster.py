@@ -66,7 +66,9 @@ class Roster(Scoped, Generic[S]):
         self._failure: SocketError | None = None
         self._followers: list[EventChannel] = []  # those that want ConnectionsChanged
         self._stops = 0  # how often listening was stopped
-        self._accepted = self._failed = self._refused = 0
+        self._accepted: int = 0
+        self._failed: int = 0
+        self._refused: int = 0
 
     # Facts
 
@@ -193,9 +195,7 @@ class Roster(Scoped, Generic[S]):
             self._stop()
 
     def _post_error(self, error: SocketError) -> None:
-        if ErrorOccurred in self._delivery.hub.wanted:
-            self._delivery.hub.post(ErrorOccurred, (self, error))
-            self._delivery.schedule()
+        self._delivery.post_error(error)
 
     def _post_change(self, opened: int, closed: int) -> None:
         if self._followers:
@@ -273,6 +273,14 @@ class Roster(Scoped, Generic[S]):
 
     @abc.abstractmethod
     def _connection_failed(self, socket: Any, /) -> None:
+        """See ``Owner``."""
+
+    @abc.abstractmethod
+    def _handler_waits(self, socket: Any, scope: trio.CancelScope, /) -> None:
+        """See ``Owner``."""
+
+    @abc.abstractmethod
+    def _handler_goes_on(self, socket: Any, scope: trio.CancelScope, cancelled: bool, /) -> None:
         """See ``Owner``."""
 
     def _is_idle(self) -> bool:

@@ -14,7 +14,7 @@ from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_seconds
 from trio_xsock._network.proxies import THIS_MACHINE
 from trio_xsock._runtime.guard import protect_from_ki
-from trio_xsock._runtime.handlers import SERVER_METHODS
+from trio_xsock._runtime.handlers import SERVER_METHODS, check_async_function
 from trio_xsock._sockets.listening import ListeningCalls
 from trio_xsock._sockets.tcp import TCPSocket
 
@@ -219,13 +219,12 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
 
         Raises:
             InvalidStateError and other ``SocketError``: as for ``listen`` and ``accept``.
-            TypeError: the handler is not callable.
+            TypeError: the handler is no async function.
             Exception: a handler's, with ``raise_handler_errors=True``.
 
         Cancellation: the handlers are cancelled, their connections closed.
         """
-        if not callable(handler):
-            raise TypeError(f"handler must be an async function, not {handler!r}")
+        check_async_function("handler", handler)
         if self._acceptor is None:
             await self.listen()
         self._check_thread()
@@ -236,20 +235,24 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
     def close(self) -> None:
         """Stop listening, close all connections at once, and cancel their handlers.
 
-        Always legal, idempotent.
+        Always legal, idempotent. A handler that is cancelled so has not failed, not even if it
+        finds its socket closed meanwhile.
         """
         self.stop_listening()
+        self._begin_stopping()
+        self._cancel_handlers()
         for socket in list(self._open):
             socket.close()
-        self._cancel_handlers()
         self._delivery.hub.end()
         if self._keeper is not None:
             self._keeper.note_closed()
 
     async def aclose(self, grace: float = _GRACE) -> None:
-        """Stop listening, let the handlers finish, then close. Always legal, idempotent.
+        """Stop listening, let the handlers finish, then cancel them. Always legal, idempotent.
 
-        Connections that no ``serve`` handler looks after are closed as by their own ``aclose``.
+        Handlers that wait for their next request, in ``sock.may_stop()``, are cancelled at once;
+        what they have queued is still sent. Connections that no ``serve`` handler looks after
+        are closed as by their own ``aclose``. A handler that is cancelled has not failed.
 
         Args:
             grace: how many seconds handlers and connections may take; then as ``close()``.
@@ -258,6 +261,7 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         """
         check_seconds("grace", grace)
         self.stop_listening()
+        self._begin_stopping()
         for socket in list(self._open):
             if socket not in self._serving:
                 self._attend(socket, socket._start_closing, grace)

@@ -168,6 +168,8 @@ class ServerListening(Supervision[S]):
                 addresses, backlog=self._backlog, reuse_port=self._reuse_port
             )
         self._failure = None
+        self._renew_stopping()
+        self._forget_refusals()
         self._delivery.hub.begin()
         self._acceptor = Acceptor(
             keeper,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
@@ -15,11 +14,11 @@ from trio_xsock._runtime.guard import Parking, await_unprotected, protect_from_k
 from trio_xsock._sockets.listening import ListeningCalls
 from trio_xsock._values.errors import SocketError
 
+from .handler_errors import log_handler_error
 from .reception import Reception
+from .served import Served, only_closed
 
 S = TypeVar("S", bound=ListeningCalls)
-
-_logger = logging.getLogger("trio_xsock")
 
 
 @protect_from_ki
@@ -72,7 +71,7 @@ class Service(Generic[S]):
 class Supervision(Reception[S]):
     """Runs the handlers of one server's connections."""
 
-    __slots__ = ("_raise_handler_errors", "_services", "_serving")
+    __slots__ = ("_raise_handler_errors", "_services", "_serving", "_stopping")
 
     def __init__(
         self,
@@ -85,7 +84,8 @@ class Supervision(Reception[S]):
         super().__init__(handler, add_socket, minimum, maximum)
         self._raise_handler_errors = raise_handler_errors
         self._services: deque[Service[S]] = deque()
-        self._serving: dict[ListeningCalls, tuple[Service[S], trio.CancelScope]] = {}
+        self._serving: dict[ListeningCalls, Served[Service[S]]] = {}
+        self._stopping = trio.Event()
 
     async def _serve(
         self, handler: Callable[[S], Awaitable[object]], started: Callable[[], None]
@@ -125,7 +125,7 @@ class Supervision(Reception[S]):
             return
         service = self._services[0]
         self._services.rotate()
-        self._serving[socket] = service, trio.CancelScope()
+        self._serving[socket] = Served(service)
         service.take(socket)
 
     def _stop(self) -> None:
@@ -139,17 +139,16 @@ class Supervision(Reception[S]):
         self, service: Service[S], socket: S
     ) -> None:
         """Run one connection's handler to its end, and then end the connection."""
+        served = self._serving[socket]
         error: BaseException | None = None
         try:
             try:
-                with self._serving[socket][1]:
+                with served.scope as scope:
                     await await_unprotected(service.handler, socket)
-                    assert socket._keeper is not None
-                    socket._keeper.leaving = socket._keeper.exiting = True
-                    try:
-                        await socket.aclose()
-                    except Exception as exc:  # no failure of the handler's
-                        self._peer_failed(socket, exc)
+                    await self._end_served(socket)
+                if scope.cancelled_caught and served.stopped:
+                    with served.open_closing():  # what is queued is still sent
+                        await self._end_served(socket)
             finally:
                 socket.close()
                 await socket._end_scope()  # noqa: ASYNC102 - it is shielded where it waits
@@ -159,29 +158,41 @@ class Supervision(Reception[S]):
                 raise
         finally:
             del self._serving[socket]
-            self._judge(service, socket, error)
+            self._judge(served, socket, error)
             self._check_idle()
 
-    def _judge(self, service: Service[S], socket: S, error: BaseException | None) -> None:
+    async def _end_served(self, socket: S) -> None:  # noqa: ASYNC910 - aclose has a checkpoint
+        """A handler has ended in good order: so does its connection."""
+        assert socket._keeper is not None
+        socket._keeper.leaving = socket._keeper.exiting = True
+        try:
+            await socket.aclose()
+        except Exception as exc:  # no failure of the handler's
+            self._peer_failed(socket, exc)
+
+    def _judge(self, served: Served[Service[S]], socket: S, error: BaseException | None) -> None:
         """A handler has ended; ``error`` is what it raised."""
         assert socket._keeper is not None
         errors = [] if error is None else [error]
         if socket._block is None:  # else its block has raised them
             errors += socket._keeper.failures
+        errors = [each for each in errors if not served.is_caused_by_stop(each)]
         if len(errors) > 1:
             error = BaseExceptionGroup("several errors of one connection", errors)
-            self._handler_failed(service, socket, error)
+            self._handler_failed(served.service, socket, error)
         elif errors:
-            self._handler_failed(service, socket, errors[0])
+            self._handler_failed(served.service, socket, errors[0])
 
     def _connection_failed(self, socket: Any, /) -> None:
         """See ``Owner``: the connection's handler object, or a task of its, raised."""
         if socket in self._serving:  # _judge has it in the end
-            self._serving[socket][1].cancel("a handler or task of the socket failed")
+            self._serving[socket].scope.cancel("a handler or task of the socket failed")
             return
         failures, socket._keeper.failures = socket._keeper.failures, ()
         for error in failures:
-            self._handler_failed(self._services[0] if self._services else None, socket, error)
+            if not (self._stopping.is_set() and only_closed(error)):
+                service = self._services[0] if self._services else None
+                self._handler_failed(service, socket, error)
 
     def _handler_failed(
         self, service: Service[S] | None, socket: ListeningCalls, error: BaseException
@@ -190,7 +201,7 @@ class Supervision(Reception[S]):
         self._failed += 1
         if isinstance(error, Exception) and not self._raise_handler_errors:
             where = socket._connection.endpoint
-            _logger.error("handler of the connection from %s failed", where, exc_info=error)
+            log_handler_error(where, error)
             posted = SocketError(f"the handler of the connection from {where} raised {error!r}")
             posted.__cause__ = error
             self._post_error(posted)
@@ -200,12 +211,53 @@ class Supervision(Reception[S]):
             assert self._keeper is not None
             self._keeper.fail(error)
 
+    # Stopping
+
+    @property
+    def stopping(self) -> trio.Event:
+        """Set when the server begins to stop; ``await server.stopping.wait()`` waits for that.
+
+        ``aclose``, ``close`` and the end of the block set it, and so does nothing else:
+        ``stop_listening`` lets handlers go on. When the server listens again it is a new one.
+        For a handler that only waits for its next request there is ``sock.may_stop()``.
+        """
+        return self._stopping
+
+    def _renew_stopping(self) -> None:
+        """The server listens again."""
+        if self._stopping.is_set():
+            self._stopping = trio.Event()
+
+    def _begin_stopping(self) -> None:
+        """Let those know who wait for it, and stop the handlers that wait for a request."""
+        self._stopping.set()
+        for served in self._serving.values():
+            served.stop_waiting()
+        for socket in self._open:
+            # Tasks of a connection that is closed now, and that find it closed, have not failed.
+            if socket._keeper is not None and socket not in self._serving:
+                socket._keeper.leaving = True
+
+    def _handler_waits(self, socket: Any, scope: trio.CancelScope, /) -> None:
+        """See ``Owner``."""
+        if socket in self._serving:
+            self._serving[socket].wait_begins(scope, stopping=self._stopping.is_set())
+
+    def _handler_goes_on(self, socket: Any, scope: trio.CancelScope, cancelled: bool, /) -> None:
+        """See ``Owner``."""
+        if socket in self._serving:
+            self._serving[socket].wait_ends(scope, cancelled=cancelled)
+
     def _is_idle(self) -> bool:
         return not self._serving and super()._is_idle()
 
     def _cancel_handlers(self) -> None:
-        for _, scope in self._serving.values():
-            scope.cancel("the server was closed")
+        """Stop all handlers; before their connections are closed, lest they find them so."""
+        for socket, served in self._serving.items():
+            assert socket._keeper is not None
+            socket._keeper.leaving = True
+            socket._keeper.cancel_user_tasks("the server was closed")
+            served.stop()
 
 
 def _raise_all(errors: list[BaseException]) -> None:

@@ -27,6 +27,7 @@ from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._values.errors import InvalidStateError, SocketError, TLSError
 
 from .connected import ConnectedSocket
+from .may_stop import MayStop
 
 
 @protect_from_ki
@@ -169,6 +170,30 @@ class ListeningCalls(ConnectedSocket):
         raise why_not_sending(connection, self)
 
     # Of a server
+
+    def may_stop(self) -> MayStop:
+        r"""Mark where a ``serve`` handler waits for its next request: ``with sock.may_stop():``.
+
+        When the server begins to stop (``aclose``, ``close``, or the end of its block) such a
+        wait is cancelled at once, and with it the whole handler; what is queued is still sent,
+        within the server's ``grace``. Entered while the server stops, it is cancelled at its first
+        checkpoint. A handler that is doing something else goes on until it comes here again. So
+        idle clients never hold up a graceful stop, and nobody is cut off in the middle::
+
+            async def handle(sock):
+                while True:
+                    with sock.may_stop():
+                        request = await sock.receive_until(b"\n")
+                    await sock.send_all(answer(request))
+
+        For a socket that no ``serve`` looks after it changes nothing. Xojo has no counterpart.
+
+        Returns:
+            A context manager, to be entered once; it gives ``None``.
+
+        Cancellation: passes through, like any other.
+        """
+        return MayStop(self._connection.owner, self)
 
     def _check_service(self) -> None:
         """Raise what would keep this socket from taking a connection that was accepted.

@@ -30,7 +30,7 @@ from trio_xsock._network.options import check_count, check_seconds
 from trio_xsock._runtime.guard import Parking, let_others_run, protect_from_ki
 from trio_xsock._values.errors import SocketError
 from trio_xsock._values.events import ReceivedMessage
-from trio_xsock._values.message import Message, check_command
+from trio_xsock._values.message import Message, check_command, check_message
 from trio_xsock._values.typing import Buffer
 
 from .listening import ListeningCalls
@@ -242,7 +242,7 @@ class MessageCalls(ListeningCalls):
         send at once.
 
         Args:
-            value: the message, or a command and its data in a tuple.
+            value: a ``Message``; nothing that only unpacks like one.
 
         Raises:
             LostConnectionError, SocketClosedError, InvalidStateError, ValueError, TypeError: as
@@ -253,6 +253,7 @@ class MessageCalls(ListeningCalls):
         has begun to go out is finished by the socket, and counts as sent. Raised either way.
         Events: as for ``send_message``; ``SendComplete(user_aborted=True)`` if it was removed.
         """
+        check_message(value)
         frame = encode_message(*value)
         connection = self._connection
         outlet = connection.outlet

@@ -20,6 +20,17 @@ class Message(NamedTuple):
     """The content, which may be empty."""
 
 
+def check_message(message: object) -> None:
+    """Refuse what is no ``Message``, such as a tuple of its parts, or bytes.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(message, Message):
+        kind = type(message).__name__
+        raise TypeError(f"a Message is needed, not {kind}: send(Message(command, data))")
+
+
 def check_command(command: object) -> int:
     """Refuse what is no command, before any I/O.
 

@@ -1,0 +1,174 @@
+"""What is there of a file before its transfer begins, where transfers are resumed.
+
+Everything here blocks and is meant to be called in a worker thread.
+
+What came of a transfer that broke off lies beside the file to be, under a hidden name that is made
+from the file's. It is locked while it grows, so that two transfers never write into one file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import sys
+from typing import Final, Protocol
+
+from ._errors import RefusedError
+from ._files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Folder
+from ._incoming_file import IncomingFile, disk_errors
+from ._source import PIECE
+from ._text import quote
+
+if sys.platform != "win32":
+    import fcntl
+
+_ATTEMPTS: Final = 8
+
+
+class BusyError(RefusedError):
+    """Another transfer writes to the same file."""
+
+
+class There(Protocol):
+    """Bytes that are there, to be read back and compared.
+
+    Attributes:
+        there: how many.
+    """
+
+    there: int
+
+    def read_back(self) -> bool:
+        """Read and hash a piece of them; whether there is more."""
+        ...
+
+    def digest(self) -> bytes:
+        """SHA-256 of what was read."""
+        ...
+
+
+class WholeFile:
+    """A file that has its name already, and as many bytes as are announced.
+
+    Attributes:
+        there: its bytes.
+    """
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd = fd
+        self._hash = hashlib.sha256()
+        self._read = 0
+        self.there = size
+
+    def read_back(self) -> bool:
+        """Read and hash a piece; whether there is more.
+
+        Raises:
+            CommandError: the disk does not give it.
+        """
+        with disk_errors("reading what was there"):
+            piece = os.read(self._fd, PIECE)
+        self._hash.update(piece)
+        self._read += len(piece)
+        return bool(piece)
+
+    def digest(self) -> bytes:
+        """SHA-256 of what was read."""
+        return self._hash.digest()
+
+    def close(self) -> None:
+        """Close it; legal more than once."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def find_whole(folder: Folder, name: str, size: int) -> WholeFile | None:
+    """The regular file ``name``, if there is one of that size that can be read."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(name.encode(), flags, dir_fd=folder.fd)
+    except OSError:  # whatever there is, it is not that
+        return None
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and status.st_size == size:
+        return WholeFile(fd, size)
+    os.close(fd)
+    return None
+
+
+def partial_name(name: str) -> str:
+    """Under which name the file ``name`` grows; it is short, however long that is."""
+    digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+    return f"{TEMPORARY_PREFIX}{digest}{TEMPORARY_SUFFIX}"
+
+
+def open_partial(folder: Folder, name: str, size: int) -> IncomingFile:
+    """What came of ``name`` before, or a new file if there is nothing that could be used.
+
+    Raises:
+        BusyError: another transfer is at it.
+        CommandError: the disk does not allow it.
+    """
+    temporary = partial_name(name)
+    with disk_errors("opening the file"):
+        for _ in range(_ATTEMPTS):
+            fd = _open_locked(folder, temporary, name)
+            if fd is None:
+                continue
+            there = _usable(folder, temporary, fd)
+            if there is not None:
+                keep = folder.resume
+                file = IncomingFile(
+                    folder.fd, temporary, fd, folder.if_exists, keep=keep, there=there
+                )
+                if there > size:
+                    file.start_over()
+                return file
+            os.close(fd)
+    raise BusyError(f"{quote(name)} cannot be locked: something else uses {quote(temporary)}")
+
+
+def _open_locked(folder: Folder, temporary: str, name: str) -> int | None:
+    """A descriptor that holds the lock; ``None`` if there was a link of that name, gone now."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(temporary, flags, 0o666, dir_fd=folder.fd)
+    except OSError:
+        status = os.stat(temporary, dir_fd=folder.fd, follow_symlinks=False)
+        if not stat.S_ISLNK(status.st_mode):
+            raise
+        os.unlink(temporary, dir_fd=folder.fd)
+        return None
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise BusyError(f"{quote(name)} is being received by another transfer") from None
+        except OSError:  # the file system has no locks
+            pass
+    return fd
+
+
+def _usable(folder: Folder, temporary: str, fd: int) -> int | None:
+    """The size of what is there; ``None`` if it is not to be written to, and has gone.
+
+    The transfer that had the lock before may have given the file its name meanwhile, or have been
+    killed while it did; then what is open here is the file with that name.
+    """
+    status = os.fstat(fd)
+    try:
+        named = os.stat(temporary, dir_fd=folder.fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if not os.path.samestat(status, named):
+        return None
+    ours = sys.platform == "win32" or status.st_uid == os.geteuid()
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and ours:
+        return status.st_size
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=folder.fd)
+    return None
