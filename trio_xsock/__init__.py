@@ -28,7 +28,6 @@ from ._network.interface import network_interface as network_interface
 from ._network.interface import network_interfaces as network_interfaces
 from ._network.socket_view import SocketView as SocketView
 from ._runtime.channel import EventChannel as EventChannel
-from ._runtime.channel import EventChannelStatistics as EventChannelStatistics
 from ._runtime.handlers import SocketHandler as SocketHandler
 from ._server.event_types import DiscoveryEvent as DiscoveryEvent
 from ._server.event_types import EasyTCPEvent as EasyTCPEvent
@@ -47,6 +46,7 @@ from ._sockets.lines import Lines as Lines
 from ._sockets.ssl import SSLSocket as SSLSocket
 from ._sockets.tcp import TCPSocket as TCPSocket
 from ._sockets.udp import UDPSocket as UDPSocket
+from ._values.channel_statistics import EventChannelStatistics as EventChannelStatistics
 from ._values.connection_types import SSLConnectionTypes as SSLConnectionTypes
 from ._values.datagram import Datagram as Datagram
 from ._values.errors import AddressInUseError as AddressInUseError

@@ -260,10 +260,10 @@ class Bare(SocketCore):
     def _events_now(self) -> list[Any]:
         return []
 
-    def send_some(self) -> bool:
+    def _send_some(self) -> bool:
         return False
 
-    def abort_from_handler(self) -> None:
+    def _abort_from_handler(self) -> None:
         """Nothing is sent."""
 
     def _next_deadline(self) -> float:

@@ -565,8 +565,8 @@ async def test_nothing_of_a_server_stays_behind() -> None:
 async def test_a_server_refuses_to_send() -> None:
     """What the base of sockets and servers asks for, answered."""
     server = ServerSocket()
-    assert not server.send_some()
-    server.abort_from_handler()
+    assert not server._send_some()
+    server._abort_from_handler()
 
 
 # Many

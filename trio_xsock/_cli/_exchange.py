@@ -47,7 +47,7 @@ async def at_work(
 ) -> T:
     """Wait for our disk, and let the peer know meanwhile that we live.
 
-    That is not the peer's silence, nor shall it be taken for ours.
+    That is not the peer's silence, nor should it be taken for ours.
 
     Args:
         sock: the connection.

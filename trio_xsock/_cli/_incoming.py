@@ -57,7 +57,7 @@ class Incoming:
     """The receiving half of a transfer.
 
     Args:
-        folder: where the file shall land.
+        folder: where the file should land.
         timeout: seconds of silence after which the sender is given up.
         max_size: the largest file that is taken, in bytes; ``None`` for any.
         is_first: nothing came on this connection before.

@@ -2,7 +2,7 @@
 
 Nothing of a file is asked for before its name, its size and its place were checked. Where
 transfers are resumed, what is there is offered to the sender with its checksum; the sender
-compares, and says whether it goes on from there or begins anew.
+compares, and says whether it goes on from there or begins again.
 """
 
 from __future__ import annotations

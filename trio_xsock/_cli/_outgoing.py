@@ -77,7 +77,7 @@ class Outgoing:
 
     @property
     def name(self) -> str:
-        """What the receiver shall call it."""
+        """What the receiver should call it."""
         return self._name
 
     @property

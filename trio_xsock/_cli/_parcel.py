@@ -61,7 +61,7 @@ def pack(paths: Sequence[str], name: str | None) -> Parcel:
 
     Args:
         paths: as they were given; ``-`` is standard input.
-        name: what the receiver shall call standard input, or else the only path.
+        name: what the receiver should call standard input, or else the only path.
 
     Raises:
         UsageError: something is not there, cannot be sent, or has no name, or two have the same.

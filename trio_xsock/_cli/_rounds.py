@@ -140,7 +140,7 @@ async def aborted_by_cancellation(report: Report, path: str) -> Aborted:
 
 
 class _StopsHalfWay(SocketHandler):
-    """Says after each chunk whether the rest of the batch shall be dropped."""
+    """Says after each chunk whether the rest of the batch should be dropped."""
 
     def __init__(self, size: int) -> None:
         self._half = size // 2

@@ -136,7 +136,7 @@ class Source:
         return self._is_pipe or self.path == STDIN
 
     def rewind(self) -> None:
-        """Begin anew: the next piece is the first.
+        """Begin again: the next piece is the first.
 
         Raises:
             CommandError: the disk does not allow it.

@@ -286,7 +286,7 @@ class Connection:
         self.resume_reading()
 
     def start_watchdogs(self) -> None:
-        """Begin to count the time-outs anew."""
+        """Begin to count the time-outs again."""
         idle, unacknowledged = self.options.timeouts
         if idle is None and unacknowledged is None:
             self.watchdogs = None
@@ -357,7 +357,7 @@ class Connection:
             if self.watchdogs is not None:
                 self.note_activity()
             if self.outlet.ledger.left:
-                more = self.send_some()
+                more = self._send_some()
         finally:
             delivery.held = False
         if hub.calls or more:
@@ -461,7 +461,7 @@ class Connection:
                 self.wake_keeper()  # the rest goes when the handler has seen this chunk
             delivery.schedule()
 
-    def send_some(self) -> bool:
+    def _send_some(self) -> bool:
         """See ``Sender``."""
         outlet, transport, hub = self.outlet, self.transport, self.delivery.hub
         if not outlet.ledger.left or outlet.refused or transport is None:
@@ -531,7 +531,7 @@ class Connection:
         lost = why_not_sending(self, self.delivery.socket)
         self.outlet.drop(self._why_removed, lost)
 
-    def abort_from_handler(self) -> None:
+    def _abort_from_handler(self) -> None:
         """See ``Sender``."""
         self.outlet.abort(self._why_removed)
         self.after_sending()

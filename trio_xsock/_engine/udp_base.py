@@ -188,7 +188,7 @@ class UDPBase(SocketCore):
 
     # For the classes above
 
-    def abort_from_handler(self) -> None:
+    def _abort_from_handler(self) -> None:
         """There is no ``on_send_progress`` that could ask for it."""
 
     def _check_bound(self) -> None:

@@ -210,7 +210,7 @@ class UDPSending(UDPRouting):
         self._departures.put(departure)
         self._note_queue()
 
-    def send_some(self) -> bool:
+    def _send_some(self) -> bool:
         return not self._blocked and self._write_step()
 
     def _on_writable(self) -> None:

@@ -104,7 +104,7 @@ class Ends:
         loss: the first cause for which nothing can be sent any more, less our own doing.
         announced: the error that was announced, or ``None``.
         closed_by_us: we closed, before or after whatever else happened.
-        their_end: the peer has ended its direction in good order.
+        their_end: the peer has ended its direction gracefully.
     """
 
     __slots__ = (

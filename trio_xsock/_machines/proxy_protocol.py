@@ -33,7 +33,7 @@ _V2_UNIX: Final = {0x31: 216, 0x32: 216}
 
 
 class ProxyProtocolError(Exception):
-    """What came is no header; the connection it came on is of no use."""
+    """What came is no header; the connection it came on is useless."""
 
 
 class ProxyHeader(NamedTuple):

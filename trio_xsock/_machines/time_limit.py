@@ -2,7 +2,7 @@
 
 A program that was stopped, or that blocked its event loop, finds all its deadlines passed. What
 the other side has sent meanwhile lies ready, so it is looked at first. What the other side could
-not do, because it waited for us, it shall have the time for: whoever asks late grants as much
+not do, because it waited for us, it should have the time for: whoever asks late grants as much
 time again, once.
 """
 

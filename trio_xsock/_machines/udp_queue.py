@@ -85,7 +85,7 @@ class Departure(Generic[R, W]):
 
 
 class DepartureQueue(Generic[R, W]):
-    """Datagrams that the OS would not take yet, and the books of the batch they belong to.
+    """Datagrams that the OS would not take yet, and the counts of the batch they belong to.
 
     A batch lasts from an empty queue to an empty queue.
 

@@ -127,7 +127,7 @@ def _interface_named(name: str) -> NetworkInterface:
 
 
 def broadcast_address(interface: NetworkInterface | None) -> str:
-    """Where to send what all IPv4 hosts of the interface's network shall get.
+    """Where to send what all IPv4 hosts of the interface's network should get.
 
     Computed from address and mask: the kernel's own field is only what somebody
     configured, and often wrong (``ip addr add`` without ``brd``). Networks of one or two

@@ -33,11 +33,11 @@ _CALLS_PER_SEND = 4
 class Sender(Protocol):
     """What sends the bytes that handlers have queued."""
 
-    def send_some(self) -> bool:
+    def _send_some(self) -> bool:
         """Send some of what is queued, if the OS takes it; whether to call it again."""
         ...
 
-    def abort_from_handler(self) -> None:
+    def _abort_from_handler(self) -> None:
         """``on_send_progress`` returned True: drop what is queued."""
         ...
 
@@ -171,8 +171,8 @@ class Delivery:
                     budget -= 1
                     method, arguments, may_abort = hub.next_call()
                     if self.call(method, *arguments) is True and may_abort:
-                        sender.abort_from_handler()
-                elif sender.send_some():
+                        sender._abort_from_handler()
+                elif sender._send_some():
                     budget -= _CALLS_PER_SEND
                 else:
                     return

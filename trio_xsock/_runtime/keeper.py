@@ -87,7 +87,7 @@ class Keeper:
         root: the keeper whose block this is: the server's, or this one.
         thread: the thread of the Trio run that the block is in.
         hub: the readiness hub that the block uses, if it does; see ``_readiness``.
-        leaving: the block is being left, or will be in a moment, in good order so far.
+        leaving: the block is being left, or will be in a moment, gracefully so far.
         exiting: the block is being left, and ends with a checkpoint.
     """
 

@@ -244,11 +244,11 @@ class Scoped(abc.ABC):
         self._delivery.run_step(self, step, *args)
 
     @abc.abstractmethod
-    def send_some(self) -> bool:
+    def _send_some(self) -> bool:
         """See ``Sender``."""
 
     @abc.abstractmethod
-    def abort_from_handler(self) -> None:
+    def _abort_from_handler(self) -> None:
         """See ``Sender``."""
 
     def _work(self) -> float:
@@ -301,4 +301,4 @@ class Scoped(abc.ABC):
 
     @abc.abstractmethod
     async def aclose(self, grace: float = 5.0) -> None:
-        """End in good order."""
+        """End gracefully."""

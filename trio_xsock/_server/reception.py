@@ -47,7 +47,7 @@ _TOO_LONG = "its handshake took too long, or listening has stopped"
 
 @protect_from_ki
 class Reception(Roster[S]):
-    """Takes newcomers in."""
+    """Takes new connections in."""
 
     __slots__ = (
         "_before_listening",
@@ -110,7 +110,7 @@ class Reception(Roster[S]):
 
     @property
     def maximum_handshakes(self) -> int:
-        """How many newcomers may be unannounced at a time; may change at any time.
+        """How many new connections may be unannounced at a time; may change at any time.
 
         Raises (assignment):
             ValueError, TypeError: less than 1, or not an int.
@@ -264,7 +264,7 @@ class Reception(Roster[S]):
             )
 
     def _forget_refusals(self) -> None:
-        """The server listens anew."""
+        """The server listens again."""
         self._before_listening = self._accepted, self._refused
 
     # A proxy's header

@@ -281,10 +281,10 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         self._block.cancel_tasks()
         await super()._end_scope()
 
-    def send_some(self) -> bool:
+    def _send_some(self) -> bool:
         return False
 
-    def abort_from_handler(self) -> None:
+    def _abort_from_handler(self) -> None:
         """A server sends nothing."""
 
 

@@ -162,7 +162,7 @@ class Supervision(Reception[S]):
             self._check_idle()
 
     async def _end_served(self, socket: S) -> None:  # noqa: ASYNC910 - aclose has a checkpoint
-        """A handler has ended in good order: so does its connection."""
+        """A handler has ended gracefully: so does its connection."""
         assert socket._keeper is not None
         socket._keeper.leaving = socket._keeper.exiting = True
         try:

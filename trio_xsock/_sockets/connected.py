@@ -224,7 +224,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
             self.close()
 
     async def aclose(self, grace: float = GRACE) -> None:
-        """End the connection in good order. Always legal, idempotent.
+        """End the connection gracefully. Always legal, idempotent.
 
         What is queued is sent first; what the peer sends meanwhile is discarded. What was
         received before stays readable by plain calls. A connection that is still being made, or
@@ -306,13 +306,13 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
 
     # Called by the keeper and by ``Delivery``
 
-    def send_some(self) -> bool:
+    def _send_some(self) -> bool:
         """See ``Sender``; not for users."""
-        return self._connection.send_some()
+        return self._connection._send_some()
 
-    def abort_from_handler(self) -> None:
+    def _abort_from_handler(self) -> None:
         """See ``Sender``; not for users."""
-        self._connection.abort_from_handler()
+        self._connection._abort_from_handler()
 
     def _next_deadline(self) -> float:
         deadline = tick(self._connection)

@@ -211,7 +211,7 @@ class ConnectionFacts(SocketCore):
         Events: ``SendComplete(user_aborted=True)`` if something was dropped.
         """
         self._check_thread()
-        self._connection.abort_from_handler()
+        self._connection._abort_from_handler()
         self._delivery.schedule()
 
     async def flush(self) -> None:

@@ -36,7 +36,7 @@ async def receive_into(
 
     Raises:
         OSError: what writing said.
-        SocketClosedError: the socket was connected anew while the file was written.
+        SocketClosedError: the socket was connected again while the file was written.
         SocketError: why nothing more will come, if the end is not a clean one.
 
     Cancellation: seen between two pieces.

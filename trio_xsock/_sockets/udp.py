@@ -137,7 +137,7 @@ class UDPSocket(UDPSending, trio.abc.Channel[Datagram]):
 
     @property
     def broadcast_address(self) -> str:
-        """Where to send what all IPv4 hosts of our network shall get. Xojo: ``BroadcastAddress``.
+        """Where to send what all IPv4 hosts of our network should get. Xojo: ``BroadcastAddress``.
 
         Computed from address and mask of ``network_interface``; without one, of the interface
         that has the socket's address, else of the default route's; ``"255.255.255.255"`` where
