@@ -28,7 +28,6 @@ from ._network.interface import network_interface as network_interface
 from ._network.interface import network_interfaces as network_interfaces
 from ._network.socket_view import SocketView as SocketView
 from ._runtime.channel import EventChannel as EventChannel
-from ._runtime.channel import EventChannelStatistics as EventChannelStatistics
 from ._runtime.handlers import SocketHandler as SocketHandler
 from ._server.event_types import DiscoveryEvent as DiscoveryEvent
 from ._server.event_types import EasyTCPEvent as EasyTCPEvent
@@ -78,6 +77,7 @@ from ._values.events import SendProgress as SendProgress
 from ._values.member import Member as Member
 from ._values.message import Message as Message
 from ._values.server_statistics import ServerStatistics as ServerStatistics
+from ._values.statistics import EventChannelStatistics as EventChannelStatistics
 from ._values.statistics import SocketStatistics as SocketStatistics
 
 __version__ = "0.1.0"

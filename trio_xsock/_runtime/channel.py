@@ -8,7 +8,6 @@ events merge.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, final
@@ -18,6 +17,7 @@ import trio
 from trio_xsock._machines.coalesce import EventQueue
 from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.events import Event, SendComplete, SendProgress
+from trio_xsock._values.statistics import EventChannelStatistics
 
 from .epoll import look_before_waiting
 from .guard import Parking, let_others_run, protect_from_ki
@@ -35,24 +35,6 @@ _LONGEST_SPREE = 64
 """Events that iteration hands out between two checkpoints; a pass costs more than all the rest."""
 _COST_OF_LOOK = 6
 """What a look for the next event counts for: at worst some 50 us, in which all others wait."""
-
-
-@dataclass(frozen=True, slots=True)
-class EventChannelStatistics:
-    """What ``EventChannel.statistics()`` returns; the fields of a memory channel's."""
-
-    current_buffer_used: int
-    """Events that wait."""
-    max_buffer_size: int
-    """The most that can wait: ten for each socket."""
-    open_send_channels: int
-    """Sockets that post here."""
-    open_receive_channels: int
-    """1, or 0 once the channel was closed."""
-    tasks_waiting_send: int
-    """0: posting never waits."""
-    tasks_waiting_receive: int
-    """Tasks parked in ``receive()``."""
 
 
 class Poster(Protocol):
