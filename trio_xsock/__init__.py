@@ -78,6 +78,7 @@ from ._values.events import SendProgress as SendProgress
 from ._values.member import Member as Member
 from ._values.message import Message as Message
 from ._values.server_statistics import ServerStatistics as ServerStatistics
+from ._values.statistics import EventChannelStatistics as EventChannelStatistics
 from ._values.statistics import SocketStatistics as SocketStatistics
 
 __version__ = "0.1.0"

@@ -18,6 +18,7 @@ from trio_xsock._machines.coalesce import EventQueue
 from trio_xsock._values.channel_statistics import EventChannelStatistics
 from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.events import Event, SendComplete, SendProgress
+from trio_xsock._values.statistics import EventChannelStatistics
 
 from .epoll import look_before_waiting
 from .guard import Parking, let_others_run, protect_from_ki

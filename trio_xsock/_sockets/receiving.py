@@ -272,10 +272,7 @@ class ReceiveCalls(ListeningCalls):
             intake.caller = False
 
     async def _receive(self, reader: Receiver, held: bool = False) -> Any:
-        """Serve ``reader`` at once, or let it wait until somebody brings in enough.
-
-        ``held``: the caller is the task that receives, for longer than this.
-        """
+        """Serve ``reader``, or let it wait; ``held``: the caller receives for longer than this."""
         inbox, connection = self._inbox, self._connection
         intake = connection.intake
         if intake.caller is not held:
