@@ -85,11 +85,14 @@ def box(x: float, y: float, width: float, height: float, kind: str = "box", corn
 
 
 def layers() -> list[str]:
-    """The folders of the package, the highest first, as the import contract has them."""
+    """The folders of the package, the highest first, as the import contract has them.
+
+    The contract's first name, ``__main__``, is a file that calls the folder below it.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = project["tool"]["importlinter"]["contracts"]
     found: list[str] = next(one["layers"] for one in contracts if one["id"] == "layers")
-    return found
+    return [name for name in found if name != "__main__"]
 
 
 def descriptions() -> dict[str, tuple[str, str]]:

@@ -46,7 +46,6 @@ from ._sockets.lines import Lines as Lines
 from ._sockets.ssl import SSLSocket as SSLSocket
 from ._sockets.tcp import TCPSocket as TCPSocket
 from ._sockets.udp import UDPSocket as UDPSocket
-from ._values.channel_statistics import EventChannelStatistics as EventChannelStatistics
 from ._values.connection_types import SSLConnectionTypes as SSLConnectionTypes
 from ._values.datagram import Datagram as Datagram
 from ._values.errors import AddressInUseError as AddressInUseError

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, final
 import trio
 
 from trio_xsock._machines.coalesce import EventQueue
-from trio_xsock._values.channel_statistics import EventChannelStatistics
 from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.events import Event, SendComplete, SendProgress
 from trio_xsock._values.statistics import EventChannelStatistics
