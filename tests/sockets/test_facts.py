@@ -59,7 +59,7 @@ async def test_the_facts_of_a_connection() -> None:
                 assert sock.remote_port == port
                 assert (sock.state, sock.is_connected) == (SocketState.CONNECTED, True)
             sock.close()
-            assert (sock.handle, sock.remote_address, sock.remote_port) == (-1, "127.0.0.1", 0)
+            assert (sock.handle, sock.remote_address, sock.remote_port) == (-1, "127.0.0.1", port)
             assert (sock.state, sock.is_connected) == (SocketState.CLOSED, False)
     assert (sock.address, sock.port) == ("localhost", port)
 
