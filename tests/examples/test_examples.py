@@ -138,6 +138,25 @@ PRINTED = {
         r"(?:no connection: ConnectError\n)+received hello from the second server",
         "the server closed the connection",
     ],
+    "websocket_chat": [
+        line
+        for style in ("serve_by_handler", "serve_by_listener")
+        for line in (
+            style,
+            r"ada hears \* ada is here",
+            r"ada hears \* ben is here",
+            r"ben hears \* ben is here",
+            "ben hears ada: hello everybody",
+            r"ada hears \* ben has left",
+        )
+    ],
+    "hypercorn_worker": [
+        "the app starts",
+        r"GET /one from 127\.0\.0\.1",
+        r"GET /two from 127\.0\.0\.1",
+        "the app ends",
+        "and then b''",
+    ],
     "callback": ["received ping", r"ended: 127\.0\.0\.1:\d+: we disconnected"],
 }
 
