@@ -36,11 +36,11 @@ async def work(descriptor: int, name: str) -> None:
 
     async def answer(sock: TCPSocket) -> None:
         lines = sock.lines()
-        while True:
-            with sock.may_stop():  # idle clients do not hold up the next generation
-                if await anext(lines, None) is None:
-                    return
+        line = await anext(lines, None)  # who has just connected is answered in any case
+        while line is not None:
             await sock.send_all(f"{name}\n".encode())
+            with sock.may_stop():  # idle clients do not hold up the next generation
+                line = await anext(lines, None)
 
     listener = socket.socket(fileno=descriptor)
     async with ServerSocket.from_socket(listener) as server, trio.open_nursery() as nursery:
