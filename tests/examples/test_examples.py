@@ -77,6 +77,15 @@ PRINTED = {
         r"HTTP/1.1 200 OK \| Content-Length: 0 \| Connection: close \|  \| ",
         r"HTTP/1.1 503 Service Unavailable \| Content-Length: 0 \| Connection: close \|  \| ",
     ],
+    "h11_server": [
+        "200 hello",
+        "200 abc",
+        "400 illegal request line: .*",
+        "after an error: b''",
+        "404 there is no such page",
+        "the server stops: b''",
+    ],
+    "httpx_transport": ["200 hello", "200 hello", "1 connection"],
     "socket_activation": [
         "the first client hears b'hello'",
         "the server has ended well",
