@@ -1,6 +1,5 @@
 """httpx and httpcore on sockets of this library: a network backend for their connection pool."""
 
-import math
 import ssl
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from trio_xsock import ServerSocket, SocketError, SSLSocket
 def translated(timeout: float | None, too_slow: Any, failed: Any) -> Generator[None, None, None]:
     """A block whose time is limited, and whose errors leave as those of httpcore."""
     try:
-        with trio.fail_after(math.inf if timeout is None else timeout):
+        with trio.fail_after(float("inf") if timeout is None else timeout):
             yield
     except trio.TooSlowError as error:
         raise too_slow(f"more than {timeout} seconds") from error
@@ -122,8 +121,7 @@ async def main() -> None:
         context = ssl.create_default_context()
         async with httpx.AsyncClient(transport=transport(nursery, context)) as client:
             for _ in range(2):
-                response = await client.get(f"http://127.0.0.1:{port}/")
-                print(response.status_code, response.text.strip())
+                print((await client.get(f"http://127.0.0.1:{port}/")).text.strip())
         print(server.statistics().accepted, "connection")
         nursery.cancel_scope.cancel()
 

@@ -85,7 +85,7 @@ PRINTED = {
         "404 there is no such page",
         "the server stops: b''",
     ],
-    "httpx_transport": ["200 hello", "200 hello", "1 connection"],
+    "httpx_transport": ["hello", "hello", "1 connection"],
     "socket_activation": [
         "the first client hears b'hello'",
         "the server has ended well",

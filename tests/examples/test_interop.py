@@ -166,6 +166,7 @@ async def test_server_closes_where_the_client_wants_it(request_: bytes) -> None:
             await client.send(request_)
             assert (await read_answer(client))[::2] == (b"200", b"hello\n")
             assert await client.recv_some() == b""
+        assert server.statistics().failed == 0
 
 
 @pytest.mark.parametrize("request_", [b"", b"GET / HT", GET])
@@ -390,6 +391,25 @@ async def test_client_https_answer_that_ends_with_the_connection() -> None:
             for farewell in (True, False):
                 nursery.start_soon(answer, farewell)
                 assert (await pool.request("GET", url)).content == b"x" * 300_000
+
+
+async def test_client_https_expects_the_name_it_was_told() -> None:
+    """The name for TLS may be another than that of the URL, which is then not looked for."""
+    context = credentials().server_context(credentials().issue("other", "other.example"))
+    with raw_listener() as listener:
+        url = f"https://{LOOPBACK}:{listener.getsockname()[1]}/"
+        async with httpcore_pool() as pool, trio.open_nursery() as nursery:
+
+            async def answer() -> None:
+                with await accept(listener) as raw:
+                    peer = TLSPeer(raw, context)
+                    await peer.handshake()
+                    await read_head(peer)
+                    await peer.send(HELLO)
+
+            nursery.start_soon(answer)
+            name = {"sni_hostname": "other.example"}
+            assert (await pool.request("GET", url, extensions=name)).content == b"hello"
 
 
 async def test_client_refuses_an_unknown_authority() -> None:
