@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpcore
-import httpx  # noqa: ASYNC127 - its successor httpx2 has the same pool
+import httpx  # noqa: ASYNC127 - the client that most programs use
 import trio
 from h11_server import serve
 
