@@ -307,7 +307,9 @@ class Side:
     @property
     def has_ended_output(self) -> bool:
         """Its peer has every reason to see an end."""
-        ended = self.life.wrote_eof and not self.sock.bytes_left_to_send
+        # A socket that is closing has sent its FIN before it is closed: it waits for its peer's.
+        ending = self.life.wrote_eof or self.life.closed_by_us
+        ended = ending and not self.sock.bytes_left_to_send
         return self.is_closed or ended
 
     @property
