@@ -722,3 +722,20 @@ def test_whatever_happens_all_agree_in_the_end(
         for name in {name for _, _, name in host.log}:
             signs = [sign for _, sign, who in host.log if who == name]
             assert signs == list(itertools.islice(itertools.cycle("+-"), len(signs)))
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_a_goodbye_that_overtakes_brings_nobody_back(key: bytes | None) -> None:
+    """Packets of two sockets may change places; who has left stays away, with a key or without."""
+    network = Network()
+    one, two = network.add_many(2, key=key)
+    network.run(5, until=lambda: len(one.names()) == len(two.names()) == 2)
+    late = two.machine.packets.announcement(please_answer=True)
+    goodbye = two.machine.packets.goodbye()
+    network.kill(two)
+    for data in (goodbye, late):
+        one.machine.receive(data, two.endpoint, network.now)
+    assert one.names() == ["host 1"]
+    newer = two.machine.packets.announcement(please_answer=True)
+    one.machine.receive(newer, two.endpoint, network.now)
+    assert one.names() == (["host 1"] if key else ["host 1", "host 2"])

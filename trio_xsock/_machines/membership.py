@@ -39,6 +39,8 @@ _UPDATE: Final = (0.0, 0.2, 0.5, 1.0)
 _TIME_TO_ANSWER: Final = 2.0
 """Seconds that members have for it, and newcomers for a challenge."""
 _GOODBYES: Final = 3
+_OVERTAKEN: Final = 2.0
+"""Seconds after a goodbye in which older packets of its sender may still arrive."""
 _ANSWERS_TO_ONE: Final = 50.0
 """Answers a second to one address."""
 _ANSWERS_TO_ALL: Final = 1000.0
@@ -101,6 +103,7 @@ class Membership:
         self._random_bytes = random_bytes
         self._table = MemberTable(settings)
         self._strangers = StrangerCounters()
+        self._departed: dict[bytes, tuple[int, float]] = {}  # counter of the goodbye, until when
         self._challenges = Challenges(random_bytes, _TIME_TO_ANSWER)
         self._answers = SourceLimits(_ANSWERS_TO_ONE, _ANSWERS_TO_ALL)
         self._asks = [now + after for after in _BEGINNING]
@@ -182,6 +185,7 @@ class Membership:
         if packet.kind is Kind.GOODBYE:
             self._table.remove(known)
             self._forget(known)
+            self._note_departure(packet, now)
             return
         if not known.proven and self._proves(packet, known.endpoint, now):
             self._table.prove(known)
@@ -204,6 +208,8 @@ class Membership:
             packet.kind is not Kind.ANNOUNCE and packet.receiver == NONE
         ):
             return
+        if self._was_overtaken(packet, now):
+            return
         proven = self._proves(packet, source, now)
         if self._settings.key and not (
             self._strangers.accept(packet.instance, packet.counter) or proven
@@ -215,6 +221,18 @@ class Membership:
             self._respond(packet, source, proven, now)
         elif packet.kind is Kind.ANNOUNCE and self._has_room_for(packet):
             self._challenge(packet.instance, source, now)
+
+    def _note_departure(self, packet: Packet, now: float) -> None:
+        """Remember a goodbye: it may have overtaken packets that were sent before it."""
+        past = [instance for instance, (_, until) in self._departed.items() if until <= now]
+        for instance in past:
+            del self._departed[instance]
+        self._departed[packet.instance] = packet.counter, now + _OVERTAKEN
+
+    def _was_overtaken(self, packet: Packet, now: float) -> bool:
+        """Whether its sender has said goodbye after it had sent this."""
+        counter, until = self._departed.get(packet.instance, (0, now))
+        return now < until and packet.counter <= counter
 
     def _take_in(self, packet: Packet, source: Endpoint, proven: bool, now: float) -> None:
         """Add a stranger; where there is no room, one that is proven gets another's place."""
