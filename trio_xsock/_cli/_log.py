@@ -49,11 +49,17 @@ class _Refusals(logging.Handler):
     def __init__(self, tell: Callable[[object], None]) -> None:
         super().__init__(logging.DEBUG)
         self._tell = tell
+        others = _handlers_of_refusals()
+        self.level_before: int = others[0].level_before if others else _LIBRARY.level
 
     def emit(self, record: logging.LogRecord) -> None:
         why: object = getattr(record, "refused", None)
         if why is not None:
             self._tell(why)
+
+
+def _handlers_of_refusals() -> list[_Refusals]:
+    return [handler for handler in _LIBRARY.handlers if isinstance(handler, _Refusals)]
 
 
 @contextlib.contextmanager
@@ -63,14 +69,15 @@ def telling_refusals(tell: Callable[[object], None]) -> Generator[None]:
     The reason is a ``SocketError`` or a text. It is called in Trio's thread, must not raise and
     must not wait.
     """
-    handler, level = _Refusals(tell), _LIBRARY.level
+    handler = _Refusals(tell)
     _LIBRARY.addHandler(handler)
     _LIBRARY.setLevel(logging.DEBUG)
     try:
         yield
     finally:
-        _LIBRARY.setLevel(level)
         _LIBRARY.removeHandler(handler)
+        if not _handlers_of_refusals():  # such blocks may overlap
+            _LIBRARY.setLevel(handler.level_before)
 
 
 def why_refused(why: object) -> str:
