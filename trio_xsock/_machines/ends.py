@@ -196,10 +196,6 @@ class Ends:
         if self.loss is None:
             self.loss = cause
 
-    def forget_loss(self) -> None:
-        """What is reported next was in the input before the loss that is known: it counts."""
-        self.loss = None
-
     def why_not_sending(self) -> SocketError | Why | None:
         """Why nothing can be sent; ``None`` while it can."""
         if self.closed_by_us:
