@@ -8,7 +8,7 @@ from typing import overload
 from trio_xsock._machines.endpoint import address_text, check_port
 from trio_xsock._machines.state import CLOSED, Move, SocketState, next_state
 from trio_xsock._network.interface import NetworkInterface, local_address_of
-from trio_xsock._network.socket_view import Descriptor, SocketView
+from trio_xsock._network.socket_view import Descriptor, SocketView, get_option, set_option
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.scoped import Scoped
@@ -151,10 +151,7 @@ class SocketCore(Scoped):
             InvalidStateError: there is no descriptor: the socket is not open.
             OSError: what the OS says.
         """
-        view = self.socket
-        if not buffersize:
-            return view.getsockopt(level, option)
-        return view.getsockopt(level, option, buffersize)
+        return get_option(self._find_descriptor(), level, option, buffersize)
 
     @overload
     def setsockopt(self, level: int, option: int, value: int | Buffer) -> None: ...
@@ -179,13 +176,7 @@ class SocketCore(Scoped):
             OSError: what the OS says.
             TypeError: both of ``value`` and ``length``, or neither.
         """
-        view = self.socket
-        if value is not None and length is None:
-            view.setsockopt(level, option, value)
-        elif value is None and length is not None:
-            view.setsockopt(level, option, value, length)
-        else:
-            raise TypeError("setsockopt() takes a value, or None and a length")
+        set_option(self._find_descriptor(), level, option, value, length)
 
     def _find_descriptor(self) -> Descriptor:
         descriptor = self._descriptor()

@@ -42,6 +42,30 @@ class Descriptor(Protocol):
         ...
 
 
+def get_option(sock: Descriptor, level: int, option: int, buffersize: int) -> int | bytes:
+    """``getsockopt`` with a ``buffersize`` that is 0 where there is none."""
+    value: int | bytes = (
+        sock.getsockopt(level, option, buffersize) if buffersize else sock.getsockopt(level, option)
+    )
+    return value
+
+
+def set_option(
+    sock: Descriptor, level: int, option: int, value: int | Buffer | None, length: int | None
+) -> None:
+    """``setsockopt`` with a value, or with ``None`` and a length.
+
+    Raises:
+        TypeError: both of ``value`` and ``length``, or neither.
+    """
+    if (value is None) is (length is None):
+        raise TypeError("setsockopt() takes a value, or None and a length")
+    if length is None:
+        sock.setsockopt(level, option, value)
+    else:
+        sock.setsockopt(level, option, value, length)
+
+
 class SocketView:
     """The OS's socket beneath one of ours, as far as it may be asked and set.
 
@@ -89,13 +113,7 @@ class SocketView:
         Returns:
             An int, or with a ``buffersize`` bytes.
         """
-        sock = self._find()
-        value: int | bytes = (
-            sock.getsockopt(level, option, buffersize)
-            if buffersize
-            else sock.getsockopt(level, option)
-        )
-        return value
+        return get_option(self._find(), level, option, buffersize)
 
     @overload
     def setsockopt(self, level: int, option: int, value: int | Buffer) -> None: ...
@@ -115,9 +133,4 @@ class SocketView:
         Raises:
             TypeError: both of ``value`` and ``length``, or neither.
         """
-        if (value is None) is (length is None):
-            raise TypeError("setsockopt() takes a value, or None and a length")
-        if length is None:
-            self._find().setsockopt(level, option, value)
-        else:
-            self._find().setsockopt(level, option, value, length)
+        set_option(self._find(), level, option, value, length)

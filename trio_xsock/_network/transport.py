@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket as stdlib_socket
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from trio_xsock._machines.dead_peers import Sample
 from trio_xsock._machines.tls import TLSEngine
@@ -18,6 +18,7 @@ from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch, watch_socket
 
 from . import kernel, tcp_info
+from .socket_view import Descriptor
 
 NO_SIGNAL: Final[int] = getattr(stdlib_socket, "MSG_NOSIGNAL", 0)
 """A program may have restored the default action of SIGPIPE; this flag keeps it from dying."""
@@ -38,7 +39,7 @@ UNLIMITED: Final = 2**62
 """Bytes: more than any send has."""
 
 
-class Transport(Protocol):
+class Transport(Descriptor, Protocol):
     """A non-blocking duplex byte stream, with the manners of ``socket.socket``.
 
     Attributes:
@@ -110,33 +111,6 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close; what the transport holds is dropped. Idempotent."""
-
-    def fileno(self) -> int:
-        """The descriptor, -1 if there is none."""
-        ...
-
-    def getsockname(self) -> Any:
-        """Our address."""
-        ...
-
-    def getpeername(self) -> Any:
-        """The peer's address."""
-        ...
-
-    @property
-    def getsockopt(self) -> Callable[..., Any]:
-        """``socket.getsockopt`` of the descriptor."""
-        ...
-
-    @property
-    def setsockopt(self) -> Callable[..., None]:
-        """``socket.setsockopt`` of the descriptor."""
-        ...
-
-    @property
-    def family(self) -> int:
-        """The address family."""
-        ...
 
     @property
     def moved(self) -> int:
