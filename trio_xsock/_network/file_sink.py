@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno as errnos
-import inspect
 import io
 import os
 from typing import Any, Final
@@ -12,7 +11,7 @@ import trio
 
 from trio_xsock._values.errors import OutOfMemoryError
 
-from .file_source import FileArgument
+from .file_source import FileArgument, check_binary
 from .threads import run_in_thread
 
 # A named pipe that nobody reads would be waited for; so opening it fails.
@@ -128,11 +127,4 @@ def check_sink(file: object) -> None:
     """
     if isinstance(file, str | os.PathLike):
         return
-    write = getattr(file, "write", None)
-    if inspect.iscoroutinefunction(write):
-        raise TypeError(f"file must not be an async one; pass what it wraps, not {file!r}")
-    if isinstance(file, io.TextIOBase) or not callable(write):
-        raise TypeError(f"file must be a path or a file opened for binary writing, not {file!r}")
-    writable = getattr(file, "writable", None)
-    if writable is not None and not writable():
-        raise ValueError(f"file must be open for writing, unlike {file!r}")
+    check_binary(file, "write", "writable", "writing")

@@ -138,7 +138,7 @@ def source_of(file: FileArgument, offset: int, count: int | None) -> FileSource 
         raise ValueError(f"offset={offset}, count={count}: no file is that large")
     if isinstance(file, str | os.PathLike):
         return None
-    _check_binary(file)
+    check_binary(file, "read", "readable", "reading")
     if type(file) is io.BytesIO:
         return _InMemory(file, offset, count)
     if _is_plain(file):
@@ -155,15 +155,27 @@ def source_of(file: FileArgument, offset: int, count: int | None) -> FileSource 
     return _Opened(file, None, count)
 
 
-def _check_binary(file: Any) -> None:
-    read = getattr(file, "read", None)
-    if inspect.iscoroutinefunction(read):
+def check_binary(file: object, method: str, able: str, purpose: str) -> None:
+    """Refuse what is not a file of bytes that is open for this purpose.
+
+    Args:
+        file: what was given.
+        method: the one that moves the bytes.
+        able: the method that tells whether it may be called.
+        purpose: its name for a sentence.
+
+    Raises:
+        TypeError: a text file, an async one, or no file.
+        ValueError: closed, or opened for another purpose.
+    """
+    move = getattr(file, method, None)
+    if inspect.iscoroutinefunction(move):
         raise TypeError(f"file must not be an async one; pass what it wraps, not {file!r}")
-    if isinstance(file, io.TextIOBase) or not callable(read):
-        raise TypeError(f"file must be a path or a file opened for binary reading, not {file!r}")
-    readable = getattr(file, "readable", None)
-    if readable is not None and not readable():
-        raise ValueError(f"file must be open for reading, unlike {file!r}")
+    if isinstance(file, io.TextIOBase) or not callable(move):
+        raise TypeError(f"file must be a path or a file opened for binary {purpose}, not {file!r}")
+    is_able = getattr(file, able, None)
+    if is_able is not None and not is_able():
+        raise ValueError(f"file must be open for {purpose}, unlike {file!r}")
 
 
 def _check_no_offset(offset: int, file: object) -> None:
