@@ -27,7 +27,7 @@ from ._interrupt import until_interrupted
 from ._progress import is_terminal
 from ._report import Report
 from ._text import endpoint, escape
-from ._udp import interface_argument
+from ._udp import add_interface
 
 if TYPE_CHECKING:
     from ._member_table import MemberTable
@@ -51,12 +51,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a file whose content is the group's key, less white space at its end",
     )
-    parser.add_argument(
-        "--interface",
-        metavar="NAME",
-        type=interface_argument,
-        help="the network interface to use, by its name or its place in `xsock interfaces`",
-    )
+    add_interface(parser)
     parser.add_argument(
         "--seconds",
         metavar="SECONDS",

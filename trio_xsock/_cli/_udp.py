@@ -52,12 +52,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="receive what is sent to this multicast group, too; may be repeated",
     )
-    parser.add_argument(
-        "--interface",
-        metavar="NAME",
-        type=interface_argument,
-        help="the network interface to use, by its name or its place in `xsock interfaces`",
-    )
+    add_interface(parser)
     parser.add_argument(
         "--bind",
         metavar="ADDRESS",
@@ -82,7 +77,17 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def interface_argument(text: str) -> NetworkInterface:
+def add_interface(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--interface``."""
+    parser.add_argument(
+        "--interface",
+        metavar="NAME",
+        type=_interface_argument,
+        help="the network interface to use, by its name or its place in `xsock interfaces`",
+    )
+
+
+def _interface_argument(text: str) -> NetworkInterface:
     """A network interface, by its name or its place; for argparse."""
     try:
         return network_interface(int(text) if text.isascii() and text.isdigit() else text)
