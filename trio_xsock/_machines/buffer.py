@@ -20,7 +20,7 @@ _NO_MEMORIES: Final[Mapping[tuple[int, str], int]] = {}
 
 
 class ReceiveBuffer:
-    """Received bytes that nobody has taken yet.
+    """Received bytes that have not been read yet.
 
     Attributes:
         size: how many bytes there are.
@@ -125,7 +125,7 @@ class ReceiveBuffer:
         self._chunks.insert(self._head, data)
         self.size += len(data)
         self._taken -= len(data)
-        self._separator = b""  # what was searched since does not hold for them
+        self._separator = b""  # the last search did not cover these bytes
 
     def clear(self) -> int:
         """Remove everything; returns how many bytes that were."""
@@ -143,7 +143,7 @@ class ReceiveBuffer:
     def find(self, separator: bytes) -> int:
         """Where ``separator``, not empty, first begins, counted from the front, or -1.
 
-        What was searched for the same separator before is not searched again.
+        Bytes that were searched for the same separator before are not searched again.
         """
         start = 0
         if separator == self._separator:
@@ -185,7 +185,7 @@ class ReceiveBuffer:
                 position -= len(chunks[index])
                 index += 1
             return index, position
-        # Mostly what is new stands at the end.
+        # New data is at the end, and mostly that is what is searched.
         index, begin = len(chunks), self.size
         while begin > position:
             index -= 1
@@ -197,8 +197,8 @@ class ReceiveBuffer:
     ) -> tuple[str, int]:
         """The first ``count`` bytes as text that ends between two characters.
 
-        Encodings with a memory, such as UTF-16 with its byte order mark, go on where the text
-        before ended.
+        Encodings with state, such as UTF-16 with its byte order mark, continue from the text
+        before.
 
         Args:
             count: how many bytes at the most.
@@ -213,7 +213,7 @@ class ReceiveBuffer:
             UnicodeDecodeError: undecodable bytes, or an incomplete character at the very end.
             LookupError: no such encoding, or no such way of handling errors.
         """
-        "".encode(encoding)  # refuses the codecs that are none of text
+        "".encode(encoding)  # raises for codecs that are not for text
         codecs.lookup_error(errors)
         data = self.peek(count)
         decoder = codecs.getincrementaldecoder(encoding)(errors)

@@ -1,4 +1,4 @@
-"""What waits for a slow consumer: the events of one socket, merged so that few say it all.
+"""The queue of a slow consumer: the events of one socket, merged so that their number is bounded.
 
 At most ten events of a socket wait, however much happens:
 
@@ -8,8 +8,8 @@ At most ten events of a socket wait, however much happens:
 * of earlier connections the ``Connected`` and the ``ErrorOccurred`` of the last one;
 * of a server one ``ConnectionsChanged``, and errors.
 
-Counts add up when events merge, so a consumer that sums them gets the same numbers, however
-late it looks; and a ``SendProgress`` always comes before the ``SendComplete`` of its batch.
+Counts are added when events merge, so a consumer that sums them gets the same numbers, however
+late it reads; and a ``SendProgress`` always comes before the ``SendComplete`` of its batch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MOST = 10
 number of them, the newest are kept."""
 
 _MARKS = Connected | ErrorOccurred
-"""What is not merged: the beginning and the end of a connection."""
+"""Events that are not merged: the beginning and the end of a connection."""
 
 
 class EventQueue:
@@ -60,7 +60,7 @@ class EventQueue:
         return event
 
     def pass_on(self, event: Event) -> Event:
-        """What a consumer gets who has waited for ``event``; nothing else is queued."""
+        """The event for a consumer that waits in ``receive``; nothing else is queued."""
         return event
 
     def begin_connection(self) -> None:
@@ -104,7 +104,7 @@ class EventQueue:
             self.events += (self._connection, progress), (self._connection, complete)
 
     def _merge_change(self, event: ConnectionsChanged) -> bool:
-        """Add up with what waits of the same kind, if something does."""
+        """Add the counts to a waiting event of the same kind, if there is one."""
         for index, (connection, waiting) in enumerate(self.events):
             if isinstance(waiting, ConnectionsChanged):
                 opened, closed = waiting.opened + event.opened, waiting.closed + event.closed
@@ -167,7 +167,7 @@ class EventQueue:
         return None
 
     def _move_progress(self, index: int, complete: int, sent_before: int) -> None:
-        """Let a batch's progress join that of the batches its completion was merged into."""
+        """Merge a batch's progress with that of the batches its completion was merged into."""
         connection, event = self.events.pop(index)
         assert isinstance(event, SendProgress)
         bytes_sent = event.bytes_sent
@@ -186,7 +186,7 @@ class EventQueue:
         self.events.insert(complete, (connection, merged))
 
     def _forget_all_but_last(self) -> None:
-        """Of earlier connections, only the last one that has something to tell tells it."""
+        """Of earlier connections, keep the events of the last one that has any."""
         last = max((n for n, event in self.events if isinstance(event, _MARKS)), default=0)
         kept = [
             (n, event) for n, event in self.events if n == last or not isinstance(event, _MARKS)

@@ -16,7 +16,7 @@ import math
 from typing import Final, NamedTuple
 
 _TELLING_PROBES: Final = 3
-"""So many unanswered ones are no accident."""
+"""This many unanswered probes are not a matter of chance."""
 
 _SHORTEST_INTERVAL: Final = 0.02
 _LONGEST_INTERVAL: Final = 1.0
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
     last_ack: float
     """Seconds since anything was acknowledged."""
     probes: int = 0
-    """How many probes of a closed window are unanswered, if that is all that is."""
+    """How many probes of a closed window are unanswered, if nothing else is in flight."""
 
 
 class DeadPeerDetector:
@@ -56,7 +56,7 @@ class DeadPeerDetector:
         return max(min(now + min(self.timeout / 8, _LONGEST_INTERVAL), self._due), least)
 
     def observe(self, now: float, sample: Sample) -> bool:
-        """Take a sample in.
+        """Evaluate a sample.
 
         Args:
             now: seconds on any one clock.
@@ -83,7 +83,7 @@ class DeadPeerDetector:
         if sample.probes:
             if sample.probes < _TELLING_PROBES:
                 return False
-            # It may have answered since, if we did not look for long.
+            # The peer may have answered since, if the last sample is old.
             silent = max(self._unanswered_since, now - sample.last_ack)
         self._due = silent + self.timeout
         return now >= self._due

@@ -66,7 +66,7 @@ class Effect(enum.IntEnum):
     ANNOUNCE = 4
     """Post ``ErrorOccurred`` with ``announced``."""
     START_CLOSING = 5
-    """Discard input from now on, start the grace, give a server its place back."""
+    """Discard input from now on, start the grace period, free the place in a server."""
     SEND_FIN = 6
     """End our direction (with TLS: close_notify first), then report FIN_SENT; or DELIVERED
     instead, without a FIN of its own, if closing the descriptor does the same."""
@@ -128,7 +128,7 @@ TABLE: Final[_Table] = {
     **_each(_P.OPEN, _CLOSES, _CLOSE),
     (_P.OPEN, _H.SEND_FAILED): _DIE,
     (_P.OPEN, _H.HOLD): (_P.HELD, ()),
-    # TLS is about to begin; half of a handshake is good for nothing.
+    # TLS is about to begin; a connection whose handshake is interrupted cannot be used.
     (_P.HELD, _H.GO_ON): (_P.OPEN, ()),
     **_each(_P.HELD, (*_THEIR_ENDS, *_CLOSES), _OVER),
     # Our direction is ending, or has ended.
@@ -156,7 +156,7 @@ TABLE: Final[_Table] = {
     (_P.CLOSING_LAST, _H.QUEUE_EMPTY): (_P.CLOSING_LAST, (_E.SEND_FIN, _E.END_CHANNELS)),
     **_each(_P.CLOSING_LAST, (_H.FIN_SENT, _H.DELIVERED, _H.GRACE_OVER), _OVER),
     **_each(_P.LINGERING, (_H.DELIVERED, _H.GRACE_OVER, *_THEIR_ENDS), _OVER),
-    # A loss that the reader has not come to yet.
+    # A loss; the reader has not reached the end of the input yet.
     **_each(_P.DYING, (*_THEIR_ENDS, *_CLOSES), _OVER),
 }
 """Every step that changes something; what is missing here changes nothing."""

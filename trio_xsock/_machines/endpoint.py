@@ -1,7 +1,7 @@
-"""Ports, addresses and endpoints as values: checked at the door, shown one way everywhere.
+"""Ports, addresses and endpoints as values: how they are checked, and how they are shown.
 
-Nothing here does I/O. Ports are checked by us because the ``socket`` module takes some of
-them modulo 65536, and IP addresses are read by us because only names may cost a thread.
+Nothing here does I/O. Ports are checked here because the ``socket`` module takes some of
+them modulo 65536. IP addresses are parsed here because only names should cost a thread.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def check_port(port: object, *, allow_zero: bool, host: str = "") -> int:
 
 
 def check_address(address: object) -> str:
-    """Refuse an address that is no ``str``; whether it means anything, resolving will tell.
+    """Raise unless an address is a ``str``; whether it is valid is found out by resolving it.
 
     Args:
         address: what the user gave: a host name, an IP address or ``""``.
@@ -66,7 +66,7 @@ def check_address(address: object) -> str:
 
 
 def shown(host: str) -> str:
-    """``host`` in quotes for a message: printable, and of bearable length."""
+    """``host`` in quotes for a message: printable, and not too long."""
     if len(host) <= _SHOWN_CHARACTERS:
         return ascii(host)
     return f"{host[:_SHOWN_CHARACTERS]!a}... ({len(host)} characters)"
@@ -135,7 +135,7 @@ def literal_address(host: str, port: int) -> ResolvedAddress | None:
 
 
 def is_link_local(address: ResolvedAddress) -> bool:
-    """Whether ``address`` is an IPv6 one that means nothing without a zone (fe80::/10)."""
+    """Whether ``address`` is an IPv6 one that needs a zone (fe80::/10)."""
     if address.family != stdlib_socket.AF_INET6:
         return False
     packed = _packed(stdlib_socket.AF_INET6, address.address[0])

@@ -1,9 +1,8 @@
 """How a connection ends, as a table.
 
-Two directions end on their own: *ours* and the peer's, *theirs*. ``Ends`` knows how far each is,
-which cause of a loss was the first, and what has been announced. It is told what happened
-(``Happening``) and answers with what has to be done (``Effect``). It reads no byte, keeps no time
-and holds no socket.
+Two directions end independently: *ours* and the peer's, *theirs*. ``Ends`` keeps the phase of both,
+the first cause of a loss, and what has been announced. Its input is what happened
+(``Happening``), its output what has to be done (``Effect``). It does no I/O and has no clock.
 
 Where each happening leads; a dash stands for "nothing changes":
 
@@ -42,8 +41,8 @@ END_CHANNELS   while something is queued (QUEUE_EMPTY brings it), or no end was 
                never left out beside RELEASE
 =============  =================================================================================
 
-The first cause of a loss wins, whoever finds it. Our own close comes before any cause: every
-call tells of it from then on, whatever ended the connection before.
+The first cause of a loss is kept, whichever call finds it. Our own close takes precedence over any
+cause: from then on every call reports that we closed, whatever ended the connection before.
 """
 
 from __future__ import annotations
@@ -74,8 +73,8 @@ def _applicable(effects: tuple[Effect, ...], facts: int) -> tuple[Effect, ...]:
 
     Args:
         effects: of a step.
-        facts: bits: something is queued; a reader may have waited until now; there is news to be
-            announced; iteration over events may end.
+        facts: bits: something is queued; a reader may have waited until now; there is an end to
+            announce; iteration over events may end.
     """
     useless = {
         _E.DROP_QUEUE: not facts & 1,
@@ -91,7 +90,7 @@ _APPLICABLE: Final = {
     effects: tuple(_applicable(effects, facts) for facts in range(16))
     for effects in {effects for _, effects in TABLE.values()}
 }
-"""Worked out beforehand: ends are half of the life of a short connection."""
+"""Computed in advance, because a short connection spends half of its time on its ends."""
 
 
 class Ends:
@@ -99,9 +98,9 @@ class Ends:
 
     Attributes:
         phase: how far the two ends are.
-        may_send: our direction is open, and nobody holds it.
+        may_send: our direction is open, and not held for a start of TLS.
         may_receive: something more may come.
-        loss: the first cause for which nothing can be sent any more, less our own doing.
+        loss: the first cause for which nothing can be sent any more, other than our own close.
         announced: the error that was announced, or ``None``.
         closed_by_us: we closed, before or after whatever else happened.
         their_end: the peer has ended its direction gracefully.
@@ -130,7 +129,7 @@ class Ends:
 
     @property
     def closing(self) -> bool:
-        """A graceful close is going on: what comes is discarded."""
+        """A graceful close is going on: input is discarded."""
         return self.phase in _CLOSING_PHASES
 
     @property
@@ -145,15 +144,15 @@ class Ends:
     def happens(
         self, what: Happening, cause: SocketError | None = None, *, queued: bool = False
     ) -> tuple[Effect, ...]:
-        """Take note of what happened.
+        """Change the phase according to what happened.
 
         Args:
-            what: it.
-            cause: the error that tells of it; for the peer's end, losses and DISCONNECT.
+            what: what happened.
+            cause: the error that describes it; for the peer's end, losses and DISCONNECT.
             queued: whether something is in the send queue.
 
         Returns:
-            What has to be done, in this order. The attributes tell the new state already.
+            What has to be done, in this order. The attributes have their new values already.
         """
         if what in _OUR_CLOSES:
             self.closed_by_us = True
@@ -184,7 +183,7 @@ class Ends:
         return _APPLICABLE[effects][facts]
 
     def note_earlier_cause(self, cause: SocketError) -> None:
-        """What came in the stream, before the loss was found, is itself a loss: the first one."""
+        """The input read before the loss was found contained a loss itself: the first one."""
         if self.announced is None:
             self.loss = cause
 

@@ -11,8 +11,8 @@ offset   bytes  content
 12       size   the data
 =======  =====  ================================================================
 
-A header is judged as far as it has come: what speaks another protocol is noticed at its first
-byte, and a claim of more than is allowed before any of the data is kept.
+A header is checked as its bytes arrive: another protocol is noticed at its first byte, and a size
+above the limit before any of the data is stored.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def frame_end(frames: bytes | memoryview, position: int) -> int:
 
 
 class MessageDecoder:
-    """Makes messages of the bytes of a stream, in whatever pieces they come.
+    """Decodes messages from the bytes of a stream, which may be fed in pieces of any size.
 
     It does no I/O: give it what arrived with ``feed``, and take messages with ``decode`` until
     it gives none. What has been decoded is not kept.
@@ -127,8 +127,8 @@ class MessageDecoder:
         """Take messages out of what was fed.
 
         Args:
-            limit: how many at the most, so that a storm of tiny ones does not hold up the
-                caller; while ``pending`` is true there may be more.
+            limit: how many at the most, so that many tiny ones do not block the event loop;
+                while ``pending`` is true there may be more.
 
         Returns:
             The next messages, none if there is no whole one.
@@ -205,7 +205,7 @@ class MessageDecoder:
         return not self.missing
 
     def _judge(self) -> int:
-        """Look at the header as far as it has come; the size of the frame, if that is known."""
+        """Check the bytes of the header so far; return the size of the frame, if it is known."""
         header = bytes(self._partial[:HEADER_SIZE])
         if len(header) < HEADER_SIZE:
             if header[:4] != _MARK[: len(header)] or header[4:5] > b"\x7f":
@@ -229,7 +229,7 @@ class MessageDecoder:
         )
 
     def _fail(self, error: FramingError) -> None:
-        """Nothing after this can be understood; let go of it."""
+        """Nothing after this can be decoded: drop it."""
         self._broken = error
         self._chunk, self._position = b"", 0
         self._partial, self._needed = bytearray(), HEADER_SIZE

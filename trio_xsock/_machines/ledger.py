@@ -1,8 +1,8 @@
 """The send ledger: what is queued, what the OS took, what was removed; exact at every instant.
 
 A *batch* runs from an empty queue to an empty queue. It ends once, with the sum of what was
-sent and the sum of what was removed unsent. Nothing here knows what a socket is: whoever
-moves the bytes asks for the next ``chunk``, and says with ``account`` how much of it went.
+sent and the sum of what was removed unsent. Nothing here does I/O: the caller takes the next
+``chunk``, sends it, and says with ``account`` how much of it was sent.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Batch(NamedTuple):
 
 
 class Ticket:
-    """One caller's bytes in the queue, of which the caller wants to know what becomes.
+    """One caller's bytes in the queue, and what became of them.
 
     Attributes:
         left: bytes of it that are neither sent nor removed.
         sent: bytes of it that went out.
         removed: it was taken out of the queue before all of it was sent.
-        held: more of it may be announced; it keeps its place even while nothing is left.
+        held: more of it may be announced; it stays in the queue even while nothing is left.
     """
 
     __slots__ = ("_aside", "_data", "_file", "_position", "held", "left", "removed", "sent")
@@ -65,16 +65,16 @@ class Ticket:
 
     @property
     def idle(self) -> bool:
-        """There is nothing of it to send at present: all is gone, or more must be fed."""
+        """There is nothing of it to send at present: all is sent, or more must be fed."""
         return self.missing == self.left
 
     @property
     def is_file_aside(self) -> bool:
-        """The kernel is to send it, but cannot do so at present."""
+        """It is to be sent with ``sendfile``, which cannot go on at present."""
         return self._aside is not None
 
     def feed(self, data: bytes) -> None:
-        """Add the next of the bytes that were announced; what was there has gone out."""
+        """Add the next of the bytes that were announced; those before were sent."""
         self._data, self._position = data, 0
 
     def give_up_file(self) -> None:
@@ -89,7 +89,7 @@ class Ticket:
         self._aside = aside
 
     def take_up_file(self) -> None:
-        """The kernel can send on what was set aside."""
+        """``sendfile`` can go on."""
         self._file, self._aside = self._aside, None
 
     def _peek(self, limit: int) -> Chunk:
@@ -110,10 +110,10 @@ class Ticket:
 
 
 class SendLedger:
-    """The queue of one connection and its books.
+    """The send queue of one connection and its counts.
 
-    What ``write`` queues are plain ``bytes``: nobody asks for them again, and making a ticket
-    for each would double the cost of a small write.
+    ``write`` queues plain ``bytes``: no caller waits for them, and a ticket for each would double
+    the cost of a small write.
 
     Attributes:
         left: bytes queued and not yet sent.
@@ -145,7 +145,7 @@ class SendLedger:
         self.batch_removed = 0
 
     def queue(self, data: bytes) -> None:
-        """Append bytes that nobody waits for; they count against the limit."""
+        """Append bytes that no caller waits for; they count against the limit."""
         size = len(data)
         self.counted += size
         self.left += size
@@ -287,14 +287,14 @@ class SendLedger:
         return tickets
 
     def abort_unbegun(self) -> None:
-        """Take out what may be dropped without harm to what is sent next: of bytes, all."""
+        """Take out what may be dropped without breaking the format: of plain bytes, all."""
         self.abort()
 
     def give_up_file(self, *, for_now: bool = False) -> None:
-        """The kernel does not send the file at the front: it will be fed instead.
+        """``sendfile`` does not work for the file at the front: it will be fed instead.
 
         Args:
-            for_now: it cannot do so at present.
+            for_now: it may work again later.
         """
         first = self._queue_up()[0]
         if isinstance(first, Ticket):
@@ -310,7 +310,7 @@ class SendLedger:
         return ticket.left
 
     def end_batch(self) -> Batch | None:
-        """The batch's books, once, if the queue has just run empty."""
+        """The counts of the batch, once, if the queue has just become empty."""
         if self._queue or self._only is not None or not self.open:
             return None
         batch = Batch(self.batch_sent, self.batch_removed)

@@ -1,4 +1,4 @@
-"""What one member of a group says: its packets, each with the next counter and the group's key."""
+"""The packets that one member of a group sends, each with the next counter and the group's key."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ class PacketWriter:
         self._counter = 0
 
     def announcement(self, *, please_answer: bool, receiver: bytes = NONE) -> bytes:
-        """It is there; those who hear it may be asked to say the same.
+        """An announcement of this member.
 
         Args:
-            please_answer: whether they are asked.
+            please_answer: whether the members that receive it should announce themselves.
             receiver: one member's instance, or ``NONE`` for all.
         """
         identity = self._identity(please_answer)
         return self._encode(Kind.ANNOUNCE, receiver=receiver, identity=identity)
 
     def goodbye(self) -> bytes:
-        """It leaves."""
+        """This member leaves the group."""
         return self._encode(Kind.GOODBYE)
 
     def challenge(self, receiver: bytes, nonce: bytes) -> bytes:
-        """The receiver has to answer this, to show that it is there.
+        """A challenge, whose answer shows that the receiver is at its address.
 
         Args:
             receiver: its instance.
@@ -62,12 +62,12 @@ class PacketWriter:
         )
 
     def response(self, receiver: bytes, answer: bytes, nonce: bytes = NONE) -> bytes:
-        """Another's challenge, answered.
+        """The answer to another member's challenge.
 
         Args:
-            receiver: the other's instance.
-            answer: its challenge.
-            nonce: a challenge to the other, or ``NONE``.
+            receiver: the other member's instance.
+            answer: the nonce of its challenge.
+            nonce: a challenge to the other member, or ``NONE``.
         """
         return self._encode(
             Kind.RESPONSE,

@@ -1,8 +1,9 @@
-"""The members that one member knows: when each was heard, when to ask it, when it is gone.
+"""The members that one member knows: when each was last seen, when to ask it, when it has expired.
 
-Where there is no key anybody can announce a member that does not exist, from any address. So a
-member is *proven* only once it has answered a challenge that was sent to its address. One that is
-not is never asked anything, stays no longer than our own expiry, and makes room first.
+Without a key any program can announce a member that does not exist, from any address. So a
+member is *proven* only once it has answered a challenge that was sent to its address. An unproven
+member is never asked anything, stays no longer than our own expiry, and is the first to be removed
+when the table is full.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ from .timetable import Timetable
 
 _SHORTEST_HOLD: Final = 0.05
 _LONGEST_HOLD: Final = 10.0
-"""How long a member may claim to stay without being heard, in terms of our own expiry."""
+"""The longest expiry that a member may announce, as a multiple of our own."""
 _ASK_AFTER: Final = 0.4
 """The part of the hold after which a silent member is asked."""
 _MOST_QUESTIONS: Final = 8
-"""How often one is asked before it is gone."""
+"""How often a silent member is asked before it is removed."""
 
 
 @dataclass(slots=True)
 class Known:
-    """A member, and when it is gone."""
+    """A member, and when it expires."""
 
     instance: bytes
     member: Member
     window: ReplayWindow
     proven: bool
     hold: float = 0.0
-    """Seconds of silence after which it is gone."""
+    """Seconds of silence after which it expires."""
     deadline: float = 0.0
     ask_at: float = 0.0
     asked: bool = False
@@ -72,44 +73,44 @@ class MemberTable:
 
     @property
     def is_full(self) -> bool:
-        """Whether nobody can be added."""
+        """Whether no member can be added."""
         return len(self._known) + 1 >= self._settings.maximum_members
 
     @property
     def oldest_unproven(self) -> Known | None:
-        """Who makes room for a member that is proven."""
+        """The member to remove when a proven one needs room."""
         instance = next(iter(self._unproven), None)
         return None if instance is None else self._known[instance]
 
     @property
     def next_deadline(self) -> float:
-        """When ``take_due`` wants to be called; constant cost."""
+        """When to call ``take_due`` next; constant cost."""
         return self._times.earliest
 
     def add(self, known: Known) -> None:
-        """Take in a member; ``heard`` says when it is gone."""
+        """Add a member; call ``heard`` to set when it expires."""
         self._known[known.instance] = known
         if not known.proven:
             self._unproven[known.instance] = None
 
     def remove(self, known: Known) -> None:
-        """It is a member no longer."""
+        """Remove a member."""
         del self._known[known.instance]
         self._unproven.pop(known.instance, None)
         self._times.discard(known.instance)
 
     def clear(self) -> None:
-        """Nobody is."""
+        """Remove all members."""
         for known in list(self):
             self.remove(known)
 
     def prove(self, known: Known) -> None:
-        """It has answered a challenge."""
+        """The member has answered a challenge."""
         known.proven = True
         self._unproven.pop(known.instance, None)
 
     def heard(self, known: Known, identity: Identity | None, now: float) -> None:
-        """It has said something, perhaps how long it stays if it is silent."""
+        """A packet of the member arrived; ``identity`` is there if it says when to expire."""
         if identity is not None:
             longest = self._settings.expiry * (_LONGEST_HOLD if known.proven else 1.0)
             known.hold = min(max(identity.hold / 1000, _SHORTEST_HOLD), longest)
@@ -119,14 +120,14 @@ class MemberTable:
         self._schedule(known)
 
     def all_were_asked(self, deadline: float) -> None:
-        """Who is not heard until then is gone."""
+        """Members from which nothing arrives until then expire."""
         for known in self:
             known.asked = True
             known.deadline = min(known.deadline, deadline)
             self._schedule(known)
 
     def take_due(self, now: float) -> tuple[list[Known], list[Known]]:
-        """Who is gone now, and has been removed; and who is to be asked."""
+        """Remove the members that have expired; return them, and those that are to be asked."""
         gone: list[Known] = []
         silent: list[Known] = []
         for instance in self._times.pop_due(now):

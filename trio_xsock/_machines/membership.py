@@ -1,21 +1,19 @@
-"""Who is in the group: the machine behind ``AutoDiscovery``, without a clock or a network.
+"""The members of a group: the machine behind ``AutoDiscovery``, without a clock or a network.
 
-Each member announces itself at regular intervals, says goodbye when it leaves, and is gone when
-it was silent for too long; before that it is asked a few times. A newcomer asks everybody, and
-is answered.
+Each member announces itself at regular intervals and says goodbye when it leaves. A member that is
+silent is asked a few times, and expires if it does not answer. A new member asks all others to
+announce themselves.
 
-Every stranger is challenged: it proves with its answer that it is at the address that its packets
-come from. Where the group has a key, packets made without it are ignored, and a newcomer is taken
-in only after it has answered, so nothing that was recorded earlier can join. A counter in every
-packet keeps what members sent from being played again, and the receiver's instance from being
-played to others. Without a key a newcomer is taken in at once, but not asked before it has
-answered; see ``member_table``.
+Every unknown sender is challenged: its answer proves that it is at the address that its packets
+come from. If the group has a key, packets made without it are ignored, and a new member is added
+only after it has answered, so recorded packets cannot join. A counter in every packet prevents
+replay, and the receiver's instance prevents replay to another member. Without a key a new member is
+added at once, but not asked anything before it has answered; see ``member_table``.
 
-No packet has more than one answer, and no answer is larger than what it answers. Answers are
-limited for each source address and in all.
+No packet has more than one answer, and no answer is larger than its request. Answers are
+limited for each source address and in total.
 
-Whoever drives the machine gives it packets, the time, and takes what it wants done from
-``effects``.
+The caller passes packets and the time, and carries out what is in ``effects``.
 """
 
 from __future__ import annotations
@@ -33,11 +31,11 @@ from .rate_limit import SourceLimits
 from .replay_protection import Challenges, ReplayWindow, StrangerCounters
 
 _BEGINNING: Final = (0.0, 0.15, 0.3, 0.6, 1.0, 1.5, 2.0, 2.5)
-"""Seconds after registering at which a newcomer asks, unless heartbeats are more frequent."""
+"""Seconds after registering at which a new member asks, unless heartbeats are more frequent."""
 _UPDATE: Final = (0.0, 0.2, 0.5, 1.0)
 """Seconds after ``update`` at which all are asked."""
 _TIME_TO_ANSWER: Final = 2.0
-"""Seconds that members have for it, and newcomers for a challenge."""
+"""Seconds that members have to answer it, and new members to answer a challenge."""
 _GOODBYES: Final = 3
 _OVERTAKEN: Final = 2.0
 """Seconds after a goodbye in which older packets of its sender may still arrive."""
@@ -55,13 +53,13 @@ class Send(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """Somebody is in the group now."""
+    """A member joined the group."""
 
     member: Member
 
 
 class Left(NamedTuple):
-    """Somebody is no longer in the group."""
+    """A member left the group."""
 
     member: Member
 
@@ -119,7 +117,7 @@ class Membership:
     # What the user wants
 
     def update(self, now: float) -> None:
-        """Ask everybody; who does not answer in time is gone."""
+        """Ask all members; those that do not answer in time expire."""
         self._table.all_were_asked(now + _TIME_TO_ANSWER)
         self._asks = [now + after for after in _UPDATE]
         self.advance(now)
@@ -153,13 +151,13 @@ class Membership:
         self.deadline = min([self._beat_at, self._table.next_deadline, *self._asks[:1]])
 
     def _jitter(self) -> float:
-        """Between 0.9 and 1.1, so that members do not speak all at once."""
+        """Between 0.9 and 1.1, so that members do not send all at once."""
         return 0.9 + 0.2 * self._random_bytes(1)[0] / 255
 
     # Packets
 
     def receive(self, datagram: bytes, source: Endpoint, now: float) -> None:
-        """Take in an untrusted datagram; what is not for us changes nothing."""
+        """Process an untrusted datagram; one that is not for us changes nothing."""
         try:
             packet = decode(datagram, self._settings.key)
         except PacketError:
@@ -176,7 +174,7 @@ class Membership:
         elif known.endpoint != source or (
             self._settings.key and not known.window.accept(packet.counter)
         ):
-            return  # somebody else's, or seen before
+            return  # another member's, or seen before
         else:
             self._receive_from_member(packet, known, now)
         self._set_deadline()
@@ -235,7 +233,7 @@ class Membership:
         return now < until and packet.counter <= counter
 
     def _take_in(self, packet: Packet, source: Endpoint, proven: bool, now: float) -> None:
-        """Add a stranger; where there is no room, one that is proven gets another's place."""
+        """Add an unknown sender; if the table is full, a proven one replaces an unproven one."""
         identity = packet.identity
         assert identity is not None
         if self._table.is_full:
@@ -257,7 +255,7 @@ class Membership:
         return is_in or not table.is_full or table.oldest_unproven is not None
 
     def _forget(self, known: Known) -> None:
-        """It was removed; its packets may still be played again."""
+        """Remember the counters of a removed member, so that its packets cannot be replayed."""
         if self._settings.key:
             self._strangers.remember(known.instance, known.window)
         self.effects.append(Left(known.member))
@@ -265,7 +263,7 @@ class Membership:
     # Challenges and answers
 
     def _proves(self, packet: Packet, source: Endpoint, now: float) -> bool:
-        """Whether it answers a challenge of ours, so that it is where it says."""
+        """Whether it answers a challenge of ours, which proves its address."""
         return (
             packet.kind is Kind.RESPONSE
             and packet.receiver == self._instance
@@ -276,7 +274,7 @@ class Membership:
         return packet.challenge != NONE and packet.receiver == self._instance
 
     def _respond(self, packet: Packet, to: Endpoint, proven: bool, now: float) -> None:
-        """Answer a challenge; challenge back who is not proven, but not in answer to an answer."""
+        """Answer a challenge, with one of our own if it has none of ours and is not proven."""
         if self._answers.allows(to[0], now):
             back = packet.kind is Kind.CHALLENGE and not proven and self._has_room_for(packet)
             nonce = self._challenges.nonce_for(packet.instance, to, now) if back else NONE

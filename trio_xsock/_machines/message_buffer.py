@@ -1,7 +1,7 @@
-"""Received messages that nobody has taken yet, and the bytes of those still to be decoded.
+"""Received messages that have not been read yet, and the bytes of those still to be decoded.
 
-A message is held once: as bytes until it is decoded, as a ``Message`` until it is taken. Decoding
-pauses while enough messages wait, because a tiny one takes ten times the room of its bytes.
+A message is stored once: as bytes until it is decoded, as a ``Message`` until it is read. Decoding
+pauses while enough messages wait, because a tiny one takes ten times the memory of its bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class MessageBuffer:
     """The receive queue of a message socket.
 
     Attributes:
-        size: bytes, as they were on the wire, of all that nobody has taken.
+        size: bytes, as they were on the wire, of all that has not been read.
         messages: those that have been decoded, the oldest first.
     """
 
@@ -44,7 +44,7 @@ class MessageBuffer:
 
     @property
     def pending(self) -> bool:
-        """There are bytes that were not looked at yet."""
+        """There are bytes that have not been decoded yet."""
         return self._decoder.pending
 
     @property
@@ -74,8 +74,8 @@ class MessageBuffer:
     def wanted(self, limit: int) -> int:
         """How many bytes there may be, in all.
 
-        A message that has begun may always be completed, however large: who waits for it behind
-        others would wait for ever.
+        A message that has begun may always be completed, however large it is: a caller that waits
+        for it behind other messages would never return.
         """
         return max(limit, self.needed(limit))
 
@@ -85,7 +85,7 @@ class MessageBuffer:
         return self.size + missing if missing and self._queued < limit else 0
 
     def add(self, message: Message) -> None:
-        """Let a message wait."""
+        """Append a decoded message."""
         self.messages.append(message)
         size = HEADER_SIZE + len(message.data)
         self._queued += size
@@ -118,7 +118,7 @@ class MessageBuffer:
         try:
             while self._decoder.pending:
                 self._decoder.decode()
-        except FramingError:  # who decodes next is told
+        except FramingError:  # the next call of decode() raises it
             pass
         self.size = self._decoder.held
 

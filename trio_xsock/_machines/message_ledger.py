@@ -1,4 +1,4 @@
-"""The send ledger of a message socket: what it drops, it drops between two messages."""
+"""The send ledger of a message socket: it drops whole messages only."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ PADDED_SIZE: Final = 512
 ID_SIZE: Final = 16
 TAG_SIZE: Final = 16
 NONE: Final = bytes(ID_SIZE)
-"""Stands for the challenge, answer or instance that there is not."""
+"""Means that there is no challenge, answer or instance."""
 
 _MARK: Final = b"XU\x01"
 _ENDS: Final = Struct(">16sQ16s")
@@ -73,24 +73,24 @@ class Kind(enum.IntEnum):
 
 
 class Identity(NamedTuple):
-    """What a member says of itself."""
+    """A member's description of itself."""
 
     please_answer: bool
     hold: int
-    """Milliseconds of silence after which it is gone."""
+    """Milliseconds of silence after which it expires."""
     name: str
     metadata: Mapping[str, str]
 
 
 class Packet(NamedTuple):
-    """A packet, read."""
+    """A decoded packet."""
 
     kind: Kind
     group: str
     instance: bytes = NONE
     counter: int = 0
     receiver: bytes = NONE
-    """The instance that it is for; ``NONE`` for all members."""
+    """The receiver's instance; ``NONE`` for all members."""
     challenge: bytes = NONE
     answer: bytes = NONE
     identity: Identity | None = None
@@ -148,11 +148,11 @@ def decode(datagram: bytes, key: bytes | None = None) -> Packet:
 
     Args:
         datagram: what arrived.
-        key: the group's, which every packet of ``AutoDiscovery`` must prove to have been made
-            with; looked at before anything that such a packet says.
+        key: the group's; every packet of ``AutoDiscovery`` must have been made with it, which is
+            checked before anything else in the packet.
 
     Raises:
-        PacketError: nothing else, whatever it is.
+        PacketError: the datagram is invalid; no other error is raised, whatever it contains.
     """
     reader = _Reader(datagram)
     if reader.take(len(_MARK)) != _MARK:
@@ -190,7 +190,7 @@ _KINDS: Final = frozenset(Kind)
 
 
 class _Reader:
-    """Takes an untrusted datagram to pieces; ``PacketError`` where it is too short."""
+    """Reads the fields of an untrusted datagram; raises ``PacketError`` if it is too short."""
 
     __slots__ = ("_data", "_end", "_position")
 

@@ -1,12 +1,12 @@
-"""The PROXY protocol, versions 1 and 2: what a proxy tells of the client it speaks for.
+"""The PROXY protocol, versions 1 and 2: a proxy's header about the client that it speaks for.
 
 A proxy opens a connection to us for each of its clients and sends a header first: a line of text
 (version 1) or a binary block (version 2). Source: "The PROXY protocol", Willy Tarreau,
 haproxy.org/download/2.9/doc/proxy-protocol.txt.
 
-Nothing here does I/O. ``feed`` takes what has arrived and tells how much of it was the header's;
-what follows belongs to the connection. However the bytes are cut, and whatever they are, no
-more than some hundred of them are kept.
+Nothing here does I/O. ``feed`` takes what has arrived and returns how much of it was the header's;
+what follows belongs to the connection. However the bytes are split, and whatever they are, no
+more than some hundred of them are stored.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _PROXY: Final = 0x21
 _V2_FAMILIES: Final = {0x00: "", 0x11: "4s4sHH", 0x12: "4s4sHH", 0x21: "16s16sHH", 0x22: "16s16sHH"}
 """How the addresses are packed, by family and transport; nothing where there are none of IP's."""
 _V2_UNIX: Final = {0x31: 216, 0x32: 216}
-"""Bytes that addresses of Unix sockets take, which mean nothing to us."""
+"""Bytes that addresses of Unix sockets take; they are skipped."""
 
 
 class ProxyProtocolError(Exception):
-    """What came is no header; the connection it came on is useless."""
+    """The input is not a valid header; its connection has to be closed."""
 
 
 class ProxyHeader(NamedTuple):
-    """What a proxy said of the connection that it passes on."""
+    """A proxy's description of the connection that it passes on."""
 
     version: int
     """1 or 2."""
@@ -60,20 +60,20 @@ class ProxyHeaderParser:
     def __init__(self) -> None:
         self.header: ProxyHeader | None = None
         self._seen = b""
-        self._left = 0  # of a header of version 2, bytes that say nothing to us
+        self._left = 0  # bytes of a header of version 2 that are still to be skipped
 
     def feed(self, data: bytes) -> int:
-        """Take in what has arrived.
+        """Parse what has arrived.
 
         Args:
-            data: the bytes that follow those taken so far; at least one.
+            data: the bytes that follow those passed so far; at least one.
 
         Returns:
-            How many of them are the header's. They are all of them as long as ``header`` is
-            ``None``, and the caller comes back with more.
+            How many of them are the header's: all of them while ``header`` is ``None``; then the
+            caller calls again with the next bytes.
 
         Raises:
-            ProxyProtocolError: no proxy says such things.
+            ProxyProtocolError: the bytes are not a valid header.
         """
         if self._left:
             return self._skip(data)
@@ -88,7 +88,7 @@ class ProxyHeaderParser:
         return used + self._skip(data[used:])
 
     def _skip(self, data: bytes) -> int:
-        """Pass over what of a header of version 2 says nothing to us."""
+        """Skip the part of a header of version 2 that is not used."""
         if not self._left:
             return 0
         used = min(self._left, len(data))
@@ -166,7 +166,7 @@ def _checked_port(text: str) -> int:
 
 
 def _measure_block(seen: bytes) -> tuple[int, int]:
-    """How long a header of version 2 is, and how much of it says something to us."""
+    """How long a header of version 2 is, and how much of it is used."""
     command, family, length = struct.unpack_from("!BBH", seen, len(_V2_BEGIN))
     if command not in (_LOCAL, _PROXY):
         raise ProxyProtocolError(f"version and command {command:#04x} are not known")

@@ -10,7 +10,7 @@ _MOST_SOURCES: Final = 1024
 
 
 class RateLimit:
-    """So many a second in the long run, and no more than that at once.
+    """A token bucket: ``rate`` a second in the long run, and no more than that at once.
 
     Args:
         rate: how many a second.

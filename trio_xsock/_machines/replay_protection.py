@@ -1,8 +1,7 @@
-"""What recognises recorded packets that are sent again, and senders that are not where they say.
+"""Protection against replayed packets and forged source addresses.
 
-The counters that a member has used are known, and each counts once. A stranger has to answer a
-challenge that was not used before, so no recording will do, and nor will a forged source address:
-the challenge goes to that address.
+Each counter of a member is accepted once. An unknown sender has to answer a fresh challenge, which
+neither a recording nor a sender with a forged address can do: the challenge goes to that address.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class ReplayWindow:
 
 
 class StrangerCounters:
-    """The counters of those who are no members, so that nobody is made to answer a recording twice.
+    """The counters of senders that are not members, so that a replayed packet is not answered.
 
     Only useful where packets are authenticated. A bounded number of instances is remembered, the
     most recent ones.
@@ -77,7 +76,7 @@ class StrangerCounters:
         return window.accept(counter)
 
     def remember(self, instance: bytes, window: ReplayWindow) -> None:
-        """Take over the counters of a member that is one no longer."""
+        """Take over the counters of a member that was removed."""
         self._windows[instance] = window
         self._windows.move_to_end(instance)
         if len(self._windows) > _MOST_STRANGERS:
@@ -85,11 +84,11 @@ class StrangerCounters:
 
 
 class Challenges:
-    """What has to be answered before somebody counts as proven to be where its packets come from.
+    """Challenges, whose answers prove that a sender is at the address that its packets come from.
 
-    A challenge is the time, and a signature of it and of whom it is for, made with a secret that
-    only this object has. So nothing is stored for it, however many strangers ask, and none can be
-    pushed out by others. Only those that were answered are remembered, until they are too old.
+    A challenge is the time, and a signature of the time and the receiver, made with a secret of
+    this object. So nothing is stored for it, however many senders ask, and a flood cannot evict
+    one. Only those that were answered are remembered, until they are too old.
 
     Args:
         random_bytes: gives so many unpredictable bytes.
@@ -108,7 +107,7 @@ class Challenges:
         return len(self._settled)
 
     def nonce_for(self, instance: bytes, source: Endpoint, now: float) -> bytes:
-        """A challenge for whoever says that it is this instance, at this place."""
+        """A challenge for a sender that claims to be this instance at this address."""
         milliseconds = int(now * 1000) & _TIME_MASK
         return self._sign(milliseconds.to_bytes(_TIME_SIZE, "big"), instance, source)
 

@@ -1,8 +1,7 @@
 """The life of a socket as a table.
 
-Two rules. Everything about which state follows which stands in ``TRANSITIONS`` and nowhere
-else; and this module knows neither what a move costs nor which class makes it. The diagram
-in the documentation is drawn from the same table.
+``TRANSITIONS`` has all there is about which state follows which. The diagram in the documentation
+is drawn from it.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class SocketState(enum.Enum):
     BOUND = "bound"
     """UDP: can send and receive."""
     CLOSING = "closing"
-    """What was queued is still being sent, or unread input discarded; then closed."""
+    """The rest of the queue is being sent, or unread input discarded; then it is closed."""
 
 
 # Python 3.11 takes 100 ns to look a member up in its class: a tenth of what a message costs.
@@ -93,7 +92,8 @@ def next_state(state: SocketState, move: Move) -> SocketState:
         The state afterwards.
 
     Raises:
-        InvalidStateError: the move is illegal; the text names state, move and cure.
+        InvalidStateError: the move is illegal; the message names the state, the move, and what to
+            do instead.
     """
     try:
         return TRANSITIONS[state, move]

@@ -1,9 +1,9 @@
-"""A limit on how long somebody may take, that does not count time in which we did not run.
+"""A time limit for the peer that does not count time in which this program did not run.
 
-A program that was stopped, or that blocked its event loop, finds all its deadlines passed. What
-the other side has sent meanwhile lies ready, so it is looked at first. What the other side could
-not do, because it waited for us, it should have the time for: whoever asks late grants as much
-time again, once.
+A program that was stopped, or that blocked its event loop, finds all its deadlines passed. The
+peer's input of that time is already in the socket, so the caller reads it before it asks. What the
+peer could not do, because it waited for us, needs more time: a limit that is checked late is
+extended once, by its full length.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from __future__ import annotations
 from typing import Final
 
 LATE: Final = 0.05
-"""Seconds after a deadline from which on we did not run, rather than being merely busy."""
+"""Seconds after a deadline from which on this program was stopped, rather than merely busy."""
 
 
 class TimeLimit:
     """One deadline.
 
     Args:
-        begin: when the time began to run, in seconds on any one clock.
-        seconds: how long it may take.
+        begin: when the limit began, in seconds on any one clock.
+        seconds: how long it is.
 
     Attributes:
-        deadline: when to ask whether it is over.
+        deadline: when to call ``is_over``.
     """
 
     __slots__ = ("_extended", "_seconds", "deadline")
@@ -37,12 +37,12 @@ class TimeLimit:
         self.deadline = min(self.deadline, deadline)
 
     def is_over(self, now: float, *, counts_lateness: bool = True) -> bool:
-        """Whether the time is up; to be asked after all that has arrived was looked at.
+        """Whether the time is up; to be called after all input that has arrived was read.
 
         Args:
             now: the present time.
-            counts_lateness: to ask late means that we did not run. Not so where the clock can
-                jump, as a mock clock does.
+            counts_lateness: a late call means that this program did not run. False where the
+                clock can jump, as a mock clock does.
 
         Returns:
             False if there is time left. ``deadline`` may be a later one then.

@@ -1,7 +1,7 @@
-"""When each of many members needs attention next: a heap, so that no packet looks at all of them.
+"""When each of many members needs attention next: a heap, so that no packet costs a full scan.
 
-A member that is heard moves its time back, once for each packet. The heap is not touched for
-that: the old entry stays, and is put off when it comes up.
+Each packet of a member postpones its time. The heap is not touched for that: the old entry
+stays, and is postponed when its time comes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The TLS engine of one connection: ciphertext in, plaintext out, and back; no I/O.
 
-It is the standard library's, ``ssl.SSLObject`` over two ``ssl.MemoryBIO``: whoever moves the
-bytes feeds in what came, and sends what ``output`` gives. Plaintext goes in by slices, for the
-ciphertext of all that goes in has to be kept until it is sent; it comes out for as long as
-there is any, without an exception for each record that is not there.
+It is the standard library's ``ssl.SSLObject`` over two ``ssl.MemoryBIO``: the caller feeds in what
+it received, and sends what ``output`` returns. Plaintext is encrypted by slices, because the
+ciphertext has to be stored until it is sent. It is decrypted for as long as there is any, without
+an exception for each incomplete record.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _MOST_RECORDS: Final = 64
 """Records that OpenSSL is given at once.
 
 It returns only when it comes to data, or to the end of what it was given, and a record without
-data may cost much: one that wants new keys takes 40 us, in which nobody else has a turn.
+data may cost much: one that asks for new keys takes 40 us, in which no other task runs.
 """
 
 _PIECE: Final = 16384
 """Bytes after which it is given no further record at once; one full of tickets takes 20 ms."""
 
 _NO_RECORD: Final = b"\x00\x03\x03\x00\x01\x00"
-"""A record of a type that there is not; the answer is an unexpected_message alert."""
+"""A record of an unknown type; the answer is an unexpected_message alert."""
 
 _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST"})
 _ALERT: Final = b"\x15\x03\x01\x00\x02\x02\x46"
-"""Fatal, protocol_version: for a client that does not speak TLS, which OpenSSL tells nothing."""
+"""Fatal, protocol_version: for a client that does not speak TLS; OpenSSL sends no alert then."""
 
 
 class TLSEngine:
@@ -44,11 +44,11 @@ class TLSEngine:
     Args:
         context: with which certificates, versions and checks.
         server_side: whether the handshake is the server's.
-        server_hostname: a client's: whom it wants to talk to.
+        server_hostname: for a client, the name of the server.
 
     Attributes:
-        ended: the peer has said that nothing more will come (close_notify).
-        ready: ``decrypt`` may have something to tell without being fed before.
+        ended: the peer has sent close_notify.
+        ready: ``decrypt`` may return something without being fed before.
 
     Raises:
         ssl.SSLError, ValueError: context, side and name do not go together.
@@ -92,14 +92,14 @@ class TLSEngine:
     # Ciphertext
 
     def feed(self, data: bytes) -> None:
-        """Take in what came from the peer."""
+        """Pass what was received from the peer."""
         self._held = b"".join((self._held, data)) if self._held else data
         if not self._incoming.pending:
             self._give_records()
         self.ready = True
 
     def _give_records(self) -> None:
-        """Let OpenSSL have some records of what is held, and of the last what there is."""
+        """Give OpenSSL some of the records in ``_held``; the last one may be incomplete."""
         held = b"".join((self._begun, self._held)) if self._begun else self._held
         end, size = self._unfinished, len(held)
         for _ in range(_MOST_RECORDS):
@@ -154,10 +154,10 @@ class TLSEngine:
                 return True
 
     def refuse(self) -> None:
-        """After the handshake: have nothing to do with this peer, and put an alert out.
+        """After the handshake: refuse the peer with an alert, which is in ``output`` then.
 
-        OpenSSL leaves the choice of alerts to nobody. So it is given a record that is none, and
-        tells the peer of that.
+        OpenSSL has no call that sends an alert. So it is given an invalid record, and answers
+        it with one.
         """
         self._incoming.read()
         self._incoming.write(_NO_RECORD)
@@ -176,10 +176,10 @@ class TLSEngine:
 
         Returns:
             The bytes; none if no record is complete, or the peer has ``ended``. If it is still
-            ``ready`` afterwards there is more to be taken out, or to be looked through.
+            ``ready`` afterwards there is more to be decrypted.
 
         Raises:
-            ssl.SSLError: what was fed is not in order; the alert for the peer is in ``output``.
+            ssl.SSLError: the input is invalid; the alert for the peer is in ``output``.
         """
         if self._stash:
             return self._take_stash(limit)
@@ -218,7 +218,7 @@ class TLSEngine:
             got += len(piece)
             if not (incoming.pending or decrypted.pending()):
                 if not self._held or got * 8 < self._given * 7:
-                    break  # what is not all data goes on when others had their turn
+                    break  # records without data continue after other tasks have run
                 self._give_records()
                 got = 0
         self.ready = self._has_input()
@@ -233,13 +233,13 @@ class TLSEngine:
         return bool(self._held) or self._incoming.pending > 0 or self._object.pending() > 0
 
     def encrypt(self, data: bytes | memoryview) -> bytes:
-        """Take in plaintext.
+        """Encrypt plaintext.
 
         Args:
             data: at least one byte, and at most ``SLICE``.
 
         Returns:
-            The ciphertext, and what else was to be sent.
+            The ciphertext, after any other output that waited.
 
         Raises:
             ssl.SSLError: the connection is over.
@@ -251,14 +251,14 @@ class TLSEngine:
             error.reason = "RENEGOTIATION_NOT_SUPPORTED"
             raise error from None
         except ssl.SSLError:
-            if self._failure is not None:  # why it is over is better known to who reads
+            if self._failure is not None:  # what reading found is more precise
                 raise self._failure from None
             raise
         return self._outgoing.read()
 
     def end(self) -> None:
         """Say that nothing more will come from us (close_notify); reading goes on."""
-        # OpenSSL looks for the peer's own end at once, and takes plaintext for an error then.
+        # OpenSSL looks for the peer's close_notify at once, and treats plaintext as an error.
         pieces: list[bytes] = []
         try:
             while self.ready and (piece := self.decrypt(SLICE)):

@@ -1,9 +1,9 @@
-"""Which of the datagrams that the OS hands over are meant for this very socket.
+"""Which of the datagrams that the OS delivers are meant for this socket.
 
-A socket that is to hear multicasts and broadcasts has to be bound to all addresses on Linux,
-and then it hears everything. Where that is too much, the OS is asked to tell with each datagram
-where it was sent to and by which interface it came (ip(7): IP_PKTINFO, ipv6(7):
-IPV6_RECVPKTINFO), and the rest is decided here. Nothing in this module does I/O.
+On Linux a socket receives multicasts and broadcasts only if it is bound to all addresses, and then
+it receives the datagrams of every interface. So the OS is asked to add to each datagram the address
+that it was sent to and the interface by which it arrived (ip(7): IP_PKTINFO, ipv6(7):
+IPV6_RECVPKTINFO), and this module decides. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ Ancillary = list[tuple[int, int, bytes]]
 
 
 class Arrival(NamedTuple):
-    """How a datagram came."""
+    """The address and the interface by which a datagram arrived."""
 
     destination: bytes
-    """The address that it was sent to, 4 or 16 bytes; empty if the OS did not tell."""
+    """The address that it was sent to, 4 or 16 bytes; empty if it is not known."""
     interface: int
-    """The number of the interface by which it came."""
+    """The number of the interface."""
 
 
 def arrival(ancillary: Ancillary) -> Arrival:
-    """What the ancillary data of a datagram say of its arrival."""
+    """Read the ancillary data of a datagram."""
     for level, kind, data in ancillary:
         if (level, kind) == PACKET_INFO_6:
             destination = data[:16]
@@ -53,7 +53,7 @@ def arrival(ancillary: Ancillary) -> Arrival:
 
 
 def destination_text(came: Arrival) -> str:
-    """The address that a datagram was sent to as users see it, ``""`` if the OS did not tell."""
+    """The address that a datagram was sent to, as text; ``""`` if it is not known."""
     packed = came.destination
     if not packed:
         return ""
@@ -70,10 +70,10 @@ def is_group(destination: bytes) -> bool:
 
 
 class InterfaceFilter:
-    """Tells what a socket that is bound to one interface hears.
+    """Selects the datagrams for a socket that is bound to one interface.
 
-    That is what came by the interface, and what was sent to one of its addresses by programs
-    on this machine, which comes by loopback, whatever the address.
+    These are the datagrams that arrive by the interface, and those that programs on this machine
+    sent to one of its addresses, which arrive by loopback.
 
     Args:
         index: the interface's number.
@@ -96,7 +96,7 @@ class InterfaceFilter:
             return destination in self._addresses and not destination.startswith(_LINK_LOCAL)
         if not self._is_loopback:
             return True
-        # What this machine sends to its other addresses comes by this interface, too.
+        # Datagrams from this machine to its other addresses arrive by this interface, too.
         return (
             destination in self._addresses
             or destination[:1] == b"\x7f"

@@ -1,9 +1,9 @@
-"""Multicast groups as values: what is one, which ones a socket is in, what it hears of itself.
+"""Multicast groups as values, the memberships of a socket, and the echo of its own multicasts.
 
-A multicast goes to everybody in the group, and the sender's own machine gets a copy, too, for
-its other programs. The OS cannot be told to leave out one socket, so the copy that comes back
-is recognised here. Its sender's address alone does not tell: several programs on one machine
-may share a port, and then all of them send from the same address.
+A multicast goes to all members of the group, and the sender's own machine gets a copy, too, for
+its other programs. The OS cannot leave out one socket, so the copy that comes back is recognised
+here. Its source address is not enough: several programs on one machine may share a port, and
+then all of them send from the same address.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class Memberships:
         Args:
             address: the group's.
             data: what it carries.
-            some_lost: the OS has dropped something; else it can only be the first, for the
-                order is kept, and another one like it is of somebody with our address and port.
+            some_lost: the OS has dropped something. Otherwise it can only be the first, because
+                the order is kept; another one like it is of a program with our address and port.
         """
         if not self._echoes:
             return None
@@ -115,10 +115,10 @@ class Memberships:
             return None
 
     def forget_echo(self, place: int) -> None:
-        """It has come back.
+        """The echo has come back.
 
-        So it, and what was sent before it, need not be remembered: the order is kept, and what
-        has not come back by now the OS has dropped.
+        It, and the multicasts sent before it, need not be remembered: the order is kept, so the
+        OS has dropped those that have not come back yet.
         """
         for _ in range(place + 1):
             self._echoes.popleft()

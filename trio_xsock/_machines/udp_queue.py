@@ -1,7 +1,7 @@
-"""The two queues of a datagram socket: what has arrived, and what the OS would not take yet.
+"""The two queues of a datagram socket: received datagrams, and those that wait to be sent.
 
-Neither knows sockets. What arrives is kept as the OS gave it; a
-``Datagram`` is made of it only when somebody reads.
+Neither does I/O. What arrives is stored as the OS gave it; a ``Datagram`` is made of it only when
+it is read.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class ArrivalQueue:
     Attributes:
         packets: the waiting ones; may be taken from at the left.
         limit: how many may wait.
-        own_address: the address that packets which do not tell it were sent to.
+        own_address: the local address of packets that have none of their own.
         received: how many were ever put in.
         bytes_received: how many bytes they had.
-        dropped: how many found no room, or came from port 0, so that nobody can answer them.
+        dropped: how many found no room, or came from port 0, which cannot be answered.
     """
 
     __slots__ = ("bytes_received", "dropped", "limit", "own_address", "packets", "received")
@@ -54,7 +54,7 @@ class ArrivalQueue:
         self.own_address = own_address
 
     def put(self, packets: list[Packet]) -> bool:
-        """Add what has arrived, as much of it as there is room for; whether that is any."""
+        """Add what has arrived, as much as there is room for; return whether anything was added."""
         waiting = self.packets
         room = self.limit - len(waiting)
         count = size = 0
@@ -79,18 +79,18 @@ class Departure(Generic[R, W]):
 
     data: bytes
     route: R
-    """The way it goes, for whoever sends it."""
+    """The route by which it is sent."""
     waiter: W | None = field(default=None)
-    """Who waits until it has gone."""
+    """The task that waits until it is sent, if any."""
 
 
 class DepartureQueue(Generic[R, W]):
-    """Datagrams that the OS would not take yet, and the counts of the batch they belong to.
+    """Datagrams that wait until the OS takes them, and the counts of their batch.
 
     A batch lasts from an empty queue to an empty queue.
 
     Args:
-        limit: bytes that may be queued, with a bit for the queueing of each datagram.
+        limit: bytes that may be queued, including an overhead for each datagram.
 
     Attributes:
         departures: the waiting ones, the next one first.
@@ -117,19 +117,19 @@ class DepartureQueue(Generic[R, W]):
         self.size += len(departure.data)
 
     def sent_first(self) -> Departure[R, W]:
-        """The first one has gone."""
+        """The first one was sent."""
         departure = self.drop_first()
         self.batch_sent += len(departure.data)
         return departure
 
     def drop_first(self) -> Departure[R, W]:
-        """The first one will not go."""
+        """The first one cannot be sent."""
         departure = self.departures.popleft()
         self.size -= len(departure.data)
         return departure
 
     def withdraw(self, departure: Departure[R, W]) -> None:
-        """Its sender has given up waiting."""
+        """The task that waited for it was cancelled."""
         self.departures.remove(departure)
         self.size -= len(departure.data)
 

@@ -1,1 +1,1 @@
-"""Values: errors, events and what they carry. Nothing here acts."""
+"""Values: errors, events and the data that they carry."""

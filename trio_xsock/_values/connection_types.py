@@ -8,8 +8,8 @@ import enum
 class SSLConnectionTypes(enum.IntEnum):
     """Which versions of TLS a connection may use. Xojo: ``SSLSocket.SSLConnectionTypes``.
 
-    The named ones are exact, no minimum; only ``SSLv23`` negotiates. Xojo's 0 and 2, SSL 2 and
-    SSL 3, are gone for good.
+    Each named version allows exactly that version, not a later one; only ``SSLv23`` negotiates.
+    Xojo's 0 and 2, which are SSL 2 and SSL 3, are not supported.
     """
 
     SSLv23 = 1

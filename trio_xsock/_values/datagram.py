@@ -1,4 +1,4 @@
-"""``Datagram``: one packet and who is at its other end."""
+"""``Datagram``: one packet, and the address of its other end."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Datagram:
     """
 
     address: str
-    """Of the sender if it was received, else of the receiver: an IP address, IPv6 link-local
-    ones with their ``%zone``; ``UDPSocket.send`` takes a host name too."""
+    """The sender's address if the datagram was received, else the receiver's: an IP address, with
+    ``%zone`` if it is IPv6 link-local. ``UDPSocket.send`` takes a host name too."""
     port: int
     """The port at that address, 1..65535."""
     data: bytes
-    """What it carries: 0 to 65507 bytes over IPv4, 65527 over IPv6 (RFC 768, RFC 8200)."""
+    """The content: 0 to 65507 bytes over IPv4, 65527 over IPv6 (RFC 768, RFC 8200)."""
     local_address: str = field(default="", compare=False)
     """Our own IP address. If it was received: the address that it was sent to, which may be that
     of a group or a broadcast; ``""`` where the OS does not tell. If it is sent: the address that

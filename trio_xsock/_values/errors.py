@@ -34,7 +34,7 @@ class LossReason(enum.StrEnum):
     """Why a connection is gone; Xojo's 102 says only that it is."""
 
     REMOTE_CLOSED = "REMOTE_CLOSED"
-    """The peer ended its direction in good order (FIN)."""
+    """The peer ended its direction gracefully (FIN)."""
     RESET = "RESET"
     """The connection was torn down by a reset or another hard error."""
     TIMED_OUT = "TIMED_OUT"
@@ -44,7 +44,9 @@ class LossReason(enum.StrEnum):
 
 
 class SocketError(Exception):
-    """Root of every error this library makes; used itself for the rest of the OS's errors.
+    """Base class of every error that this library raises.
+
+    It is raised itself for errors of the operating system that have no class of their own.
 
     Attributes:
         error_number: Xojo's code, or ``None`` where Xojo has none.
@@ -228,7 +230,7 @@ def _class_for(exc: OSError) -> type[SocketError]:
 
 
 def translate_tls(exc: OSError, message: str) -> TLSError:
-    """The library's error for what failed in TLS, or on the way of its handshake.
+    """The library's error for a failure of TLS, or of the connection during its handshake.
 
     Args:
         exc: what OpenSSL, or the operating system, said; becomes ``__cause__``.
@@ -278,7 +280,7 @@ def translate_loss(exc: OSError, message: str) -> LostConnectionError | TLSError
         message: what was lost, naming the endpoint, without a full stop.
 
     Returns:
-        A new ``LostConnectionError`` with its ``reason``, or the ``TLSError`` it is.
+        A new ``LostConnectionError`` with its ``reason``, or a ``TLSError``.
     """
     if isinstance(exc, ssl.SSLError):
         return translate_tls(exc, message)
@@ -290,11 +292,11 @@ def translate_loss(exc: OSError, message: str) -> LostConnectionError | TLSError
 
 
 def forget_frames(error: BaseException) -> None:
-    """Let go of the local variables of our own frames in a traceback.
+    """Clear the local variables of the library's frames in a traceback.
 
     A socket keeps the error that ended its connection and raises the same object again; the
     traceback of a raise keeps frames, those keep ``self``, and the socket would live on until
-    the cyclic garbage collector comes by. Users' frames are left alone.
+    the cyclic garbage collector runs. Users' frames are left alone.
     """
     traceback = error.__traceback__
     while traceback is not None:

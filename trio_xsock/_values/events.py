@@ -1,10 +1,10 @@
 """The events: frozen values that say what happened to a socket, in the order it happened.
 
-They act on nothing and are made only when somebody listens. They are generic in their socket:
-the ``socket`` of a ``Connected[TCPSocket]`` is a ``TCPSocket``. Where nothing is said it is
+They are made only if there is a handler or a channel. They are generic in their socket:
+the ``socket`` of a ``Connected[TCPSocket]`` is a ``TCPSocket``. Without an argument it is
 ``Any``, because one channel may carry the events of sockets of different classes (fan-in).
 
-The three that there are most of have an ``__init__`` of their own, which does what a frozen
+The three most frequent events have an ``__init__`` of their own, which does what a frozen
 dataclass does by itself in 40 % less time.
 """
 
@@ -109,20 +109,20 @@ class ErrorOccurred(Generic[S]):
     socket: S
     """The socket it happened to."""
     error: SocketError
-    """What happened; the same object that the next call raises."""
+    """The error; the next call raises the same object."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage(Generic[S]):
-    """A message came, of the kind that ``EasyTCPSocket`` and the UDP sockets of that sort send.
+    """A message of an ``EasyTCPSocket``, ``EasyUDPSocket`` or ``AutoDiscovery`` arrived.
 
     Xojo: ``ReceivedMessage``.
     """
 
     socket: S
-    """The socket it came to."""
+    """The socket that received it."""
     command: int
-    """What the data is, as the two sides have agreed: 0..2**31-1."""
+    """A number whose meaning the two sides have agreed on: 0..2**31-1."""
     data: bytes
     """The content, which may be empty."""
     from_address: str = ""
@@ -141,17 +141,17 @@ class MemberJoined(Generic[S]):
     socket: S
     """The socket it happened to."""
     member: Member
-    """Who has joined."""
+    """The member that joined."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemberLeft(Generic[S]):
-    """A program has left the group, or has not been heard of for too long. Xojo: ``MemberLeft``."""
+    """A program left the group, or was silent for too long. Xojo: ``MemberLeft``."""
 
     socket: S
     """The socket it happened to."""
     member: Member
-    """Who has left, as it was last known."""
+    """The member that left, as it was last known."""
 
 
 @dataclass(frozen=True, slots=True)

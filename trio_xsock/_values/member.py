@@ -1,4 +1,4 @@
-"""``Member``: who is in a group that ``AutoDiscovery`` has found."""
+"""``Member``: a program in a group that ``AutoDiscovery`` has found."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Member:
     """A program in the group; two programs on one machine are two members."""
 
     instance_id: str
-    """What tells it from all others: 32 hexadecimal digits, new each time it registers."""
+    """Its unique identifier: 32 hexadecimal digits, new each time it registers."""
     address: str
     """Its IP address."""
     port: int
-    """The port that is its own, for messages to it alone."""
+    """Its own port, for messages to this member alone."""
     name: str = ""
-    """What it calls itself; need not be unique."""
+    """The name that it has chosen; it need not be unique."""
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
-    """What else it tells of itself."""
+    """Texts by name that it publishes."""
 
 
 def check_name(what: str, name: object, *, may_be_empty: bool) -> str:

@@ -1,11 +1,11 @@
-"""``Message``: what the message sockets move."""
+"""``Message``: a command and data, as the message sockets send and receive them."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
 LARGEST_COMMAND: Final = 2**31 - 1
-"""Commands are Xojo's Int32; the negative ones are nobody's."""
+"""Commands are Xojo's Int32; negative ones are not used."""
 
 
 class Message(NamedTuple):
@@ -15,16 +15,16 @@ class Message(NamedTuple):
     """
 
     command: int
-    """What the data is, as the two sides have agreed: 0..2**31-1."""
+    """A number whose meaning the two sides have agreed on: 0..2**31-1."""
     data: bytes
     """The content, which may be empty."""
 
 
 def check_message(message: object) -> None:
-    """Refuse what is no ``Message``, such as a tuple of its parts, or bytes.
+    """Raise unless ``message`` is a ``Message``; a tuple of its parts is none.
 
     Raises:
-        TypeError: it is none.
+        TypeError: anything else.
     """
     if not isinstance(message, Message):
         kind = type(message).__name__
@@ -32,7 +32,7 @@ def check_message(message: object) -> None:
 
 
 def check_command(command: object) -> int:
-    """Refuse what is no command, before any I/O.
+    """Raise unless ``command`` is a valid command.
 
     Args:
         command: what the user gave.
