@@ -14,6 +14,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support import EventRecorder, RawPeer, raw_pair, until
+from tests.support.serving import open_connections
 from tests.support.tls import TLSPeer, credentials
 from trio_xsock import (
     Connected,
@@ -410,7 +411,7 @@ async def test_nothing_is_left_of_an_accepted_one(how: str) -> None:
                 else:
                     await until(lambda: server.statistics().handshaking)
                     server.stop_listening()
-            await until(lambda: not server._open)
+            await until(lambda: not open_connections(server))
             await wait_all_tasks_blocked()
             assert [reference() for reference in made] == [None]
     finally:

@@ -16,7 +16,7 @@ import trio
 
 from tests.conftest import count_descriptors
 from tests.support import RawPeer, until
-from tests.support.serving import connect, echo
+from tests.support.serving import connect, echo, is_idle, open_connections
 from tests.support.tls import TLSPeer, credentials
 from trio_xsock import (
     DataAvailable,
@@ -178,11 +178,11 @@ async def test_a_server_outlives_a_fault_in_any_call(
     ):
         await nursery.start(server.serve, serve)
         assert await talk(server, kind) == ping
-        await until(lambda: not server._open)
+        await until(lambda: not open_connections(server))
         before = count_descriptors()
         injector.arm()
         assert await talk(server, kind) == ping
-        await until(lambda: not server._open)
+        await until(lambda: not open_connections(server))
         calls = list(injector.calls)
         assert {"accept", "recv", "send", "close"} <= set(calls)
         for at in range(len(calls)):
@@ -190,7 +190,7 @@ async def test_a_server_outlives_a_fault_in_any_call(
             await one_life(server, kind, 0.2)
             injector.arm()
             assert await one_life(server, kind, 4.0) == ping, (at, calls[at])
-            await until(lambda: not server._open and not server._serving)
+            await until(lambda: is_idle(server))
             assert count_descriptors() <= before, (at, calls[at])
             assert server.is_listening
         nursery.cancel_scope.cancel()

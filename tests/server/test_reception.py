@@ -14,7 +14,7 @@ import trio.testing
 
 from tests.machines.test_proxy_protocol import TCP4, block
 from tests.support import EventRecorder, RawPeer, until
-from tests.support.serving import connect, echo, listening, serving
+from tests.support.serving import connect, echo, listening, serving, waiting_for_a_place
 from tests.support.tls import TLSPeer, credentials
 from trio_xsock import (
     Connected,
@@ -241,7 +241,7 @@ async def test_stopping_refuses_newcomers() -> None:
         peers[0].send_nowait(b"y")
         sock = await server.accept()
         peers[1].send_nowait(b"y")
-        await until(lambda: server._finished)
+        await until(lambda: waiting_for_a_place(server))
         server.stop_listening()
         for peer in peers[1:]:
             assert await peer.recv_some() == b""
@@ -276,8 +276,8 @@ async def test_a_socket_that_closes_in_its_handshake_is_refused() -> None:
             first.send_nowait(b"y")
             await server.accept()
             second.send_nowait(b"y")
-            await until(lambda: server._finished)
-            server._finished[0].close()
+            await until(lambda: waiting_for_a_place(server))
+            waiting_for_a_place(server)[0].close()
             assert server.statistics().refused == 2
             assert server.statistics().handshaking == 0
 

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from tests.support import EventRecorder, RawPeer, until
-from tests.support.serving import connect, listening
+from tests.support.serving import connect, followers, listening, outage
 from trio_xsock import (
     ConnectionsChanged,
     DataAvailable,
@@ -641,10 +641,10 @@ async def test_an_outage_is_posted_and_stops_nothing() -> None:
     """The acceptor tells of it; whoever listens to the server learns of it."""
     async with listening() as server:
         error = OpenDriverError("no descriptor", errno=24)
-        server._accepting_failed(error, final=False)
+        outage(server, error)
         assert server.statistics().events_posted == 0  # nobody listens
         events = server.events
-        server._accepting_failed(error, final=False)
+        outage(server, error)
         assert events.receive_nowait() == ErrorOccurred(server, error)
         assert server.is_listening
 
@@ -693,14 +693,14 @@ async def test_who_asks_is_told_of_connections_that_come_and_go() -> None:
                 with await connect(server):
                     await (await server.accept()).aclose()
             error = OpenDriverError("no descriptor", errno=24)
-            server._accepting_failed(error, final=False)
+            outage(server, error)
             assert events.receive_nowait() == ConnectionsChanged(server, 5, 5, 0)
             assert events.receive_nowait() == ErrorOccurred(server, error)
         with await connect(server):
             (await server.accept()).close()
         assert plain.receive_nowait() == ErrorOccurred(server, error)
         assert server.statistics().events_posted == 13
-        assert server._followers == []
+        assert followers(server) == 0
 
 
 async def test_a_servers_handler_is_told_of_each_connection() -> None:

@@ -14,7 +14,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.support import until
-from tests.support.serving import connect, echo, start_serving
+from tests.support.serving import connect, echo, running_handlers, start_serving
 from trio_xsock import (
     EasyTCPSocket,
     Message,
@@ -78,11 +78,11 @@ async def test_a_thousand_idle_clients(
             for _ in range(1000):
                 peers.append(stdlib_socket.create_connection(("127.0.0.1", server.port)))
                 if len(peers) % 50 == 0:
-                    await until(lambda: len(server._serving) == len(peers))
+                    await until(lambda: running_handlers(server) == len(peers))
             await wait_all_tasks_blocked()
             before = time.process_time()
             await stop(server)
-            await until(lambda: not server._serving)
+            await until(lambda: not running_handlers(server))
             assert time.process_time() - before < 0.5
             assert server.statistics().failed == 0
         assert not loud(caplog)
@@ -132,7 +132,7 @@ async def test_a_request_that_has_just_come_is_answered() -> None:
     async with ServerSocket(address="127.0.0.1") as server, trio.open_nursery() as nursery:
         await start_serving(nursery, server, handler)
         with await connect(server) as peer:
-            await until(lambda: server._serving)
+            await until(lambda: running_handlers(server))
             await wait_all_tasks_blocked()
             arrived.set()  # the handler is woken, and runs after this
             nursery.start_soon(server.aclose, 60)
@@ -155,7 +155,7 @@ async def test_the_whole_handler_is_cancelled() -> None:
     async with ServerSocket(address="127.0.0.1") as server, trio.open_nursery() as nursery:
         await start_serving(nursery, server, handler)
         with await connect(server):
-            await until(lambda: server._serving)
+            await until(lambda: running_handlers(server))
             await wait_all_tasks_blocked()
             await server.aclose(60)
     assert steps == ["cleaned up"]
@@ -178,7 +178,7 @@ async def test_may_stop_in_a_task_of_the_handler() -> None:
     async with ServerSocket(address="127.0.0.1") as server, trio.open_nursery() as nursery:
         await start_serving(nursery, server, handler)
         with await connect(server):
-            await until(lambda: server._serving)
+            await until(lambda: running_handlers(server))
             await wait_all_tasks_blocked()
             await server.aclose(60)
     assert server.statistics().failed == 0
@@ -230,7 +230,7 @@ async def test_messages_may_stop_too() -> None:
         await start_serving(nursery, server, handler)
         async with EasyTCPSocket("127.0.0.1", server.port) as client:
             await client.connect()
-            await until(lambda: server._serving)
+            await until(lambda: running_handlers(server))
             await wait_all_tasks_blocked()
             await server.aclose(60)
             assert await client.receive() == Message(7, b"bye")
@@ -262,10 +262,10 @@ async def test_a_stopped_handler_may_find_its_socket_closed(
     ):
         await start_serving(nursery, server, handler)
         with await connect(server):
-            await until(lambda: server._serving)
+            await until(lambda: running_handlers(server))
             await wait_all_tasks_blocked()
             await stop(server)
-            await until(lambda: not server._serving)
+            await until(lambda: not running_handlers(server))
     assert found == ["CLOSED"]
     assert server.statistics().failed == 0
     assert not loud(caplog)
@@ -283,9 +283,9 @@ async def test_a_stopped_handler_can_fail(caplog: pytest.LogCaptureFixture) -> N
     async with ServerSocket(address="127.0.0.1") as server, trio.open_nursery() as nursery:
         await start_serving(nursery, server, handler)
         with await connect(server):
-            await until(lambda: server._serving)
+            await until(lambda: running_handlers(server))
             server.close()
-            await until(lambda: not server._serving)
+            await until(lambda: not running_handlers(server))
     assert server.statistics().failed == 1
     assert len(loud(caplog)) == 1
 

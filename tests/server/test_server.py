@@ -16,7 +16,15 @@ import trio
 import trio.testing
 
 from tests.support import EventRecorder, RawPeer, until
-from tests.support.serving import connect, echo, listening, serving, start_serving
+from tests.support.serving import (
+    connect,
+    echo,
+    listening,
+    open_connections,
+    running_handlers,
+    serving,
+    start_serving,
+)
 from trio_xsock import (
     ErrorOccurred,
     InvalidPortError,
@@ -279,7 +287,7 @@ async def test_leaving_the_block_by_an_exception_closes_at_once() -> None:
             async with ServerSocket(address="127.0.0.1") as server:
                 await start_serving(nursery, server, handler)
                 with await connect(server):
-                    await until(lambda: server._serving)
+                    await until(lambda: running_handlers(server))
                     await trio.testing.wait_all_tasks_blocked()
                     raise error
         assert caught.value is error
@@ -314,7 +322,7 @@ async def test_aclose_lets_the_handlers_finish() -> None:
             await start_serving(nursery, server, handler)
             port = server.port
             peers = [await connect(server) for _ in range(3)]
-            await until(lambda: len(server._serving) == 3)
+            await until(lambda: running_handlers(server) == 3)
             async with trio.open_nursery() as closing:
                 closing.start_soon(server.aclose, 1e6)
                 await until(lambda: not server.is_listening)
@@ -348,7 +356,7 @@ async def test_aclose_cancels_those_who_do_not_finish(
         async with ServerSocket(address="127.0.0.1") as server:
             await start_serving(nursery, server, handler)
             with await connect(server) as peer:
-                await until(lambda: server._serving)
+                await until(lambda: running_handlers(server))
                 await trio.testing.wait_all_tasks_blocked()
                 async with trio.open_nursery() as closing:
                     closing.start_soon(server.aclose, 3)
@@ -373,11 +381,11 @@ async def test_aclose_with_no_grace_is_close() -> None:
 
     async with serving(handler) as server:
         with await connect(server):
-            await until(lambda: server._serving)
+            await until(lambda: running_handlers(server))
             await trio.testing.wait_all_tasks_blocked()
             await server.aclose(0)
             assert cancelled
-            assert not server._serving
+            assert not running_handlers(server)
 
 
 async def test_a_cancelled_aclose_still_closes() -> None:
@@ -588,7 +596,7 @@ async def test_five_hundred_connections() -> None:
         for peer in peers:
             assert await peer.recv_some() == b""
             peer.close()
-        await until(lambda: not server._open)
+        await until(lambda: not open_connections(server))
         assert server.statistics().accepted == count
         assert server.statistics().failed == 0
 

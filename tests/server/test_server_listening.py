@@ -14,7 +14,7 @@ import trio.testing
 
 from tests.support import EventRecorder, RawPeer, raw_listener, until
 from tests.support.flaky import FlakyListener
-from tests.support.serving import connect, listening
+from tests.support.serving import connect, listeners, listening
 from trio_xsock import (
     AddressInUseError,
     ErrorOccurred,
@@ -48,10 +48,10 @@ async def test_port_0_is_one_port_for_both_families() -> None:
     """A wildcard server takes IPv4 and IPv6 on the same port, and shows it."""
     async with ServerSocket() as server:
         await server.listen()
-        ports = {listener.getsockname()[1] for listener in server._acceptor.listeners}  # type: ignore[union-attr]
+        ports = {listener.getsockname()[1] for listener in listeners(server)}
         assert ports == {server.port}
         assert server.port > 0
-        assert server.handle == server._acceptor.listeners[0].fileno()  # type: ignore[union-attr]
+        assert server.handle == listeners(server)[0].fileno()
         assert server.is_listening
         assert repr(server) == f"<ServerSocket listening on *:{server.port}, 0 connections>"
         hosts = ["127.0.0.1"] + (["::1"] if HAS_IPV6 else [])

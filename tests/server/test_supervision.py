@@ -15,7 +15,15 @@ import trio
 import trio.testing
 
 from tests.support import EventRecorder, RawPeer, until
-from tests.support.serving import connect, echo, listening, serving, start_serving
+from tests.support.serving import (
+    connect,
+    echo,
+    listening,
+    open_connections,
+    running_handlers,
+    serving,
+    start_serving,
+)
 from trio_xsock import (
     AddressInUseError,
     ErrorOccurred,
@@ -106,7 +114,7 @@ async def test_a_handler_that_returns_closes_gracefully() -> None:
         with await connect(server) as peer:
             peer.send_nowait(b"request")
             assert await peer.count_to_eof() == 2**20
-        await until(lambda: not server._serving)
+        await until(lambda: not running_handlers(server))
         assert server.statistics().failed == 0
 
 
@@ -122,7 +130,7 @@ async def test_a_handler_may_use_the_sockets_block() -> None:
     async with serving(reply) as server:
         with await connect(server) as peer:
             assert await peer.recv_all_to_eof() == b"hello"
-        await until(lambda: not server._serving)
+        await until(lambda: not running_handlers(server))
         assert server.statistics().failed == 0
 
 
@@ -268,7 +276,7 @@ async def test_serve_raises_what_stopped_the_listening() -> None:
                 with pytest.raises(InvalidStateError, match="add_socket") as caught:
                     await server.serve(echo, **options)
                 assert isinstance(caught.value.__cause__, ValueError)
-                assert not server._serving
+                assert not running_handlers(server)
 
             await nursery.start(serve)
             with await connect(server) as first, await connect(server) as second:
@@ -505,7 +513,7 @@ async def test_cancellations_in_a_group_are_left_out(caplog: pytest.LogCaptureFi
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve, handler)
             with await connect(server):
-                await until(lambda: server._serving)
+                await until(lambda: running_handlers(server))
                 await trio.testing.wait_all_tasks_blocked()
                 nursery.cancel_scope.cancel()
     (record,) = caplog.records
@@ -552,7 +560,7 @@ async def test_a_failing_task_in_a_sockets_block_leaves_the_block() -> None:
         with await connect(server) as peer:
             assert await ended(peer)
         await recorder.wait_for(ErrorOccurred)
-        await until(lambda: not server._serving)
+        await until(lambda: not running_handlers(server))
         assert [each.__cause__ for each in recorder.errors] == [error]
 
 
@@ -610,7 +618,7 @@ async def test_a_failing_handler_object_in_serve_cancels_the_handler() -> None:
     recorder = EventRecorder()
     async with serving(handler, handler=recorder) as server:
         with await connect(server) as peer:
-            await until(lambda: server._serving)
+            await until(lambda: running_handlers(server))
             await trio.testing.wait_all_tasks_blocked()
             peer.send_nowait(b"x")
             await ended(peer)
@@ -716,7 +724,7 @@ async def test_nothing_of_a_connection_stays_behind() -> None:
                 assert await peer.recv_exactly(1) == b"x"
                 peer.fin()
                 assert await ended(peer)
-            await until(lambda: not server._open)
+            await until(lambda: not open_connections(server))
             await trio.testing.wait_all_tasks_blocked()
             assert sockets[number]() is None
             assert trio.lowlevel.current_statistics().tasks_living == before
@@ -758,7 +766,7 @@ async def test_nothing_of_an_accepted_connection_stays_behind(how: str) -> None:
                 await sock.aclose()
             case "handler":
                 peer.fin()
-                await until(lambda: not server._open)
+                await until(lambda: not open_connections(server))
         peer.close()
         await trio.testing.wait_all_tasks_blocked()
         reference = weakref.ref(sock)
@@ -811,7 +819,7 @@ async def test_closing_the_server_cancels_handlers() -> None:
         async with ServerSocket(address="127.0.0.1") as server:
             await start_serving(nursery, server, handler)
             with await connect(server):
-                await until(lambda: server._serving)
+                await until(lambda: running_handlers(server))
                 await trio.testing.wait_all_tasks_blocked()
                 server.close()
                 assert server.active_connections() == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from trio_xsock import ServerSocket, TCPSocket
+from trio_xsock import ServerSocket, SocketError, TCPSocket
 
 from .peers import LOOPBACK, RawPeer
 
@@ -50,3 +50,41 @@ async def echo(sock: TCPSocket) -> None:
     """A handler: send back whatever comes."""
     async for chunk in sock:
         await sock.send_all(chunk)
+
+
+# What a test wants to know of a server and the server does not tell: asked here and nowhere else.
+
+
+def open_connections(server: ServerSocket[Any]) -> int:
+    """How many connections have a descriptor: also those in a handshake, and lingering ones."""
+    return len(server._open)
+
+
+def running_handlers(server: ServerSocket[Any]) -> int:
+    """How many connections a handler of ``serve`` looks after."""
+    return len(server._serving)
+
+
+def is_idle(server: ServerSocket[Any]) -> bool:
+    """Whether no connection is open, and no handler runs."""
+    return not open_connections(server) and not running_handlers(server)
+
+
+def waiting_for_a_place(server: ServerSocket[Any]) -> list[TCPSocket]:
+    """Those whose handshake is done, and that are not announced yet."""
+    return list(server._finished)
+
+
+def followers(server: ServerSocket[Any]) -> int:
+    """How many channels want to know of connections that come and go."""
+    return len(server._followers)
+
+
+def outage(server: ServerSocket[Any], error: SocketError) -> None:
+    """Let the server's listener be in trouble."""
+    server._accepting_failed(error, final=False)
+
+
+def listeners(server: ServerSocket[Any]) -> list[Any]:
+    """The sockets that it listens on."""
+    return [] if server._acceptor is None else server._acceptor.listeners

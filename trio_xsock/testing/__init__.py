@@ -12,6 +12,7 @@ block; ``MemoryNetwork``, by which clients and servers reach each other by name 
 ``_memory``             a connection without an OS
 ``_line``               what is on its way to a socket
 ``_weather``            what faults there are, and what they amount to together
+``_arrivals``           what arrives at a transport with faults, and when
 ``_faulty``             a transport that can be told to misbehave
 ``_seam``               where all this reaches into a socket
 ``_pairs`` ``_faults``  what is public, and ``_network``, ``_tcp_network``, ``_recording``

@@ -1,8 +1,7 @@
 """A transport between a socket and its own, which can be told to misbehave.
 
-All that arrives goes through a *line*, in which each piece has a time from which on it may be
-read. The transport is put in place for the first fault of a connection, and taken out again
-when the last one is over and the line is empty.
+It is put in place for the first fault of a connection, and taken out again when the last one is
+over and nothing is on its way any more.
 """
 
 from __future__ import annotations
@@ -23,12 +22,11 @@ from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch
 from trio_xsock._values.typing import Address
 
-from ._line import Line
+from ._arrivals import Arrivals
 from ._memory import MemoryTransport, os_error
-from ._watch import NEVER, NOW, SelfWatch
+from ._watch import NEVER, NOW, LayeredWatch
 from ._weather import MOST, Cut, Fault, Weather
 
-_LINE_CAPACITY = 2**18
 _SEND_BUFFER = 2**16
 
 
@@ -51,12 +49,12 @@ class FaultyTransport:
         self._remove: Callable[[Transport], None] | None = remove
         self._name: Address = inner.getsockname()
         self._peer_name: Address = inner.getpeername()
-        self._line = Line()
+        self._arrivals = Arrivals(inner)
         self._reset = self._closed = False
         self._end_is_due = self._fin_is_due = False
         self._dropped = 0
         self._dropping_since = 0.0
-        self._watch: FaultWatch | None = None
+        self._watch: LayeredWatch | None = None
 
     most: int = MOST
     takes_files: bool = False
@@ -97,13 +95,15 @@ class FaultyTransport:
     def update(self) -> None:
         """The faults have changed, or bytes have moved."""
         weather = self._weather = Weather.of(self.faults)
+        self._arrivals.change(weather)
         if not weather.dropping:
             self._dropped = 0
         if weather.lets_out:
             self._let_ends_out()
         if not weather.passable and not self._reset:
             self._break()
-        self._take_kept()
+        if not self._closed:
+            self._arrivals.take_kept()
         if self._watch is not None:
             self._watch.refresh()
             self._remove_if_idle()
@@ -114,27 +114,27 @@ class FaultyTransport:
             try:
                 self._inner.end()
             except OSError as exc:
-                self._note_end(exc)
+                self._arrivals.note_end(exc)
         if self._closed:
-            self._close_inner(reset=self._line.has_unread(trio.current_time()))
+            self._close_inner(reset=self._arrivals.has_unread())
         elif self._fin_is_due:
             self._fin_is_due = False
             try:
                 self._inner.shutdown(stdlib_socket.SHUT_WR)
             except OSError as exc:
-                self._note_end(exc)
+                self._arrivals.note_end(exc)
 
     def _break(self) -> None:
         """Reset the connection: both sides learn of it at once."""
         self._reset = True
-        self._line.break_off(errnos.ECONNRESET, NOW)
+        self._arrivals.break_off()
         if self._watch is not None:
             self._watch.close_inner()
         self._close_inner(reset=True)
 
     def _remove_if_idle(self) -> None:
         remove = self._remove
-        if remove is None or self.faults or self._line or self._fin_is_due:
+        if remove is None or self.faults or self._arrivals or self._fin_is_due:
             return
         self._remove = None
         remove(self._inner)
@@ -150,48 +150,18 @@ class FaultyTransport:
 
     def wants_input(self) -> bool:
         """Whether the inner transport should be read."""
-        over = self._line.ended or self._closed
-        return not (self._weather.stalled or over) and self._line.size < _LINE_CAPACITY
+        return not self._closed and self._arrivals.may_take()
 
     def take_in(self) -> None:
         """Something has arrived at the inner transport."""
         if self.wants_input():
-            self._take_piece()
+            self._arrivals.take_piece()
             self.update()
-
-    def _take_kept(self) -> None:
-        """Take what the inner transport keeps; nobody calls for that."""
-        while self._inner.ready and not self._reset and self.wants_input():
-            self._take_piece()
-
-    def _take_piece(self) -> bool:
-        """Put a piece of input into the line; whether there was any."""
-        try:
-            data = self._inner.recv(MOST)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError as exc:
-            self._note_end(exc)
-            return False
-        if not data:
-            self._note_end(None)
-            return False
-        self._line.append(data, self._due())
-        return True
-
-    def _due(self) -> float:
-        return trio.current_time() + self._weather.latency
-
-    def _note_end(self, error: OSError | None) -> None:
-        number = 0 if error is None else error.errno or errnos.EIO
-        self._line.end(number, self._due())
 
     def recv(self, count: int, flags: int = 0, /) -> bytes:
         """Up to ``count`` bytes that have arrived; ``b""`` at the end."""
-        if self.readable_at() > trio.current_time():
-            raise os_error(errnos.EAGAIN)
         peek = bool(flags & stdlib_socket.MSG_PEEK)
-        data = self._line.read(min(count, self._weather.passable), peek=peek)
+        data = self._arrivals.read(count, peek=peek)
         if not peek:
             self._count(len(data))
             self.update()
@@ -204,7 +174,7 @@ class FaultyTransport:
         if self._weather.stalled:
             raise os_error(errnos.EAGAIN)
         if self._reset:
-            self._line.report_end()
+            self._arrivals.report_end()
             raise os_error(errnos.EPIPE)
         if self._weather.dropping:
             return self._drop(len(data))
@@ -229,12 +199,12 @@ class FaultyTransport:
         except (BlockingIOError, InterruptedError):
             raise
         except OSError as exc:
-            while self._take_piece():  # what came before the reset can be read
+            while self._arrivals.take_piece():  # what came before the reset can be read
                 pass
-            self._note_end(exc)
-            if self._line.end_due > trio.current_time():
+            self._arrivals.note_end(exc)
+            if self._arrivals.end_is_late():
                 return len(data)  # the reset is late, too: we do not know of it yet
-            self._line.report_end()
+            self._arrivals.report_end()
             raise
 
     def shutdown(self, how: int, /) -> None:
@@ -297,12 +267,11 @@ class FaultyTransport:
 
     def holds_input(self) -> bool:
         """See ``Transport``; of what has arrived here."""
-        return self._line.has_unread(trio.current_time())
+        return self._arrivals.has_unread()
 
     def has_unread_input(self) -> bool:
         """What has arrived here, or at the inner transport."""
-        unread = self._line.has_unread(trio.current_time())
-        return unread or (not self._reset and self._inner.has_unread_input())
+        return self._arrivals.has_unread() or (not self._reset and self._inner.has_unread_input())
 
     def unacknowledged_bytes(self) -> int:
         """What was dropped, and what the inner transport knows of."""
@@ -320,14 +289,12 @@ class FaultyTransport:
 
     def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
         """See ``Transport``."""
-        self._watch = FaultWatch(keeper, self, self._inner, read_step, write_step)
+        self._watch = LayeredWatch(keeper, self, self._inner, read_step, write_step)
         return self._watch
 
     def readable_at(self) -> float:
         """See ``Readiness``."""
-        if self._weather.stalled:
-            return NEVER
-        return self._line.due
+        return self._arrivals.readable_at()
 
     def writable_at(self) -> float:
         """See ``Readiness``; of what does not depend on the inner transport."""
@@ -339,52 +306,3 @@ class FaultyTransport:
     def passes_on(self) -> bool:
         """Whether the inner transport decides if bytes can be sent."""
         return self._weather.lets_out and not self._reset
-
-
-@protect_from_ki
-class FaultWatch:
-    """A watch of a faulty transport, and of the one within."""
-
-    __slots__ = ("_inner", "_own", "_transport", "_writes")
-
-    def __init__(
-        self,
-        keeper: Keeper,
-        transport: FaultyTransport,
-        inner: Transport,
-        read_step: Step,
-        write_step: Step,
-    ) -> None:
-        self._transport = transport
-        self._writes = False
-        self._own = SelfWatch(keeper, transport, read_step, write_step)
-        self._inner: Watch | None = inner.make_watch(keeper, transport.take_in, write_step)
-        self._inner.reading(transport.wants_input())
-
-    def reading(self, wanted: bool, /) -> None:
-        """See ``Watch.reading``."""
-        self._own.reading(wanted)
-
-    def writing(self, wanted: bool, /) -> None:
-        """See ``Watch.writing``."""
-        self._writes = wanted
-        self._own.writing(wanted)
-        self.refresh()
-
-    def refresh(self) -> None:
-        """What the transport would answer may have changed."""
-        if self._inner is not None:
-            self._inner.reading(self._transport.wants_input())
-            self._inner.writing(self._writes and self._transport.passes_on())
-        self._own.update()
-
-    def close_inner(self) -> None:
-        """Forget the inner transport; to be called before it is closed."""
-        inner, self._inner = self._inner, None
-        if inner is not None:
-            inner.close()
-
-    def close(self) -> None:
-        """See ``Watch.close``."""
-        self.close_inner()
-        self._own.close()

@@ -12,9 +12,10 @@ from typing import Protocol
 
 import trio
 
+from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step
+from trio_xsock._runtime.readiness import Step, Watch
 
 NOW = -math.inf
 """It is ready, whatever the time."""
@@ -32,6 +33,22 @@ class Readiness(Protocol):
 
     def writable_at(self) -> float:
         """When bytes are taken, or there is an error."""
+        ...
+
+
+class Layer(Readiness, Protocol):
+    """A transport over another, of which it tells what does not depend on that other."""
+
+    def wants_input(self) -> bool:
+        """Whether the inner transport should be read."""
+        ...
+
+    def take_in(self) -> None:
+        """Something has arrived at the inner transport."""
+        ...
+
+    def passes_on(self) -> bool:
+        """Whether the inner transport decides if bytes can be sent."""
         ...
 
 
@@ -135,3 +152,60 @@ class SelfWatch:
             self._parked = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(abort)
         self._deadline = NEVER
+
+
+@protect_from_ki
+class LayeredWatch:
+    """A watch of a transport that lies over another, and of that other.
+
+    Args:
+        keeper: where the tasks are started.
+        transport: to be asked, and to call ``refresh`` when its answers have changed.
+        inner: the transport within.
+        read_step: called while reading is wanted and there is something.
+        write_step: called while writing is wanted and possible.
+    """
+
+    __slots__ = ("_inner", "_own", "_transport", "_writes")
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        transport: Layer,
+        inner: Transport,
+        read_step: Step,
+        write_step: Step,
+    ) -> None:
+        self._transport = transport
+        self._writes = False
+        self._own = SelfWatch(keeper, transport, read_step, write_step)
+        self._inner: Watch | None = inner.make_watch(keeper, transport.take_in, write_step)
+        self._inner.reading(transport.wants_input())
+
+    def reading(self, wanted: bool, /) -> None:
+        """See ``Watch.reading``."""
+        self._own.reading(wanted)
+
+    def writing(self, wanted: bool, /) -> None:
+        """See ``Watch.writing``."""
+        self._writes = wanted
+        self._own.writing(wanted)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """What the transport would answer may have changed."""
+        if self._inner is not None:
+            self._inner.reading(self._transport.wants_input())
+            self._inner.writing(self._writes and self._transport.passes_on())
+        self._own.update()
+
+    def close_inner(self) -> None:
+        """Forget the inner transport; to be called before it is closed."""
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            inner.close()
+
+    def close(self) -> None:
+        """See ``Watch.close``."""
+        self.close_inner()
+        self._own.close()
