@@ -10,14 +10,14 @@ Layers, a module imports only from those above it::
     _patience _exchange                the peer's silence, frames over a socket
     _screen _member_table              what is drawn with rich; imported where it is drawn
     _progress _interrupt _command      bars, Ctrl-C, what a command is
-    _outgoing _landing _incoming       one file, either end, without a word
-    _delivery _arrival                 all files of a connection, and what is said of them
-    _stdin _view _stdio                input; bytes as a reader bears them (no I/O), what came
-    _conversation _sockets _talk       both directions of a connection, and what is said of it
+    _outgoing _landing _incoming       one file, either end, without output
+    _delivery _arrival                 all files of a connection, and their messages
+    _stdin _view _stdio                input; received bytes in a form safe to show (no I/O)
+    _conversation _sockets _talk       both directions of a connection, and their messages
     _eventlog _rounds                  what the demo shows and does
     _send _receive _connect _listen    the commands
     _interfaces _demo _bench           and some more of them
-    _registry _main                    their list, the parser, the exit code
+    _registry _main                    the list of commands, the parser, the exit code
 
 It uses the library's public names only, and needs the extra ``cli``.
 """

@@ -1,4 +1,4 @@
-"""One connection of ``xsock receive``: the files that come over it, and what is said of them."""
+"""One connection of ``xsock receive``: the files that arrive on it, and their messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Terms:
     bars: Bars
     folder: Folder
     silence: float
-    """Seconds of silence after which a sender is given up."""
+    """Seconds of silence after which the transfer fails."""
     max_size: int | None
     begun: Callable[[], None]
     """Is called when a transfer was accepted."""
@@ -36,8 +36,8 @@ class Terms:
 class Arrival:
     """One connection, from its first byte to the line that says how it ended.
 
-    One file has a line when it begins and one when it is there. Where several come, a person is
-    told when they begin and when they are there, and a program of each.
+    A single file gets a line when it begins and one when it is stored. Of several files, the
+    sentences are about all of them, and with ``--json`` each has an object of its own.
     """
 
     def __init__(self, terms: Terms, sock: TCPSocket) -> None:
@@ -64,7 +64,7 @@ class Arrival:
         )
 
     async def run(self) -> ExitCode | None:
-        """Take what comes and say so; ``None`` for a connection that does not count."""
+        """Receive, and report it; ``None`` for a connection that does not count."""
         code: ExitCode | None = ExitCode.FAILED
         try:
             while await self._take_one():
@@ -83,7 +83,7 @@ class Arrival:
         return code
 
     async def _take_one(self) -> bool:
-        """Take one file; whether another one follows."""
+        """Receive one file; return whether another one follows."""
         incoming = self._incoming
         try:
             received = await incoming.run(self._sock)
@@ -130,7 +130,7 @@ class Arrival:
 
     @property
     def came_in(self) -> str:
-        """How much came in, of what, from whom."""
+        """How much arrived, of which file, from which peer."""
         header, incoming = self._incoming.header, self._incoming
         if header is None:
             what = "0 bytes"
@@ -141,7 +141,7 @@ class Arrival:
         return f"{what} came in from {self._peer}"
 
     def say(self, event: str, why: str) -> None:
-        """The line for what did not succeed: always with what came in."""
+        """The line for a failure; it always has what arrived until then."""
         incoming = self._incoming
         header = incoming.header
         done = f", and {plural(self._files, 'file')} before" if self._files else ""
@@ -178,7 +178,7 @@ class Arrival:
         )
 
     def _say_all(self) -> ExitCode:
-        """The line for all that came over the connection, if that was more than one file."""
+        """The line for all files of the connection, if there was more than one."""
         if self._several:
             seconds = time.monotonic() - self._started
             there = self._bytes_there

@@ -42,7 +42,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _arguments(options: argparse.Namespace) -> list[str]:
-    """The same options for ``python -m benchmarks``; files are named from where we are."""
+    """The same options for ``python -m benchmarks``; file names are made absolute."""
     arguments = ["--quick"] if options.quick else []
     for name in ("only", "contenders", "rounds"):
         value = getattr(options, name)
@@ -74,7 +74,7 @@ async def _call(command: list[str]) -> int:
 
 
 async def _let_it_end(process: trio.Process) -> None:
-    """Ctrl-C has reached it too, and it shows what it has measured so far."""
+    """Wait for the process: it got Ctrl-C too, and shows what it has measured so far."""
     with trio.move_on_after(_PATIENCE):
         await process.wait()
     if process.returncode is None:

@@ -1,4 +1,4 @@
-"""Tasks beside each other, without an exception group around what one of them raises."""
+"""Two concurrent tasks, without an exception group around what one of them raises."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ X = TypeVar("X")
 
 
 async def beside(background: Callable[[], Awaitable[None]], work: Callable[[], Awaitable[T]]) -> T:
-    """Run ``work`` while ``background`` runs beside it, and end that when the work is done.
+    """Run ``work`` with ``background`` beside it, which is cancelled when the work is done.
 
-    An exception of the work comes out as the same object. The background task must not
-    raise. A cancellation from outside that comes when the work is already done is left to
-    the caller's next checkpoint: what was done is not lost.
+    An exception of the work is raised as the same object. The background task must not
+    raise. A cancellation from outside that comes when the work is already done is delivered at
+    the caller's next checkpoint, so the result is not lost.
     """
     results: list[T] = []
     failures: list[Exception] = []
@@ -28,7 +28,7 @@ async def beside(background: Callable[[], Awaitable[None]], work: Callable[[], A
                 results.append(await work())
             except Exception as exc:  # raised again outside the nursery
                 failures.append(exc)
-            # From here on nothing waits for long; only the background task is left.
+            # From here on only the background task is left, and it is being cancelled.
             scope.shield = True
             scope.cancel(reason="the work beside it is done")
     if failures:
@@ -37,9 +37,9 @@ async def beside(background: Callable[[], Awaitable[None]], work: Callable[[], A
 
 
 async def both(one: Callable[[], Awaitable[T]], other: Callable[[], Awaitable[U]]) -> tuple[T, U]:
-    """Run two tasks at a time; their results.
+    """Run two tasks concurrently and return their results.
 
-    The first exception of either cancels the other one and comes out as the same object.
+    The first exception of either cancels the other one and is raised as the same object.
     """
     ones: list[T] = []
     others: list[U] = []

@@ -15,17 +15,17 @@ _TIMEOUT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. A new one is a module that defines one, and a line in ``_registry``."""
+    """One command. To add one, write a module that defines it, and a line in ``_registry``."""
 
     name: str
     summary: str
     """One line for the list of commands."""
     description: str
-    """What ``--help`` says first."""
+    """The first paragraph of ``--help``."""
     configure: Callable[[argparse.ArgumentParser], None]
     """Adds the command's own arguments to its parser."""
     run: Callable[[argparse.Namespace, Report], Awaitable[ExitCode]]
-    """Does it, within ``trio.run``; may raise ``CommandError`` and ``SocketError``."""
+    """Runs the command, within ``trio.run``; may raise ``CommandError`` and ``SocketError``."""
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_bind(parser: argparse.ArgumentParser) -> None:
-    """``--bind ADDRESS``, for what listens."""
+    """``--bind ADDRESS``, for commands that listen."""
     parser.add_argument(
         "--bind",
         metavar="ADDRESS",
@@ -46,7 +46,7 @@ def add_bind(parser: argparse.ArgumentParser) -> None:
 
 
 def add_timeout(parser: argparse.ArgumentParser) -> None:
-    """``--timeout SECONDS``, the longest silence of the other side."""
+    """``--timeout SECONDS``, how long the peer may be silent."""
     parser.add_argument(
         "--timeout",
         type=_arguments.seconds,

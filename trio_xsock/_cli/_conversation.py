@@ -1,13 +1,13 @@
-"""Two directions at once over one connection: our input out, the peer's bytes in.
+"""Both directions of one connection: our input is sent, and the peer's bytes are received.
 
-Each direction runs to its own end, as with any netcat: when our input has ended the peer is
-told and may go on, and when the peer has ended what is left of our input is still sent. A
-person at a terminal is not left typing at nobody: there the peer's end ends it all.
+Each direction runs to its own end, as in netcat: when our input ends, our direction is shut down
+and the peer may go on; when the peer ends, the rest of our input is still sent. If input is a
+terminal, the end of the peer ends the conversation, because there is no reader any more.
 
 A server that takes one client after the other (``hands_over``) cannot know whether a client that
-has ended still reads. It sends what input there is, and ends once that has been silent for a
-moment. Input that did not reach a client is kept for the next one: what was not sent, and what
-crossed its end, or was sent after it, and was answered by a reset.
+has ended still reads. It sends the input that there is, and ends once the input has been silent for
+a moment. Input that did not reach a client is kept for the next one: what was not sent, and what
+was sent about when the client ended, or later, and was answered by a reset.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ._stdin import PIECE, Input
 from ._stdio import Output
 
 _SILENCE = 0.5
-"""Seconds of silent input after which a client that has ended is left; what was sent so shortly
-before its end may have crossed it."""
+"""Seconds of silent input after which the conversation with a client that has ended is over. Bytes
+sent less than this time before the client's end may not have reached it."""
 _FIRST = 8
 
 
@@ -34,18 +34,18 @@ class Conversation:
     """One connection and our two ends of it.
 
     Args:
-        sock: connected; whoever made it closes it.
+        sock: connected; closed by the caller.
         source: what is sent.
         output: where to put what is received.
-        shutdown: tell the peer when ``source`` has ended.
+        shutdown: shut our direction down when ``source`` has ended.
         hands_over: ``source`` goes on to the next client when this one has ended.
         judge: called when the peer has ended; may raise ``CommandError`` for what came.
 
     Attributes:
-        received: bytes that the peer sent and we took.
+        received: bytes that were received.
         first: the first few of them.
-        unanswered: we sent something and told our end, and after that the peer ended, or the
-            connection was lost, without a byte of its own.
+        unanswered: we sent something and shut our direction down, and then the peer ended, or
+            the connection was lost, without a byte from the peer.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class Conversation:
         return self._sock.bytes_sent
 
     async def run(self) -> None:
-        """Talk until both directions have ended.
+        """Send and receive until both directions have ended.
 
         Raises:
             SocketError: the connection is lost.
             CommandError: what ``judge`` raises.
             OutputFailedError: our output cannot be written.
-            OutputGoneError: nobody reads our output any more.
+            OutputGoneError: the reader of our output has closed it.
         """
         await both(self._send, self._receive)
         if self._loss is not None:
@@ -103,24 +103,24 @@ class Conversation:
                     await self._sock.send_eof()
                     self._told_end = True
             except (LostConnectionError, TLSError) as exc:
-                # What the peer said before may still be unread; that task will find the loss.
+                # Earlier bytes of the peer may still be unread; the receiving task finds the loss.
                 self._loss = exc
                 if self._peer_ended:
                     self._take_back()
         await trio.lowlevel.checkpoint()
 
     def _take_back(self) -> None:
-        """The peer has reset what we sent after its end, or so shortly before that they crossed."""
+        """Put back what the peer answered with a reset, because it was sent after its end."""
         self._source.put_back(b"".join(data for _, data in self._unsure))
         self._unsure.clear()
 
     async def _next(self) -> bytes:
-        """The next input for this peer; none once the peer has ended and our input is silent."""
+        """The next input for this peer; empty once the peer has ended and our input is silent."""
         data = b""
         with trio.CancelScope() as self._reading:
             self._limit_silence()
             data = await self._source.read()
-        if not data:  # else a cancellation must not cost it
+        if not data:  # otherwise a cancellation would lose it
             await trio.lowlevel.checkpoint_if_cancelled()
         return data
 
@@ -147,7 +147,7 @@ class Conversation:
             self._forget()
 
     def _forget(self) -> None:
-        """Let go of what has certainly met the peer."""
+        """Drop what has certainly reached the peer."""
         oldest = trio.current_time() - _SILENCE
         while self._unsure and self._unsure[0][0] < oldest:
             self._unsure.popleft()

@@ -1,7 +1,7 @@
-"""All that one ``xsock send`` sends over its connection, and what is said of it.
+"""All files that one ``xsock send`` sends over its connection, and their messages.
 
-One file has a line of its own at the end. Of several, a person is told how many they were, and of
-those that failed; a program is told of each.
+A single file gets a line at the end. Of several, the sentences give their number and those that
+failed; with ``--json`` each has an object of its own.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Delivery:
     """The files of a parcel, one after the other.
 
     Args:
-        parcel: what is sent; whoever made it closes it.
-        report: where to say what happens.
-        bars: where to show how far it is.
-        silence: seconds of silence after which the receiver is given up.
+        parcel: what is sent; closed by the caller.
+        report: where to write messages.
+        bars: where to show progress.
+        silence: seconds of silence of the receiver after which the transfer fails.
     """
 
     def __init__(self, parcel: Parcel, report: Report, bars: Bars, *, silence: float) -> None:
@@ -43,13 +43,13 @@ class Delivery:
         self._started = time.monotonic()
         self._failures = len(parcel.left_out)
         self._confirmed = 0
-        # Of the files that are behind us:
+        # Of the files that are done:
         self._sizes = 0
         self._bytes_out = 0
         self._offsets = 0
 
     async def prepare(self) -> None:
-        """Read what has no size of its own to its end, while nobody waits for it yet.
+        """Read files without a size to their end, before there is a connection.
 
         Raises:
             CommandError: it cannot be read, or there is no room for a temporary file.
@@ -86,7 +86,7 @@ class Delivery:
         return ExitCode.FAILED if self._failures else ExitCode.DONE
 
     async def _send_one(self, sock: TCPSocket, item: Item) -> None:
-        """Send one file; one that fails before anything of it went out is passed over."""
+        """Send one file; one that fails before any of it was sent is skipped."""
         if self._meter is not None:
             self._meter.rename(item.name)
         try:
@@ -138,7 +138,7 @@ class Delivery:
             self._meter.update(self._sizes + done)
 
     def _fail(self, item: Item, event: str, why: str) -> None:
-        """One file is not sent, and the others are."""
+        """One file could not be sent; the others are."""
         self._outgoing = None
         self._failures += 1
         self._sizes += item.size
@@ -146,7 +146,7 @@ class Delivery:
         self._report.trouble(event, sentence, message=why, name=item.name)
 
     def say(self, event: str, why: str) -> None:
-        """The last line of a transfer that did not succeed: always with what went out."""
+        """The last line of a failed transfer; it always has what was sent."""
         outgoing = self._outgoing
         out = 0 if outgoing is None else outgoing.bytes_out
         offset = 0 if outgoing is None else outgoing.offset

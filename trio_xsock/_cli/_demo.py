@@ -1,4 +1,4 @@
-"""``xsock demo``: the whole round in one process, on a real file, with the proof at the end."""
+"""``xsock demo``: all transfers in one process, with a real file, and a check at the end."""
 
 from __future__ import annotations
 

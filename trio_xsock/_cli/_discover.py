@@ -63,7 +63,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 class _Show(Protocol):
-    """Shows who comes and goes."""
+    """Shows which members join and leave."""
 
     def joined(self, member: Member, own: bool) -> None: ...
 
@@ -73,7 +73,7 @@ class _Show(Protocol):
 
 
 class _Lines:
-    """A line for each, for logs and programs."""
+    """A line for each change, for logs and programs."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -102,7 +102,7 @@ class _Lines:
 
 
 class _Rows:
-    """A row for each in a table on a terminal."""
+    """A row for each member in a table on a terminal."""
 
     def __init__(self, table: MemberTable) -> None:
         self._table = table
@@ -121,7 +121,7 @@ class _Rows:
 
 
 def _label(member: Member, own: bool) -> str:
-    """Its name, of which nothing can be trusted, and whether it is us."""
+    """Its name, which is untrusted and so escaped, and whether it is this program."""
     return escape(member.name or "(no name)") + (" (this program)" if own else "")
 
 
@@ -163,7 +163,7 @@ async def _watch(discovery: AutoDiscovery, group: str, show: _Show, report: Repo
                     show.joined(member, member.instance_id == own.instance_id)
                 case MemberLeft(member=member):
                     show.left(member)
-                case ErrorOccurred(error=error):  # it goes on, and may be well again later
+                case ErrorOccurred(error=error):  # discovery goes on, and may work again later
                     show.trouble(error)
                 case _:  # of the socket itself
                     pass

@@ -1,7 +1,7 @@
-"""What makes a command end early, each with the exit code it stands for.
+"""The errors that end a command early, and the exit codes.
 
 The texts are whole sentences for a person, without the program's name. They may quote
-what came from the network, because whoever raises them escapes it first (``_text``).
+what came from the network, because the code that raises them escapes it first (``_text``).
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from ._text import escape
 
 
 class ExitCode(enum.IntEnum):
-    """What ``xsock`` tells the shell."""
+    """The exit codes of ``xsock``."""
 
     DONE = 0
     """Everything that was asked for was done."""
     FAILED = 1
     """The network, the peer or the disk failed, or one side refused."""
     USAGE = 2
-    """The command line was wrong; nothing was tried."""
+    """The command line was wrong; nothing was done."""
     INTERRUPTED = 130
     """Ctrl-C, or a request to terminate, ended it."""
 
 
 class CommandError(Exception):
-    """The command cannot go on; the text says why."""
+    """The command cannot continue; the text says why."""
 
     exit_code = ExitCode.FAILED
 
@@ -35,7 +35,7 @@ class OutputFailedError(CommandError):
 
 
 class OutputGoneError(Exception):
-    """Whoever read our output has gone; a command that is there for its output has ended."""
+    """The reader of our output has closed it; a command that only writes output ends then."""
 
 
 class UsageError(CommandError):
@@ -49,23 +49,23 @@ class TransferFormatError(CommandError):
 
 
 class RefusedError(CommandError):
-    """We do not take this transfer; the text is told to the sender too."""
+    """This side refuses the transfer; the text is sent to the sender too."""
 
 
 class DeclinedError(RefusedError):
-    """We do not take this file, and go on with those that follow on the same connection."""
+    """This side refuses this file, and goes on with those that follow on the connection."""
 
 
 class RefusedByPeerError(CommandError):
-    """The receiver did not take the transfer; the text gives its reason."""
+    """The receiver refused the transfer; the text gives its reason."""
 
 
 class DeclinedByPeerError(CommandError):
-    """The receiver did not take this file, with its reason; those that follow may be sent."""
+    """The receiver refused this file, with its reason; those that follow may be sent."""
 
 
 class PeerSilentError(CommandError):
-    """The peer neither sent nor took a byte for too long."""
+    """The peer neither sent nor acknowledged a byte for too long."""
 
 
 class IncompleteTransferError(CommandError):
@@ -77,12 +77,12 @@ class NothingReceivedError(CommandError):
 
 
 def escape_error(exc: Exception) -> str:
-    """The text of ``exc``, fit to be shown, whoever raised it."""
+    """The text of ``exc``, escaped unless that was done already."""
     return str(exc) if isinstance(exc, CommandError) else escape(str(exc))
 
 
 def describe(exc: Exception) -> str:
-    """What failed, for errors that nobody expected here; fit to be shown."""
+    """A text for an unexpected error, with its class; escaped."""
     if isinstance(exc, OSError) and exc.strerror:
         return escape(exc.strerror)
     return escape(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__)

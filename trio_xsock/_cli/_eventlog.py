@@ -25,7 +25,7 @@ _STEPS = 4
 
 
 class EventLog:
-    """Takes a socket's events from a channel of its own and tells of them as they come.
+    """Reads a socket's events from a channel of its own and writes a line for some of them.
 
     Attributes:
         counts: how many of each class came.
@@ -46,12 +46,12 @@ class EventLog:
         self.last_complete: SendComplete | None = None
 
     async def follow(self) -> None:
-        """Tell of events as they come; give it to ``beside``, then call ``finish``."""
+        """Write events as they arrive; run it with ``beside``, then call ``finish``."""
         async for event in self._channel:
             self.take(event)
 
     def finish(self) -> None:
-        """Tell of what still waits, and leave the channel."""
+        """Write the events that still wait, and close the channel."""
         with self._channel:
             while self._channel.statistics().current_buffer_used:
                 self.take(self._channel.receive_nowait())

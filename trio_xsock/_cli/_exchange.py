@@ -1,4 +1,4 @@
-"""Frames over a connection, and a word now and then while something else takes time."""
+"""Frames over a connection, and keep-alive frames while the disk is busy."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ._transfer import UntrustedParser
 T = TypeVar("T")
 
 _REASSURE_EVERY = 1.0
-"""Seconds between two words to the peer while our disk works."""
+"""Seconds between two frames to the peer while our disk is busy."""
 LINGER = 2.0
-"""Seconds that a peer gets to take our last words when the transfer failed."""
+"""Seconds that a peer gets to receive our last frame when the transfer failed."""
 
 
 async def read_frame(stream: trio.abc.ReceiveStream, parser: UntrustedParser[T]) -> T:
     """The next frame of the stream, and not a byte more than it.
 
     Raises:
-        TransferFormatError: what comes is no such frame.
+        TransferFormatError: the input is no such frame.
         IncompleteTransferError: the stream ends before the frame does.
         SocketError: the connection is lost.
     """
@@ -45,14 +45,14 @@ async def at_work(
     word: Callable[[], bytes],
     work: Callable[[], Awaitable[T]],
 ) -> T:
-    """Wait for our disk, and let the peer know meanwhile that we live.
+    """Wait for our disk, and send a frame at intervals meanwhile.
 
-    That is not the peer's silence, nor should it be taken for ours.
+    The time does not count as silence of the peer, and the frames keep the peer from giving up.
 
     Args:
         sock: the connection.
-        patience: with the peer.
-        word: makes the frame that is sent now and then.
+        patience: the limit on the peer's silence.
+        word: makes the frame that is sent at intervals.
         work: what is waited for.
     """
 
@@ -60,7 +60,7 @@ async def at_work(
         while True:
             await trio.sleep(_REASSURE_EVERY)
             try:
-                # Not send_all: a frame must never go out by half when this is ended.
+                # Not send_all: a cancellation must not leave half of a frame.
                 sock.write(word())
             except SocketError:
                 return

@@ -1,11 +1,11 @@
 """The folder that files are received into, and those below it.
 
 Everything here blocks and is meant to be called in a worker thread, one call at a time;
-nothing here knows of the network.
+nothing here uses the network.
 
-All calls name files relative to the folder's descriptor and never follow a link, so that nothing
-lands elsewhere, whatever is done to the path meanwhile. Names lie in the folder as UTF-8, whatever
-the locale. Not every file system tells how much room is left; then nobody asks.
+All calls name files relative to the folder's descriptor and never follow a link, so that no file
+is written elsewhere, even if the path changes meanwhile. Names are stored as UTF-8 in any locale.
+Not every file system says how much room is left; then room is not checked.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Folder:
             path: of the folder.
             if_exists: what happens to a name that is in use.
             ask_for_room: refuse a file that is larger than the room that is left.
-            resume: keep what came of a file whose transfer broke off, and go on from there.
+            resume: keep the part of a file whose transfer broke off, and continue from there.
             fd: its descriptor, if it is open already; it is closed with this.
 
         Raises:
@@ -69,12 +69,12 @@ class Folder:
             raise UsageError(f"cannot receive into {quote(path)}: it is not writable")
 
     def below(self, parts: Sequence[str]) -> Folder:
-        """The folder that ``parts`` lead to from here, made where it is missing; close it.
+        """Open the folder at ``parts`` below this one, creating what is missing.
 
-        No link is followed on the way.
+        The caller closes it. No link is followed on the way.
 
         Raises:
-            RefusedError: it cannot be made, or there is something else of that name.
+            RefusedError: it cannot be created, or there is something else of that name.
         """
         fd = os.dup(self.fd)
         for part in parts:
@@ -92,7 +92,7 @@ class Folder:
         )
 
     def check_room(self, name: str, size: int) -> None:
-        """Refuse what cannot end well, before a byte of it comes.
+        """Refuse a file that cannot be stored, before a byte of it is received.
 
         Args:
             name: of the file.
@@ -110,7 +110,7 @@ class Folder:
             )
 
     def _room(self) -> int | None:
-        """Bytes that the disk has left; ``None`` if nobody asks, or it does not say."""
+        """Bytes that the disk has left; ``None`` if that is not checked, or not known."""
         if not self._ask_for_room:
             return None
         try:
@@ -171,5 +171,5 @@ def _enter(fd: int, name: str) -> int:
 
 
 def shown_path(folder: str, name: str) -> str:
-    """Where ``name`` lies, fit to be shown."""
+    """The path of ``name``, escaped."""
     return escape(os.path.join(folder, name))

@@ -1,8 +1,8 @@
-"""One file on its way in from a connected socket, without a word to the user.
+"""One file that is received from a connected socket, without output to the user.
 
-Everything the sender says is taken as a claim: the name is checked, the size is what is
-read and no more, the checksum is our own. Whatever goes wrong is told to the sender if it
-can still be reached, and leaves no file behind.
+Nothing that the sender says is trusted: the name is checked, no more than the announced size is
+read, and the checksum is computed here. A failure is reported to the sender if it can still be
+reached, and leaves no file behind.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from ._transfer import (
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A file that came in whole, or an empty folder."""
+    """A file that was received completely, or an empty folder."""
 
     name: str
     """The name, or path, that it has in the folder now."""
@@ -58,16 +58,16 @@ class Incoming:
 
     Args:
         folder: where the file should land.
-        timeout: seconds of silence after which the sender is given up.
-        max_size: the largest file that is taken, in bytes; ``None`` for any.
-        is_first: nothing came on this connection before.
-        on_header: called once a header has come and was accepted.
+        timeout: seconds of silence of the sender after which the transfer fails.
+        max_size: the largest file that is accepted, in bytes; ``None`` for any.
+        is_first: nothing was received on this connection before.
+        on_header: called once a header was received and accepted.
         on_progress: called with the bytes of the file that are here so far.
 
     Attributes:
-        header: what the sender announced, once it has; only checked names get here.
-        more: another file follows on this connection, whatever becomes of this one.
-        bytes_in: bytes of the file that came in.
+        header: what the sender announced, once it has; its name has been checked.
+        more: another file follows on this connection, even if this one fails.
+        bytes_in: bytes of the file that were received.
     """
 
     def __init__(
@@ -94,17 +94,17 @@ class Incoming:
         self.bytes_in = 0
 
     async def run(self, sock: TCPSocket) -> Received | None:
-        """Take a file from ``sock``, then close it unless another file follows.
+        """Receive a file from ``sock``, then close it unless another file follows.
 
         Returns:
-            What came; ``None`` if the sender said that nothing more follows.
+            The file; ``None`` if the sender said that nothing more follows.
 
         Raises:
-            NothingReceivedError: the peer left without a byte.
-            DeclinedError: we do not take it, and the next file may follow.
-            RefusedError: we do not take it.
-            CommandError: the sender sends garbage, falls silent, goes away or sends
-                another file than it announced; or something failed here, whatever it is.
+            NothingReceivedError: the peer closed without sending a byte.
+            DeclinedError: this side refuses the file, and the next one may follow.
+            RefusedError: this side refuses the transfer.
+            CommandError: the input is invalid, the sender is silent or gone, the file is not
+                the announced one; or any failure on this side.
         """
         last_words = "the receiver was interrupted"
         try:
@@ -115,7 +115,7 @@ class Incoming:
             raise
         except SocketError as exc:
             raise CommandError(escape(f"the sender is gone: {exc}")) from exc
-        except Exception as exc:  # whatever it is, it ends this transfer and no other
+        except Exception as exc:  # any failure ends this transfer, and no other
             last_words = f"the receiver failed: {describe(exc)}"
             raise CommandError(last_words) from exc
         finally:
@@ -187,7 +187,7 @@ class Incoming:
         digest: bytes = b"",
     ) -> None:
         """Give the file its name and tell the sender, if it has none yet."""
-        # The last step is not left half done: a file that has its name is confirmed.
+        # Shielded: a file that has its name must be confirmed.
         with trio.CancelScope(shield=True):
             folder, slash, name = path.rpartition("/")
             if file is not None:
@@ -197,7 +197,7 @@ class Incoming:
             await self._confirm(sock, self._received)
 
     async def _decline(self, sock: TCPSocket, why: RefusedError) -> None:
-        """If another file follows, say that this one is passed over, and raise so."""
+        """If another file follows, tell the sender that this one is skipped, and raise."""
         if self.more:
             await sock.send_all(Reply(Status.DECLINED, text=str(why)).encode())
             self._on_good_terms = True
@@ -251,19 +251,19 @@ class Incoming:
             with trio.move_on_after(LINGER):
                 await sock.send_all(reply.encode())
         except SocketError:
-            # The file is here and right, whether the sender learns of it or not.
+            # The file is stored, even if the sender does not get the confirmation.
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _refuse(self, sock: TCPSocket, reason: str) -> None:
-        """Tell the sender why, if it still listens.
+        """Tell the sender why, if it can still be reached.
 
-        What it had sent meanwhile is read and dropped: closing with unread input would
-        reset the connection, and the reason would be lost with it.
+        Its input until then is read and dropped: closing with unread input would
+        reset the connection, and the reason would be lost.
         """
         try:
             sock.write(Reply(Status.REFUSED, self._position, text=reason).encode())
             await sock.send_eof()
             while self._parser.started and await sock.receive_some(PIECE):
                 pass
-        except SocketError:  # it is gone: nothing is left to be told
+        except SocketError:  # the sender is gone
             await trio.lowlevel.checkpoint()

@@ -3,12 +3,12 @@
 Everything here blocks and is meant to be called in a worker thread, one call at a time. Writing
 hashes on the way, in the same call, so that the event loop never does.
 
-It grows under a temporary name in its folder and gets its own name only at the end, in one step:
-whoever looks sees the whole file or none. What came of a file whose transfer broke off may be
-kept, and read back by the next transfer.
+It is written under a temporary name in its folder and gets its own name only at the end, in one
+step, so other programs see the whole file or none. The part of a file whose transfer broke off may
+be kept, and continued by the next transfer.
 
-Not every file system can make links, or confirm that a file is on the disk. What it cannot do is
-done in another way, or done without.
+Not every file system can make links, or confirm that a file is on the disk. There it is done in
+another way, or left out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ._text import quote
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DISK_FAILS = _NO_SPACE | {errno.EIO, errno.EROFS}
-"""Of a link that cannot be made: the disk is broken or full. All else means: no links here."""
+"""Errors of ``link`` that mean a broken or full disk. Any other means that there are no links."""
 _NO_SYNC = frozenset(
     {
         errno.EACCES,
@@ -39,7 +39,7 @@ _NO_SYNC = frozenset(
         errno.EPERM,
     }
 )
-"""The file system does not tell when a file is on the disk."""
+"""Errors of ``fsync`` on file systems that do not have it."""
 
 
 class IfExists(enum.Enum):
@@ -58,7 +58,7 @@ class IncomingFile:
         temporary_name: its name there.
         fd: its own descriptor.
         if_exists: what happens to a name that is in use.
-        keep: what came is kept when the transfer breaks off.
+        keep: keep the received part when the transfer breaks off.
         there: bytes that were there before, of a transfer that broke off.
 
     Attributes:
@@ -87,24 +87,24 @@ class IncomingFile:
         self.size = 0
 
     def read_back(self) -> bool:
-        """Read and hash a piece of what was there; whether there is more of it.
+        """Read and hash a piece of what was there; return whether there is more of it.
 
         Raises:
-            CommandError: the disk does not give it.
+            CommandError: the disk cannot be read.
         """
         with disk_errors("reading what was there"):
             piece = os.read(self._fd, min(PIECE, self.there - self.size))
         self._hash.update(piece)
         self.size += len(piece)
-        if not piece:  # somebody else cut it
+        if not piece:  # another program has truncated it
             self.there = self.size
         return self.size < self.there
 
     def start_over(self) -> None:
-        """Forget what was there.
+        """Drop what was there.
 
         Raises:
-            CommandError: the disk does not allow it.
+            CommandError: the file cannot be truncated.
         """
         with disk_errors("beginning the file anew"):
             os.ftruncate(self._fd, 0)
@@ -115,7 +115,7 @@ class IncomingFile:
         """Append and hash ``data``.
 
         Raises:
-            CommandError: the disk does not take it; a full disk is named as such.
+            CommandError: the disk cannot be written; a full disk is named as such.
         """
         with disk_errors("writing the file"), memoryview(data) as view:
             done = 0
@@ -129,10 +129,10 @@ class IncomingFile:
         return self._hash.digest()
 
     def sync(self) -> None:
-        """Wait until the disk has it all, so that the name never shows less than the file.
+        """Wait until all of it is on the disk, so that a file with its name is always complete.
 
         Raises:
-            CommandError: the disk reports an error only now.
+            CommandError: the disk reports an error that it did not report before.
         """
         with disk_errors("writing the file"):
             try:
@@ -142,7 +142,7 @@ class IncomingFile:
                     raise
 
     def publish(self, name: str) -> str:
-        """Give the file its name in one step; which one it is, if that had to be changed.
+        """Give the file its name in one step; return the name, which may have been changed.
 
         Raises:
             RefusedError: the name came into use meanwhile.
@@ -161,7 +161,7 @@ class IncomingFile:
         raise RefusedError(exists_already(name))
 
     def let_go(self) -> None:
-        """Close it; what came is kept if the next transfer may go on from there."""
+        """Close it; the received part is kept if the next transfer may continue it."""
         if self._keep and self.size and not self._published:
             self._temporary = None
         self.discard()
@@ -209,7 +209,7 @@ class IncomingFile:
         try:
             self._replace(name)
         except BaseException:
-            with contextlib.suppress(OSError):  # the first error is the one to be told
+            with contextlib.suppress(OSError):  # the first error is the one to report
                 os.unlink(name.encode(), dir_fd=self._folder_fd)
             raise
         return True
@@ -233,7 +233,7 @@ def disk_errors(doing: str) -> Generator[None]:
 
 
 def exists_already(name: str) -> str:
-    """Why a name that is in use is refused, and what takes it all the same."""
+    """The message for a name that is in use, with the options that allow it."""
     return (
         f"{quote(name)} exists already (the receiver takes it all the same with --rename, under "
         "another name, or with --overwrite)"

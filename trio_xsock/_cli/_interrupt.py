@@ -1,12 +1,12 @@
-"""Ctrl-C as an orderly cancellation, so that the counts that are shown afterwards are exact.
+"""Ctrl-C as a cancellation, so that the counts that are shown afterwards are exact.
 
-A ``KeyboardInterrupt`` may surface between any two lines. Here the signal cancels the work
-instead: sockets then account for what went out as for any other cancellation, files are
-removed, peers are told.
+A ``KeyboardInterrupt`` may be raised between any two lines. Here the signal cancels the work
+instead: sockets count what was sent as in any other cancellation, temporary files are removed,
+peers are informed.
 
 ``Signals`` holds for the whole command, ``until_interrupted`` for its work within ``trio.run``.
-Further signals change nothing. After one, output is waited for a moment only, so that neither a
-reader that does not read nor a stopped terminal keeps the program.
+Further signals change nothing. After a signal the program waits for its output only a moment, so
+that neither a reader that does not read nor a stopped terminal prevents its end.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ T = TypeVar("T")
 
 _WANTED: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 _LAST_WORDS: Final = 1.0
-"""Seconds after a signal in which what was written may still be read."""
+"""Seconds after a signal in which output may still be read."""
 
 
 class Signals:
-    """Counts the signals that ask to end, instead of what they do otherwise.
+    """Counts the signals that ask the program to end, in place of their default action.
 
     A context manager. Signals that were ignored when it was entered stay ignored (``nohup``).
 
     Attributes:
-        count: how many came.
+        count: how many were received.
     """
 
     def __init__(self) -> None:
@@ -44,13 +44,13 @@ class Signals:
         self.count = 0
 
     def is_impatient(self) -> bool:
-        """Whether output that nobody takes is not to be waited for any longer."""
+        """Whether to stop waiting for output that is not read."""
         if self.count and self._patience_ends == float("inf"):
             self._patience_ends = time.monotonic() + _LAST_WORDS
         return time.monotonic() >= self._patience_ends
 
     def ignore(self) -> None:
-        """Let no further signal change anything: the exit code is decided."""
+        """Ignore further signals, because the exit code is decided."""
         for number in self._before:
             signal.signal(number, signal.SIG_IGN)
 
@@ -96,9 +96,9 @@ def signals_of_the_command() -> Generator[Signals]:
 
 
 async def until_interrupted(work: Callable[[], Awaitable[T]]) -> T | None:
-    """Run ``work``; its result, or ``None`` if a signal to end came first.
+    """Run ``work``; return its result, or ``None`` if a signal to end came first.
 
-    The work is then cancelled and awaited; what it finished in spite of the signal counts.
+    The work is then cancelled and awaited; if it finishes all the same, its result counts.
     Signals that were ignored when the program began stay ignored (``nohup``).
     """
     signals = _current.get()

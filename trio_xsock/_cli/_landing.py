@@ -1,8 +1,8 @@
-"""Where a file that is announced will lie, and what is there of it already.
+"""The place of an announced file in the folder, and the part of it that is there already.
 
-Nothing of a file is asked for before its name, its size and its place were checked. Where
-transfers are resumed, what is there is offered to the sender with its checksum; the sender
-compares, and says whether it goes on from there or begins again.
+A file is accepted only after its name, its size and its place were checked. With ``--resume``,
+the part that is there is offered to the sender with its checksum; the sender compares, and says
+whether it continues from there or begins again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._threads import in_thread
 from ._transfer import Header, Reply, Status, UntrustedResumeParser
 
 _HANDOVER: Final = 5.0
-"""Seconds that a transfer which broke off gets to let go of its file when it is resumed."""
+"""Seconds that a transfer which broke off gets to close its file when it is resumed."""
 _RETRY: Final = 0.05
 
 
@@ -31,12 +31,12 @@ class Landing:
     """The place of one file.
 
     Args:
-        folder: which all lies in.
-        patience: with the sender.
-        max_size: the largest file that is taken, in bytes; ``None`` for any.
+        folder: the folder of the file.
+        patience: the limit on the sender's silence.
+        max_size: the largest file that is accepted, in bytes; ``None`` for any.
 
     Attributes:
-        offset: bytes of the file that were here before, and are right.
+        offset: bytes of the file that were here before, and are correct.
     """
 
     def __init__(self, folder: Folder, patience: Patience, max_size: int | None) -> None:
@@ -49,15 +49,15 @@ class Landing:
         self.offset = 0
 
     async def prepare(self, sock: TCPSocket, header: Header) -> IncomingFile | None:
-        """Find or make what ``header`` announces, before its body is asked for.
+        """Find or create what ``header`` announces, before its body is requested.
 
         Returns:
             The file to write to; ``None`` if all of it is here, or for a folder.
 
         Raises:
-            RefusedError: we do not take it.
-            TransferFormatError: the sender answers an offer with something else.
-            IncompleteTransferError: it leaves instead of that.
+            RefusedError: this side refuses the file.
+            TransferFormatError: the sender's answer to an offer is invalid.
+            IncompleteTransferError: the sender closed instead of answering.
             SocketError: the connection is lost.
         """
         *above, name = check_untrusted_path(header.name)
@@ -88,7 +88,7 @@ class Landing:
         return file
 
     async def _open_partial(self, folder: Folder, name: str, size: int) -> IncomingFile:
-        """What is there; a transfer that has just broken off gets a moment to let go of it."""
+        """Open the received part; a transfer that has just failed gets a moment to close it."""
         deadline = trio.current_time() + _HANDOVER
         while True:
             try:
@@ -99,7 +99,7 @@ class Landing:
             await trio.sleep(_RETRY)
 
     async def _offer(self, sock: TCPSocket, there: There) -> bool:
-        """Offer the sender to go on after what is there; whether it is the same as it has."""
+        """Offer the sender to continue after what is there; return whether it accepted."""
         if not there.there:
             await trio.lowlevel.checkpoint()
             return False
@@ -121,13 +121,13 @@ class Landing:
         return bool(answer.offset)
 
     def digest(self) -> bytes:
-        """SHA-256 of what is here now."""
+        """SHA-256 of what is there now."""
         there = self._whole if self._file is None else self._file
         assert there is not None
         return there.digest()
 
     def let_go(self, *, wrong: bool) -> None:
-        """Close everything; what came of a file is kept for the next time unless it is wrong."""
+        """Close everything; the received part is kept for the next time unless it is wrong."""
         if self._file is not None:
             if wrong:
                 self._file.discard()

@@ -1,7 +1,6 @@
-"""What the library logs, among the lines of the command, and never in the loop's way.
+"""The library's log records as lines of the command, written without blocking the event loop.
 
-A server tells its log alone of a connection whose handshake failed; who wants to know of it asks
-for a ``Refusals``.
+A server reports a failed handshake in its log only; ``telling_refusals`` gets it from there.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _LIBRARY = logging.getLogger("trio_xsock")
 
 
 class _Lines(logging.Handler):
-    """Warnings and errors as lines; tracebacks too."""
+    """Writes warnings and errors as lines, with their tracebacks."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(logging.WARNING)
@@ -34,7 +33,7 @@ class _Lines(logging.Handler):
 
 @contextlib.contextmanager
 def logging_to(report: Report) -> Generator[None]:
-    """Within, warnings that anything logs become lines of ``report``."""
+    """In this block warnings of any logger become lines of ``report``."""
     root, handler = logging.getLogger(), _Lines(report)
     root.addHandler(handler)
     try:
@@ -44,7 +43,7 @@ def logging_to(report: Report) -> Generator[None]:
 
 
 class _Refusals(logging.Handler):
-    """Gives on why a server refused a connection."""
+    """Calls a function with the reason why a server refused a connection."""
 
     def __init__(self, tell: Callable[[object], None]) -> None:
         super().__init__(logging.DEBUG)
@@ -64,7 +63,7 @@ def _handlers_of_refusals() -> list[_Refusals]:
 
 @contextlib.contextmanager
 def telling_refusals(tell: Callable[[object], None]) -> Generator[None]:
-    """Within, ``tell`` is called with the reason when a server refuses a connection.
+    """In this block ``tell`` is called with the reason when a server refuses a connection.
 
     The reason is a ``SocketError`` or a text. It is called in Trio's thread, must not raise and
     must not wait.
@@ -81,10 +80,10 @@ def telling_refusals(tell: Callable[[object], None]) -> Generator[None]:
 
 
 def why_refused(why: object) -> str:
-    """A sentence for the reason of a refusal, fit to be shown."""
+    """A sentence for the reason of a refusal, escaped."""
     return f"a connection was refused: {escape(str(why))}"
 
 
 def left_without_a_word(why: object) -> bool:
-    """Whether the client came and went without sending anything that would be judged."""
+    """Whether the client closed without sending anything."""
     return isinstance(why, TLSError) and why.reason == "UNEXPECTED_EOF_WHILE_READING"

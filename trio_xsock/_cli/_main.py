@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def program() -> NoReturn:
-    """Be the program ``xsock``: ``main()``, and then the end of the process.
+    """The program ``xsock``: run ``main()`` and exit.
 
-    A signal that comes after the exit code was decided does not change it.
+    A signal that arrives after the exit code was decided does not change it.
     """
     with signals_of_the_command() as signals:
         code = _main(None, signals)
@@ -80,7 +80,7 @@ def _parse_and_run(argv: Sequence[str] | None, report: Report) -> int:
 
 
 async def _deliver(report: Report) -> ExitCode:
-    """The work of ``--help`` and ``--version``, which has been written."""
+    """Wait until the output of ``--help`` or ``--version`` is written."""
 
     async def work() -> ExitCode:
         await report.delivered()
@@ -109,7 +109,7 @@ def _run(report: Report, work: Callable[[], Awaitable[int]]) -> int:
 
 
 def _parser_class(report: Report) -> type[argparse.ArgumentParser]:
-    """Parsers, also of the commands, that write as all of the command does."""
+    """The class of all parsers; they write through ``report``."""
 
     class Parser(argparse.ArgumentParser):
         is_parsing = False
@@ -118,7 +118,7 @@ def _parser_class(report: Report) -> type[argparse.ArgumentParser]:
             report.plain(message, error=file is not sys.stdout)
 
         def parse_known_args(self, *args: Any, **options: Any) -> Any:
-            """Refuse what a command does not know here, where its own usage is shown.
+            """Refuse unknown arguments here, so that the usage of the subcommand is shown.
 
             Options may stand between several files: ``send a b --name c HOST:PORT``.
             """

@@ -1,4 +1,4 @@
-"""The members of a group as a table on a terminal, which changes as they come and go."""
+"""The members of a group as a table on a terminal, updated as they join and leave."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEAST_NAME = 15
 
 
 class MemberTable:
-    """A row for each member: its name, its address, and what it tells, if any tells something."""
+    """A row for each member: its name, its address, and its metadata if any member has some."""
 
     def __init__(self, group: str, live: Live) -> None:
         self._group = group
@@ -26,12 +26,12 @@ class MemberTable:
         self._rows: dict[str, tuple[str, ...]] = {}
 
     def put(self, key: str, row: tuple[str, ...]) -> None:
-        """Show ``row``, which is escaped already, or show it instead of the one of that key."""
+        """Show ``row``, which must be escaped; it replaces the row of the same key."""
         self._rows[key] = row
         self._draw()
 
     def drop(self, key: str) -> None:
-        """Take the row away, if it is there."""
+        """Remove the row, if it is there."""
         self._rows.pop(key, None)
         self._draw()
 

@@ -1,9 +1,8 @@
-"""Which file names from the network are taken, and what a name becomes when it is in use.
+"""Which file names from the network are accepted, and how a name is changed when it is in use.
 
-A name is one path component and nothing else; a file of a folder has several, each of which is
-looked at by the same rule. What is refused is refused on every system
-alike, so that a folder can be copied to any other afterwards, and so that the answer to a
-sender does not depend on who receives.
+A name is one path component; a file of a folder has several, each of which is checked by the same
+rule. The rule is the same on every system, so that a folder can be copied to any other afterwards,
+and so that the answer to a sender does not depend on the receiver's system.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ _DEVICES = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _RESERVED = frozenset('<>:"|?*')
-"""What Windows, and FAT and SMB on any system, have in no name."""
+"""Characters that Windows, and FAT and SMB on any system, do not allow in names."""
 _DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _OTHER_NAME = "(send it under another name with --name)"
 _LAST_NUMBER = 9999
 
 
 def check_untrusted_name(name: str) -> str:
-    """``name`` if it may become a file in the folder.
+    """Return ``name`` if it may become a file in the folder.
 
     Raises:
         RefusedError: it is empty, hidden or too long, would lead elsewhere, names a
-            device, looks like an option, cannot be stored on some systems, or holds
-            characters that deceive whoever reads it.
+            device, looks like an option, cannot be stored on some systems, or has
+            characters that mislead a reader.
     """
     reason = objection(name)
     if reason is not None:
@@ -43,10 +42,10 @@ def check_untrusted_name(name: str) -> str:
 
 
 def check_untrusted_path(path: str) -> tuple[str, ...]:
-    """The components of ``path``, with ``/`` between them, if each of them may be a name.
+    """Split ``path`` at ``/``, if each of its components may be a name.
 
     Raises:
-        RefusedError: one of them may not; see ``check_untrusted_name``.
+        RefusedError: a component is not allowed; see ``check_untrusted_name``.
     """
     parts = tuple(path.split("/"))
     if len(parts) == 1:
@@ -58,7 +57,7 @@ def check_untrusted_path(path: str) -> tuple[str, ...]:
 
 
 def objection(name: str) -> str | None:
-    """Why ``name`` is not taken for a file or folder; ``None`` if it is."""
+    """Why ``name`` is not accepted for a file or folder; ``None`` if it is."""
     if not name:
         return "it is empty"
     if name in (".", ".."):
@@ -69,7 +68,7 @@ def objection(name: str) -> str | None:
         return "it holds control characters"
     if name.startswith("."):
         return f"hidden files are not taken {_OTHER_NAME}"
-    if name.startswith("-"):  # rm * and tar * in the folder would obey it
+    if name.startswith("-"):  # "rm *" and "tar *" would take it for an option
         return f"it begins with a dash, which commands take for an option {_OTHER_NAME}"
     if reserved := _RESERVED.intersection(name):
         shown = " ".join(sorted(reserved))

@@ -1,10 +1,10 @@
-"""One file on its way out over a connected socket, without a word to the user.
+"""One file that is sent over a connected socket, without output to the user.
 
-Whoever runs it can ask at any moment, and after any end, how many bytes of the file went
-out: that is what the operating system took on this connection since the body began.
+``bytes_out`` says at any time, and after any end, how many bytes of the file were sent: what the
+operating system took on this connection since the body began.
 
-A receiver that has some of the file already offers that, with its checksum. The same part of our
-file is read and compared; the body begins where it ends, or at the beginning if it differs.
+A receiver that has a part of the file already offers it, with its checksum. The same part of our
+file is read and compared; the body begins after it, or at the beginning if it differs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ._threads import in_thread
 from ._transfer import Header, Reply, Resume, Status, Trailer, UntrustedReplyParser
 
 _MOST_OFFERS: Final = 2
-"""What came before, and a file of that name that has other content."""
+"""Names for a part that was received before, and for a file of that name with other content."""
 
 
 class Outgoing:
@@ -41,9 +41,9 @@ class Outgoing:
 
     Args:
         source: the file; its size is known by the time of ``run``.
-        name: what the receiver shall call it; with ``/`` in it, a path below its folder.
-        timeout: seconds of silence after which the receiver is given up.
-        on_progress: called with how far it is in the file, in bytes.
+        name: its name at the receiver; with ``/`` in it, a path below the receiver's folder.
+        timeout: seconds of silence of the receiver after which the transfer fails.
+        on_progress: called with the position in the file, in bytes.
         more: another file follows on the same connection.
 
     Attributes:
@@ -77,7 +77,7 @@ class Outgoing:
 
     @property
     def name(self) -> str:
-        """What the receiver should call it."""
+        """Its name at the receiver."""
         return self._name
 
     @property
@@ -99,10 +99,10 @@ class Outgoing:
             The receiver's last reply, which confirms size and checksum.
 
         Raises:
-            DeclinedByPeerError: the receiver passes over it; the next file may follow.
-            RefusedByPeerError: the receiver does not take it, with its reason.
-            CommandError: the receiver does not speak this protocol, fell silent, went
-                away, or stored something else; or the file cannot be read, or shrank.
+            DeclinedByPeerError: the receiver skips it; the next file may follow.
+            RefusedByPeerError: the receiver refuses the transfer, with its reason.
+            CommandError: the receiver does not speak this protocol, was silent, closed, or
+                stored something else; or the file cannot be read, or shrank.
         """
         self._sock = sock
         events = sock.subscribe()
@@ -132,7 +132,7 @@ class Outgoing:
         return self._verdict()
 
     async def _speak(self, sock: TCPSocket) -> None:
-        """Send everything, then wait for the listening task to end it all."""
+        """Send everything, then wait for the task that receives replies to end the exchange."""
         try:
             await sock.send_all(Header(self._name, self._source.size, self._more).encode())
             while offer := await self._next_offer():
@@ -143,8 +143,8 @@ class Outgoing:
             self._all_sent = True
             await sock.send_all(Trailer(self._source.digest()).encode())
         except SocketError as exc:
-            # A receiver that refuses may be gone before we noticed; its reason may still
-            # be in our receive buffer. The listening task finds that, or the loss.
+            # A receiver that refuses may have closed already; its reason may still be in our
+            # receive buffer. The task that receives replies finds that, or the loss.
             self._loss = exc
         await trio.sleep_forever()
 
@@ -153,14 +153,14 @@ class Outgoing:
             return await in_thread("the sender", self._source.read_piece, most)
 
     async def _next_offer(self) -> Reply | None:
-        """What the receiver has; ``None`` when it asks for the body."""
+        """Wait for the receiver's offer; ``None`` when it asks for the body."""
         await self._answer.wait()
         self._answer = trio.Event()
         offer, self._offer = self._offer, None
         return offer
 
     async def _resume(self, sock: TCPSocket, offer: Reply) -> None:
-        """Compare what the receiver has with our file, and say where we go on."""
+        """Compare the receiver's part with our file, and tell it where the body begins."""
         there, self.offset = offer.bytes_received, 0
         await in_thread("the sender", self._source.rewind)
 
@@ -178,7 +178,7 @@ class Outgoing:
         await sock.send_all(Resume(ready=True, offset=self.offset).encode())
 
     async def _listen(self, sock: TCPSocket) -> None:
-        """Take replies until the last one, which may come at any time."""
+        """Receive replies until the last one, which may come at any time."""
         try:
             while self._reply is None:
                 reply = await read_frame(sock, UntrustedReplyParser())
@@ -239,16 +239,16 @@ class Outgoing:
 
 
 async def send_folder(sock: TCPSocket, name: str, patience: Patience) -> None:
-    """Tell the receiver of an empty folder, on a connection on which nothing is under way.
+    """Announce an empty folder, on a connection on which nothing is under way.
 
     Args:
         sock: the connection.
         name: its path below the receiver's folder.
-        patience: with the receiver.
+        patience: the limit on the receiver's silence.
 
     Raises:
-        DeclinedByPeerError: the receiver passes over it.
-        CommandError: the receiver refuses everything, fell silent, or went away.
+        DeclinedByPeerError: the receiver skips it.
+        CommandError: the receiver refuses the transfer, was silent, or closed.
         SocketError: the connection is lost.
     """
 

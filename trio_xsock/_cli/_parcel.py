@@ -1,7 +1,7 @@
-"""What one ``xsock send`` sends: files, the files of folders, and standard input.
+"""The list of what one ``xsock send`` sends: files, the files of folders, and standard input.
 
-Links within a folder are not followed: they may lead out of it, or in circles. What the receiver
-would refuse for its name is left out here, with the reason.
+Links within a folder are not followed: they may lead out of it, or in circles. Names that the
+receiver would refuse are left out here, with the reason.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ class Item:
     """One file, or one empty folder."""
 
     path: str
-    """Where it is; ``-`` for standard input."""
+    """Its path; ``-`` for standard input."""
     name: str
-    """What the receiver shall call it, with ``/`` between the names of folders."""
+    """Its name at the receiver, with ``/`` between the names of folders."""
     size: int = 0
     """Bytes in it, as far as that is known."""
     is_folder: bool = False
     source: Source | None = None
-    """It, open, where it is not only opened when its turn comes."""
+    """The open file, if it was opened already."""
 
 
 @dataclass(slots=True)
 class Parcel:
-    """All of them, in the order in which they are sent."""
+    """The items, in the order in which they are sent."""
 
     items: list[Item] = field(default_factory=list[Item])
     left_out: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     """Paths that are not sent, and why."""
     is_single: bool = False
-    """It is one file that was named, and no folder."""
+    """It is one file that was named on the command line, and no folder."""
 
     @property
     def size(self) -> int:
@@ -57,11 +57,11 @@ class Parcel:
 
 
 def pack(paths: Sequence[str], name: str | None) -> Parcel:
-    """Find what ``paths`` lead to; blocks. Close the parcel.
+    """Find the files at ``paths``; blocks. The caller closes the parcel.
 
     Args:
         paths: as they were given; ``-`` is standard input.
-        name: what the receiver should call standard input, or else the only path.
+        name: the name at the receiver of standard input, or else of the only path.
 
     Raises:
         UsageError: something is not there, cannot be sent, or has no name, or two have the same.
@@ -81,7 +81,7 @@ def pack(paths: Sequence[str], name: str | None) -> Parcel:
 
 
 def _names(paths: Sequence[str], name: str | None) -> dict[str, str]:
-    """What each path is called at the receiver."""
+    """The name of each path at the receiver."""
     if STDIN in paths and name is None:
         raise UsageError("standard input has no name; give it one with --name")
     if name is not None and len(paths) > 1 and STDIN not in paths:
@@ -99,7 +99,7 @@ def _names(paths: Sequence[str], name: str | None) -> dict[str, str]:
 
 
 def _own_name(path: str) -> str:
-    """The last component; what a path such as ``.`` leads to is asked for its name."""
+    """The last component; for a path such as ``.``, of the path that it resolves to."""
     name = os.path.basename(path.rstrip("/") or path)
     return os.path.basename(os.path.realpath(path)) if name in ("", ".", "..") else name
 
@@ -131,7 +131,7 @@ def _is_folder(path: str) -> bool:
 
 
 def _named_file(path: str, name: str, *, keep: bool) -> Item:
-    """A file that was named; whether it can be sent is found out at once."""
+    """A file that was named; raises at once if it cannot be sent."""
     source = Source(path)
     if keep or source.is_stream:
         return Item(path, name, source.size, source=source)

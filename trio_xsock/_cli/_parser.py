@@ -1,7 +1,7 @@
-"""Taking apart one frame of bytes that a stranger sends, without I/O.
+"""Parsing one frame of untrusted bytes, without I/O.
 
-The parsers are called *untrusted* because what they are fed is: they take any bytes in
-pieces of any size, never hold more than the longest frame, and raise
+The parsers are called *untrusted* because their input is: they take any bytes in
+pieces of any size, never store more than the longest frame, and raise
 :class:`TransferFormatError` and nothing else.
 """
 
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class UntrustedParser(abc.ABC, Generic[T]):
-    """Takes one frame out of bytes that a stranger sent.
+    """Parses one frame of untrusted bytes.
 
-    Ask for at most :attr:`wanted` bytes, :meth:`feed` them, and go on until a frame comes
-    back. So nothing beyond the frame is ever taken from the stream.
+    Receive at most :attr:`wanted` bytes, :meth:`feed` them, and repeat until it returns a frame.
+    So nothing beyond the frame is ever taken from the stream.
     """
 
     def __init__(self, magic: bytes, fixed_size: int) -> None:
@@ -36,14 +36,14 @@ class UntrustedParser(abc.ABC, Generic[T]):
 
     @property
     def started(self) -> bool:
-        """Whether a byte was fed at all."""
+        """Whether any byte was fed."""
         return bool(self._raw)
 
     def feed(self, data: bytes) -> T | None:
-        """Take the next bytes in; the frame if it is complete, else ``None``.
+        """Add the next bytes; return the frame if it is complete, else ``None``.
 
         Raises:
-            TransferFormatError: no frame of this kind can come of these bytes. Every
+            TransferFormatError: these bytes do not begin a frame of this kind. Every
                 later call raises the same.
             ValueError: the caller fed more than was :attr:`wanted`.
         """
@@ -72,12 +72,12 @@ class UntrustedParser(abc.ABC, Generic[T]):
 
     @abc.abstractmethod
     def _not_ours(self) -> str:
-        """The text for bytes that do not begin with the magic."""
+        """The message for bytes that do not begin with the magic."""
 
     @abc.abstractmethod
     def _measure(self, fixed: bytes) -> int:
-        """Check the fixed part; the length of the whole frame."""
+        """Check the fixed part; return the length of the whole frame."""
 
     @abc.abstractmethod
     def _parse(self, raw: bytes) -> T:
-        """The frame out of all its bytes, whose fixed part was checked."""
+        """Make the frame of all its bytes; the fixed part was checked."""

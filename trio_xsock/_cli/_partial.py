@@ -1,9 +1,10 @@
-"""What is there of a file before its transfer begins, where transfers are resumed.
+"""The part of a file that is there before its transfer begins, for transfers that are resumed.
 
 Everything here blocks and is meant to be called in a worker thread.
 
-What came of a transfer that broke off lies beside the file to be, under a hidden name that is made
-from the file's. It is locked while it grows, so that two transfers never write into one file.
+The part of a transfer that broke off is stored in the folder of the file, under a hidden name that
+is derived from the file's. It is locked while it is written, so that two transfers never write into
+one file.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ class There(Protocol):
     """Bytes that are there, to be read back and compared.
 
     Attributes:
-        there: how many.
+        there: their number.
     """
 
     there: int
 
     def read_back(self) -> bool:
-        """Read and hash a piece of them; whether there is more."""
+        """Read and hash a piece of them; return whether there is more."""
         ...
 
     def digest(self) -> bytes:
@@ -63,10 +64,10 @@ class WholeFile:
         self.there = size
 
     def read_back(self) -> bool:
-        """Read and hash a piece; whether there is more.
+        """Read and hash a piece; return whether there is more.
 
         Raises:
-            CommandError: the disk does not give it.
+            CommandError: the disk cannot be read.
         """
         with disk_errors("reading what was there"):
             piece = os.read(self._fd, PIECE)
@@ -90,7 +91,7 @@ def find_whole(folder: Folder, name: str, size: int) -> WholeFile | None:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         fd = os.open(name.encode(), flags, dir_fd=folder.fd)
-    except OSError:  # whatever there is, it is not that
+    except OSError:  # there is no such file
         return None
     status = os.fstat(fd)
     if stat.S_ISREG(status.st_mode) and status.st_size == size:
@@ -100,17 +101,17 @@ def find_whole(folder: Folder, name: str, size: int) -> WholeFile | None:
 
 
 def partial_name(name: str) -> str:
-    """Under which name the file ``name`` grows; it is short, however long that is."""
+    """The name under which the file ``name`` is written; short, however long ``name`` is."""
     digest = hashlib.sha256(name.encode()).hexdigest()[:32]
     return f"{TEMPORARY_PREFIX}{digest}{TEMPORARY_SUFFIX}"
 
 
 def open_partial(folder: Folder, name: str, size: int) -> IncomingFile:
-    """What came of ``name`` before, or a new file if there is nothing that could be used.
+    """Open the part of ``name`` that is there, or create a file if there is none to continue.
 
     Raises:
-        BusyError: another transfer is at it.
-        CommandError: the disk does not allow it.
+        BusyError: another transfer writes it.
+        CommandError: it cannot be opened or created.
     """
     temporary = partial_name(name)
     with disk_errors("opening the file"):
@@ -132,7 +133,7 @@ def open_partial(folder: Folder, name: str, size: int) -> IncomingFile:
 
 
 def _open_locked(folder: Folder, temporary: str, name: str) -> int | None:
-    """A descriptor that holds the lock; ``None`` if there was a link of that name, gone now."""
+    """A descriptor that holds the lock; ``None`` if there was a link of that name, now removed."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         fd = os.open(temporary, flags, 0o666, dir_fd=folder.fd)
@@ -154,7 +155,7 @@ def _open_locked(folder: Folder, temporary: str, name: str) -> int | None:
 
 
 def _usable(folder: Folder, temporary: str, fd: int) -> int | None:
-    """The size of what is there; ``None`` if it is not to be written to, and has gone.
+    """The size of what is there; ``None`` if it must not be written to, and was removed.
 
     The transfer that had the lock before may have given the file its name meanwhile, or have been
     killed while it did; then what is open here is the file with that name.

@@ -1,4 +1,4 @@
-"""The limit on how long a silent peer is waited for."""
+"""The limit on how long to wait for a silent peer."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _PROGRESS_OFFSET: Final = 120
 class Patience:
     """A limit on the peer's silence, not on the work: each sign of life renews it.
 
-    Bytes that come, and bytes of ours that the peer's system acknowledges, are signs of life.
-    Time does not count in which this program was stopped, or waited for its own disk.
+    Received bytes, and sent bytes that the peer's system acknowledges, are signs of life. Time in
+    which this program was stopped, or waited for its own disk, does not count.
 
     Args:
         seconds: how long the peer may be silent; ``math.inf`` for no limit.
-        peer: what to call it.
+        peer: its name in messages.
     """
 
     def __init__(self, seconds: float, peer: str) -> None:
@@ -47,12 +47,12 @@ class Patience:
         self._at_work = 0
 
     def renew(self) -> None:
-        """The peer has shown that it lives."""
+        """There was a sign of life: the time begins again."""
         self._deadline = trio.current_time() + self._seconds
 
     @contextlib.contextmanager
     def at_work(self) -> Generator[None]:
-        """It is our own disk that is waited for, and not the peer."""
+        """In this block the program waits for its own disk, not for the peer."""
         self._at_work += 1
         try:
             yield
@@ -67,7 +67,7 @@ class Patience:
         *,
         whole: bool = False,
     ) -> T:
-        """Do ``work`` while the peer is not silent for too long.
+        """Run ``work``, until the peer is silent for too long.
 
         Args:
             work: an async function.
@@ -75,7 +75,7 @@ class Patience:
             whole: the time is for all of the work: signs of life do not renew it.
 
         Raises:
-            PeerSilentError: it was; the work was cancelled.
+            PeerSilentError: the peer was silent for too long; the work was cancelled.
         """
         with trio.CancelScope() as scope:
             return await beside(lambda: self._watch(scope, sock, whole), work)
@@ -103,9 +103,9 @@ def _seconds(number: float) -> str:
 
 
 async def _catch_up(sock: TCPSocket | None) -> None:
-    """Take in what has arrived while we did not run."""
+    """Read what arrived while the program did not run."""
     if sock is not None:
-        with contextlib.suppress(SocketError):  # whoever uses the socket finds it, too
+        with contextlib.suppress(SocketError):  # the task that uses the socket gets it, too
             await sock.poll()
     await trio.lowlevel.checkpoint()
 
@@ -120,7 +120,7 @@ def _signs_of_life(sock: TCPSocket | None) -> tuple[int, int]:
                 size = _PROGRESS_OFFSET + _PROGRESS.size
                 info = same.getsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_INFO, size)
             acknowledged, received = _PROGRESS.unpack_from(info, _PROGRESS_OFFSET)
-        except (OSError, struct.error):  # no descriptor is left, or a kernel that does not tell
+        except (OSError, struct.error):  # no descriptor, or a kernel without these fields
             pass
         else:
             return acknowledged, received

@@ -32,7 +32,7 @@ def is_terminal(stream: Stream) -> bool:
 
 
 def use_colours(report: Report) -> None:
-    """Let ``report`` paint, if it writes to a person's terminal that may show colours."""
+    """Let ``report`` use colours, if it writes sentences to a terminal that may show them."""
     if report.as_json or os.environ.get("NO_COLOR") or not is_terminal(report.out):
         return
     from ._screen import print_styled  # noqa: PLC0415 - rich may be missing
@@ -41,7 +41,7 @@ def use_colours(report: Report) -> None:
 
 
 class Meter:
-    """The progress of one transfer; feed it the number of bytes done so far."""
+    """The progress of one transfer; call ``update`` with the number of bytes done so far."""
 
     def __init__(self, bars: Bars, label: str, total: int, done: int) -> None:
         self._bars = bars
@@ -62,13 +62,13 @@ class Meter:
             self._maybe_line(self._bars.lines, done)
 
     def rename(self, name: str) -> None:
-        """It is the file ``name`` now that is moved."""
+        """The next file is ``name``."""
         self._label = self._bars.label(name)
         if self._bars.live is not None and self._task is not None:
             self._bars.live.update(self._task, description=self._label)
 
     def close(self) -> float:
-        """Take the bar away; the seconds since the transfer began."""
+        """Remove the bar; return the seconds since the transfer began."""
         live = self._bars.live
         if live is not None and self._task is not None:
             live.remove_task(self._task)

@@ -1,8 +1,8 @@
 """``xsock receive PORT [DIR]``.
 
-Without ``--keep-open`` the first connection that sends a byte is the one: it ends when all that
-was sent is stored, or in a reason and exit code 1. A connection that comes and goes without a
-byte (a port scanner, a health check) is mentioned and does not count.
+Without ``--keep-open`` the command serves the first connection that sends a byte. It ends when all
+that was sent is stored, or with a reason and exit code 1. A connection that closes without sending
+a byte (a port scanner, a health check) is reported and does not count.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class _Receiver:
             return await self._take_one(server)
 
     async def _take_one(self, server: ServerSocket[TCPSocket]) -> ExitCode:
-        """Take transfers until one counts; a handshake that fails counts, too."""
+        """Serve connections until one counts; a failed handshake counts, too."""
         while not self._refusal:
             sock: TCPSocket | None = None
             with trio.CancelScope() as self._accepting:
@@ -177,7 +177,7 @@ class _Receiver:
         return code
 
     def _begun(self) -> None:
-        """A transfer was accepted: without ``--keep-open`` no other will be."""
+        """A transfer was accepted: without ``--keep-open`` no other one will be."""
         if not self._keep_open:
             self._server.stop_listening()
 

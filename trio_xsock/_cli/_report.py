@@ -1,12 +1,12 @@
-"""What a command says: lines for a person, or one JSON object per line for a program.
+"""The messages of a command: lines for a person, or one JSON object per line for a program.
 
-Facts go to standard output, troubles and progress to standard error. Each statement is
-made once, as a sentence together with its facts; ``--json`` decides which of the two is
-written, and then everything goes to standard output. Sentences are expected to be escaped
-already (``_text``); JSON escapes by itself, all but ASCII included.
+Facts go to standard output, troubles and progress to standard error. Each message is given once,
+as a sentence together with its facts; ``--json`` decides which of the two is written, and then
+everything goes to standard output. Sentences must be escaped already (``_text``); the JSON encoder
+escapes everything but ASCII.
 
-No statement waits for its reader. Commands that are there for what they write wait by ``room``,
-``delivered`` and ``while_read``; to the others a line that is lost is no failure.
+Writing a message never waits for its reader. Commands whose purpose is their output wait with
+``room``, ``delivered`` and ``while_read``; for the others a lost line is not a failure.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Fact = str | int | float | bool | tuple[str, ...] | None
 
 
 class Report:
-    """Writes statements; whoever reads them may go away at any time without harm.
+    """Writes messages; the reader may close its end at any time.
 
     Attributes:
         as_json: objects are written, not sentences.
         out, err: standard output and standard error.
-        around: entered around each line; the progress bar steps aside in it.
+        around: entered around each line; it hides the progress bar.
         paint: writes a sentence in a style to standard output, where colours are wanted.
     """
 
@@ -54,15 +54,15 @@ class Report:
         self._failure_told = False
 
     def fact(self, event: str, sentence: str, *, style: str = "", **facts: Fact) -> None:
-        """Something that the user asked for; ``style`` is rich's, for a coloured terminal."""
+        """A result that the user asked for; ``style`` is rich's, for a coloured terminal."""
         self._say(self.out, event, sentence, style, facts)
 
     def note(self, event: str, sentence: str, **facts: Fact) -> None:
-        """Something worth knowing, where standard output belongs to what the peer sends."""
+        """Information for standard error, where standard output has the peer's bytes."""
         self._say(self.err, event, f"xsock: {sentence}", "", facts)
 
     def trouble(self, event: str, sentence: str, **facts: Fact) -> None:
-        """Something that went wrong, or that ended the work early."""
+        """A failure, or what ended the work early."""
         facts.setdefault("message", sentence)
         self._say(self.err, event, f"xsock: {sentence}", "", facts)
         why = self.out.why_failed()
@@ -70,7 +70,7 @@ class Report:
             self._failure_told = True
 
     def plain(self, text: str, *, error: bool) -> None:
-        """Text as it stands, such as ``--help``, to standard error or standard output."""
+        """Unchanged text, such as ``--help``, to standard error or standard output."""
         (self.err if error else self.out).text(text)
 
     def _say(
@@ -86,7 +86,7 @@ class Report:
                 stream.line(sentence)
 
     def _tell_lost(self, stream: Stream) -> None:
-        """Say how many lines had no room, once there is some."""
+        """Write how many lines were lost for lack of room, once there is room again."""
         lost, stream.lost = stream.lost, 0
         if lost:
             sentence = f"xsock: {plural(lost, 'line')} lost here, since nobody took them in time"
@@ -101,7 +101,7 @@ class Report:
         """Wait until standard output has room for more.
 
         Raises:
-            OutputGoneError: nobody reads it any more.
+            OutputGoneError: its reader has closed it.
             OutputFailedError: it cannot be written.
         """
         await self.out.room()
@@ -111,9 +111,10 @@ class Report:
         await self.out.emptied()
 
     async def while_read(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work``, and end it when nobody reads standard output; raises like ``room``.
+        """Run ``work``, and cancel it when the reader of standard output is gone.
 
-        When the work is done all that it wrote has been delivered, or nobody wants it any more.
+        It returns when all output of the work was read, or its reader is gone. Raises like
+        ``room``.
         """
         results: list[T] = []
         failures: list[OutputGoneError | OutputFailedError] = []
@@ -137,11 +138,11 @@ class Report:
         return results[0]
 
     def is_delivered(self) -> bool:
-        """Whether nothing is left that a reader might still take."""
+        """Whether no output is left that might still be read."""
         return not self.out.sink.waiting and not self.err.sink.waiting
 
     def finish(self, give_up: Callable[[], bool]) -> None:
-        """Block until all is written, or ``give_up()``; the last that is done with a report."""
+        """Block until all is written, or ``give_up()`` returns True; the report is closed then."""
         self._tell_lost(self.out)
         self.out.sink.drain(give_up)
         why = self.out.why_failed()
@@ -154,5 +155,5 @@ class Report:
 
 
 def _nowhere() -> TextIO:
-    """In place of a stream that was closed before we began, as by ``>&-``."""
+    """Replaces a stream that was closed before the program began, as by ``>&-``."""
     return open(os.devnull, "w", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The three rounds of ``xsock demo``: a whole file, and two that are aborted half way.
+"""The three transfers of ``xsock demo``: a whole file, and two that are aborted half way.
 
 Each is a complete little program: a server, a client, and both ends of the connection in
 one process, over the loopback interface.
@@ -64,7 +64,7 @@ class Aborted:
 
     @property
     def agrees(self) -> bool:
-        """It was aborted, nothing is unaccounted for, and both ends counted the same."""
+        """It was aborted, every byte is accounted for, and both ends counted the same."""
         complete = self.complete
         return (
             complete.user_aborted
@@ -93,7 +93,7 @@ async def whole_file(report: Report, path: str, folder: Folder) -> Whole:
     """Send the file at ``path`` into ``folder`` as ``xsock send`` and ``receive`` do."""
 
     def ignore(progress: int | Header) -> None:
-        """The log of events tells enough."""
+        """Progress is in the log of events already."""
 
     with Source(path) as source:
         outgoing = Outgoing(source, "copy.bin", timeout=_TIMEOUT, on_progress=ignore)
@@ -118,7 +118,7 @@ async def whole_file(report: Report, path: str, folder: Folder) -> Whole:
 
 
 async def aborted_by_cancellation(report: Report, path: str) -> Aborted:
-    """Cancel ``send_all`` when half is out, by the scope around it."""
+    """Cancel ``send_all`` when half is sent, by the scope around it."""
     with _mapped(path) as data:
         size = len(data)
         async with _connection(report, size) as (client, client_log, peer, peer_log):
@@ -140,7 +140,7 @@ async def aborted_by_cancellation(report: Report, path: str) -> Aborted:
 
 
 class _StopsHalfWay(SocketHandler):
-    """Says after each chunk whether the rest of the batch should be dropped."""
+    """Returns after each chunk whether the rest of the batch should be dropped."""
 
     def __init__(self, size: int) -> None:
         self._half = size // 2
@@ -150,14 +150,14 @@ class _StopsHalfWay(SocketHandler):
 
 
 async def aborted_by_handler(report: Report, path: str) -> Aborted:
-    """Let a handler's ``on_send_progress`` return True when half is out."""
+    """Let a handler's ``on_send_progress`` return True when half is sent."""
     with _mapped(path) as data:
         size = len(data)
         async with _connection(report, size, _StopsHalfWay(size)) as connection:
             client, client_log, peer, peer_log = connection
 
             async def send() -> None:
-                with contextlib.suppress(SocketError):  # it says that not all went out
+                with contextlib.suppress(SocketError):  # it says that not all was sent
                     await client.send_all(data)
                 await trio.lowlevel.checkpoint()
 
@@ -175,8 +175,8 @@ async def _abort(
 ) -> Aborted:
     """Run an aborted transfer to the end of the stream, and compare.
 
-    The receiver pauses when it has half: so the abort finds the sender at work, however
-    much the buffers in between hold.
+    The receiver pauses when it has half, so the sender still has a queue when the transfer is
+    aborted, however much the buffers in between hold.
     """
     aborted = trio.Event()
 
@@ -206,7 +206,7 @@ async def _abort(
 
 @contextlib.contextmanager
 def _mapped(path: str) -> Generator[memoryview]:
-    """The file's bytes without reading them all; fails if a view of them is still held."""
+    """The file's bytes, mapped into memory; fails if a view of them is still in use."""
     with (
         open(path, "rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,

@@ -1,4 +1,4 @@
-"""What is drawn on a terminal: bars that fit its width, and coloured lines.
+"""Drawing on a terminal: bars that fit its width, and coloured lines.
 
 The modules that import rich are this one and ``_member_table``. They are imported where a
 terminal is drawn on, and not before: ``--help`` and ``--version`` work without rich.
@@ -42,7 +42,7 @@ def bars(stream: Stream) -> Progress:
 
 
 class _Line(ProgressColumn):
-    """All of a transfer in one line that is never longer than the terminal is wide."""
+    """A transfer in one line that is never longer than the width of the terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -74,8 +74,8 @@ class Figures:
 def progress_line(name: str, figures: Figures, width: int) -> Text:
     """``name``, a bar and the numbers, in at most ``width`` columns.
 
-    Where there is little room the name is shortened first, then the bar, and then the numbers
-    say less.
+    If there is little room the name is shortened first, then the bar, and then some of the
+    numbers are left out.
     """
     label = Text(name)
     numbers = figures.long if width >= _ROOMY else figures.short

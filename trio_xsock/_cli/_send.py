@@ -69,7 +69,7 @@ class _Sender:
         except OSError as exc:  # of our own machine, such as a file that a variable names
             self._say("failed", f"the sender failed: {escape(str(exc))}")
             code = ExitCode.FAILED
-        except Exception as exc:  # whatever it is: one line, and what went out
+        except Exception as exc:  # any failure gives one line, with what was sent
             self._say("failed", f"the sender failed: {describe(exc)}")
             code = ExitCode.FAILED
         finally:
@@ -80,7 +80,7 @@ class _Sender:
 
     async def _send(self) -> ExitCode:
         options = self._options
-        if any(map(os.path.isdir, options.files)):  # there may be much to look through
+        if any(map(os.path.isdir, options.files)):  # listing a folder may take long
             self._parcel = await in_thread("the sender", pack, options.files, options.name)
         else:
             self._parcel = pack(options.files, options.name)
@@ -98,7 +98,7 @@ class _Sender:
         return make_tcp_socket(self._options, self._options.to.host, self._options.to.port)
 
     def _say(self, event: str, why: str) -> None:
-        """The last line of what did not succeed: with what went out, if it came so far."""
+        """The last line of a failure: with what was sent, if anything was."""
         if self._delivery is None:
             self._report.trouble(event, f"{why}: 0 bytes went out", message=why)
         else:

@@ -1,12 +1,12 @@
-"""Writing to a descriptor without ever holding up the event loop.
+"""Writing to a descriptor without ever blocking the event loop.
 
-A pipe that nobody drains, a stopped terminal or a slow disk may hold up a write for any time.
-So a thread writes, and everybody else only puts bytes into a queue. The thread also waits for
-room where the descriptor is non-blocking, and notices a reader that has gone even while there is
-nothing to be written.
+A pipe that is not read, a stopped terminal or a slow disk may block a write for any time. So a
+thread writes, and all other code only puts bytes into a queue. The thread also waits for
+room if the descriptor is non-blocking, and notices a reader that has closed its end even while
+there is nothing to write.
 
-A disk that is full costs the lines that did not fit, not those that come later; a reader that
-has gone is the end of a sink.
+A full disk costs the lines that did not fit, not later ones; a sink whose reader has closed takes
+nothing any more.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Final, Protocol, TextIO
 import trio
 
 LIMIT: Final = 2**20
-"""Bytes that wait at most; what is put beyond that is lost."""
+"""The most bytes that wait; more are lost."""
 _LOW: Final = 2**16
 _SLICE: Final = 0.05
 _GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN})
@@ -36,8 +36,8 @@ class Sink(Protocol):
     """Where bytes go.
 
     Attributes:
-        gone: nobody reads any more; whatever is put vanishes.
-        error: what the first failed write said, other than that.
+        gone: the reader has closed its end; what is put is dropped.
+        error: the error of the first failed write, other than that.
     """
 
     gone: bool
@@ -53,15 +53,15 @@ class Sink(Protocol):
         ...
 
     async def until(self, reached: Callable[[], bool]) -> None:
-        """Wait until ``reached()``, which is asked after each write."""
+        """Wait until ``reached()`` returns True; it is called after each write."""
         ...
 
     def drain(self, give_up: Callable[[], bool]) -> None:
-        """Block until all is written, nobody reads, or ``give_up()``."""
+        """Block until all is written, the reader has closed, or ``give_up()`` returns True."""
         ...
 
     def close(self) -> None:
-        """Let go of it; whatever is put afterwards vanishes. Idempotent."""
+        """Close the sink, not its descriptor; what is put afterwards is dropped. Idempotent."""
         ...
 
 
@@ -102,13 +102,13 @@ class DirectSink:
         """See ``Sink``."""
 
     def close(self) -> None:
-        """See ``Sink``; the stream is somebody else's."""
+        """See ``Sink``; the stream belongs to the caller."""
 
 
 class ThreadSink:
     """A sink over a descriptor, with a thread that writes.
 
-    Where no thread can be started it writes in the caller's.
+    If no thread can be started it writes in the caller's.
     """
 
     def __init__(self, fd: int) -> None:
@@ -174,7 +174,7 @@ class ThreadSink:
             self.gone = self._ending = True
             self._changed.notify_all()
         if thread is None or not idle:
-            return  # if it is in a write: it is a daemon, and holds nothing that is still needed
+            return  # it may be blocked in a write: it is a daemon, and holds nothing needed
         if self._wake is not None:
             os.write(self._wake[1], b"x")
         thread.join()
@@ -186,7 +186,7 @@ class ThreadSink:
     # The thread
 
     def _poke(self) -> None:
-        """Let the thread look at the queue; start it at the first call."""
+        """Wake the thread; start it at the first call."""
         with self._changed:
             if self._thread is None:
                 self._start()
@@ -202,7 +202,7 @@ class ThreadSink:
                 os.set_blocking(fd, False)
         try:
             thread.start()
-        except RuntimeError:  # no further thread is to be had
+        except RuntimeError:  # the system starts no further thread
             if self._wake is not None:
                 for fd in self._wake:
                     os.close(fd)
@@ -217,7 +217,7 @@ class ThreadSink:
             self._write_next()
 
     def _await_work(self) -> bool:
-        """Wait until there is something to be written; False if there will be nothing more."""
+        """Wait until there is something to write; False if there will be nothing more."""
         while not self._queue:
             if self._ending or self.gone:
                 return False
@@ -230,10 +230,10 @@ class ThreadSink:
         return True
 
     def _await_wake(self, wake: int) -> None:
-        """Wait to be woken, or for the reader to go."""
+        """Wait to be woken, or until the reader closes its end."""
         poll = select.poll()
         poll.register(wake, select.POLLIN)
-        poll.register(self._fd, 0)  # ERR, HUP and NVAL are told of in any case
+        poll.register(self._fd, 0)  # ERR, HUP and NVAL are reported in any case
         ready = dict(poll.poll())
         if wake in ready:
             with contextlib.suppress(BlockingIOError):
@@ -263,7 +263,7 @@ class ThreadSink:
                 try:
                     done += os.write(self._fd, view[done:])
                     refused = 0
-                except BlockingIOError:  # somebody has made it non-blocking
+                except BlockingIOError:  # another program has made it non-blocking
                     refused += 1
                     self._await_room(refused)
                 except OSError:
@@ -281,7 +281,7 @@ class ThreadSink:
     def _settle(
         self, *, gone: bool = False, error: OSError | None = None, written: int = 0
     ) -> None:
-        """Note what became of a write, and tell all who wait."""
+        """Record the result of a write, and wake the waiting tasks."""
         with self._changed:
             if written:
                 self._queue.popleft()
@@ -302,7 +302,7 @@ def _set_soon(token: trio.lowlevel.TrioToken, event: trio.Event) -> None:
 
 
 def open_sink(stream: TextIO) -> Sink:
-    """A sink for what a Python stream leads to."""
+    """A sink for the descriptor of a Python stream."""
     try:
         fd = stream.fileno()
         stream.flush()
@@ -314,10 +314,10 @@ def open_sink(stream: TextIO) -> Sink:
 
 
 def has_room(sink: Sink) -> bool:
-    """Whether a writer need not wait."""
+    """Whether there is room to write without waiting."""
     return sink.gone or sink.error is not None or sink.waiting <= _LOW
 
 
 def is_empty(sink: Sink) -> bool:
-    """Whether all that was put is written, or never will be."""
+    """Whether all that was put is written, or dropped."""
     return sink.gone or not sink.waiting

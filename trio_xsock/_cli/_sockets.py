@@ -1,7 +1,4 @@
-"""The connections of ``connect`` and ``listen``, and the options that say what they are like.
-
-What is to work for both of them, and for either end of a connection, has its option here.
-"""
+"""The connections of ``connect`` and ``listen``, and the options that both commands share."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from ._tls import make_tcp_socket
 
 
 def add_connection_options(parser: argparse.ArgumentParser) -> None:
-    """The options of a connection, whichever side makes it."""
+    """Add the options of a connection, for either side."""
     parser.add_argument(
         "--timeout",
         type=_arguments.seconds,
@@ -39,6 +36,6 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
 
 
 def make_socket(options: argparse.Namespace, host: str = "", port: int = 0) -> TCPSocket:
-    """A socket as the options want it, not connected yet."""
+    """A socket with the options applied, not connected yet."""
     idle_timeout = options.timeout if options.timeout < math.inf else None
     return make_tcp_socket(options, host, port, idle_timeout=idle_timeout)

@@ -1,12 +1,12 @@
-"""A file on its way out: what it is decides how it is read, and how its size is found out.
+"""A file to be sent: its type decides how it is read, and how its size is determined.
 
 Everything here but ``Source.collect`` blocks and is meant to be called in a worker thread,
-one call at a time; nothing here knows of the network. Reading hashes on the way, in the same
-call, so that the event loop never does.
+one call at a time; nothing here uses the network. Reading hashes in the same call, so that the
+event loop never does.
 
 The header of a transfer states the size. A regular file and a disk have one. A pipe has none,
-and files that the kernel makes up while they are read (in /proc and /sys) state another one
-than they have. Those are read to their end first, into a temporary file.
+and files that the kernel generates while they are read (in /proc and /sys) report a wrong one.
+Those are read to their end first, into a temporary file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ._text import quote
 from ._threads import in_thread
 
 STDIN = "-"
-"""Stands for standard input where a path is expected."""
+"""The path that means standard input."""
 PIECE = 2**20
 """Bytes that are read and hashed in one go."""
 
@@ -42,7 +42,7 @@ class Source:
     Attributes:
         path: where it is.
         size: bytes to be sent: those that it had when it was opened, or that ``collect`` read.
-        bytes_read: how many of them ``read_piece`` gave.
+        bytes_read: how many of them ``read_piece`` returned.
     """
 
     def __init__(self, path: str) -> None:
@@ -60,7 +60,7 @@ class Source:
         try:
             with self._reading():
                 self._is_pipe, size = _look_at(self._fd, path)
-                if path == STDIN and size:  # somebody may have read some of it before us
+                if path == STDIN and size:  # another program may have read some of it before
                     self._start = os.lseek(self._fd, 0, os.SEEK_CUR)
                     size = max(0, size - self._start)
         except BaseException:
@@ -73,19 +73,19 @@ class Source:
         self._hash = hashlib.sha256()
 
     async def collect(self) -> None:
-        """Read what has no size of its own to its end; ``size`` is right afterwards.
+        """Read a file without a size to its end; ``size`` is correct afterwards.
 
         Raises:
             CommandError: it cannot be read, or there is no room for the temporary file.
 
-        Cancellation: at once; what a pipe gave is lost.
+        Cancellation: at once; what was read from a pipe is lost.
         """
         await trio.lowlevel.checkpoint()
         while not self._complete:
             if self._is_pipe:
                 try:
                     await trio.lowlevel.wait_readable(self._fd)
-                except PermissionError:  # nothing that can be waited for, such as /dev/null
+                except PermissionError:  # epoll does not support it, as with /dev/null
                     self._is_pipe = False
             await in_thread("the sender", self._collect_piece)
 
@@ -93,7 +93,7 @@ class Source:
         with self._reading():
             try:
                 piece = os.read(self._fd, PIECE)
-            except BlockingIOError:  # somebody else read what the pipe had
+            except BlockingIOError:  # another program read what the pipe had
                 return
         with self._keeping():
             if self._copy is None:
@@ -109,11 +109,11 @@ class Source:
         """The next piece, hashed; ``b""`` when all of the announced size was read.
 
         Args:
-            most: it has no more bytes than these.
+            most: the most bytes to return.
 
         Raises:
-            FileShrankError: the file ends before that.
-            CommandError: the disk does not give it.
+            FileShrankError: the file ends before the announced size.
+            CommandError: the disk cannot be read.
         """
         wanted = min(PIECE, most, self.size - self.bytes_read)
         if wanted == 0:
@@ -132,14 +132,14 @@ class Source:
 
     @property
     def is_stream(self) -> bool:
-        """It is a pipe, or standard input: it can be opened and read only once."""
+        """It is a pipe, or standard input, which can be opened and read only once."""
         return self._is_pipe or self.path == STDIN
 
     def rewind(self) -> None:
         """Begin again: the next piece is the first.
 
         Raises:
-            CommandError: the disk does not allow it.
+            CommandError: the disk cannot be read.
         """
         with self._reading():
             if self._copy is None:
@@ -166,7 +166,7 @@ class Source:
             self._fd = -1
             copy: IO[bytes] | None = getattr(self, "_copy", None)
             if copy is not None:
-                with contextlib.suppress(OSError):  # what it could not write is of no use now
+                with contextlib.suppress(OSError):  # the temporary file is dropped anyway
                     copy.close()
 
     @contextlib.contextmanager
@@ -197,7 +197,7 @@ class Source:
 
 def _open(path: str) -> int:
     try:
-        # O_NONBLOCK: opening a named pipe must not wait for somebody who writes.
+        # O_NONBLOCK: opening a named pipe must not wait for a writer.
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "not a valid path"
@@ -205,7 +205,7 @@ def _open(path: str) -> int:
 
 
 def _open_stdin() -> int:
-    if sys.stdin is None:  # closed by whoever started us: 0 may be anything by now
+    if sys.stdin is None:  # closed before the program began: 0 may be another file by now
         raise UsageError("cannot read standard input: it is closed")
     try:
         return os.dup(0)
@@ -214,16 +214,16 @@ def _open_stdin() -> int:
 
 
 def _is_stream(mode: int) -> bool:
-    """Of standard input: a terminal or a socket, which a person named on purpose."""
+    """Whether standard input is a terminal or a socket, which may be sent if it was named."""
     return stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
 
 
 def _look_at(fd: int, path: str) -> tuple[bool, int | None]:
-    """Whether it is a pipe, and its size; ``None`` where only reading to the end tells.
+    """Whether it is a pipe, and its size; ``None`` if only reading to the end can tell.
 
     Raises:
-        UsageError: it is nothing that could be sent.
-        OSError: what looking said.
+        UsageError: it cannot be sent.
+        OSError: of the system calls.
     """
     status = os.fstat(fd)
     if stat.S_ISFIFO(status.st_mode) or (path == STDIN and _is_stream(status.st_mode)):
@@ -237,6 +237,6 @@ def _look_at(fd: int, path: str) -> tuple[bool, int | None]:
     size = status.st_size
     if not size:
         return False, None
-    # A file that occupies no block is one hole, or made up by the kernel as it is read.
+    # A file that occupies no block is one hole, or generated by the kernel as it is read.
     made_up = not status.st_blocks and not os.pread(fd, 1, size - 1)
     return False, None if made_up else size

@@ -1,8 +1,8 @@
-"""Standard input as bytes: waited for, never in the way, and with nothing of it lost.
+"""Standard input as bytes: reading never blocks the event loop, and a cancelled read loses nothing.
 
-What cannot be read counts as an input that has ended: a descriptor that is closed or write-only,
-as ``nohup`` gives it to a program that was started at a terminal, or a terminal that
-belongs to somebody else. A command that also receives goes on with that.
+Input that cannot be read counts as ended: a descriptor that is closed or write-only, as ``nohup``
+gives it to a program that was started at a terminal, or the terminal of another session. A command
+that also receives continues then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if sys.platform != "win32":
 
 
 class _Job:
-    """One read in a thread, whose outcome is there for whoever asks for it."""
+    """One read in a thread, whose outcome is kept until it is taken."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -53,12 +53,11 @@ class _Job:
 class Input:
     """Bytes from standard input, which is at its end at once if there is none (``<&-``).
 
-    A terminal or a pipe is waited for, so that a cancelled read takes nothing. What cannot
-    be waited for, a plain file, is read in a thread; what a read that was cancelled brings is
-    given to the next one.
+    A terminal or a pipe is read when it is ready, so that a cancelled read takes nothing. A plain
+    file is read in a thread; the result of a cancelled read is returned by the next one.
 
     Args:
-        report: is told if it cannot be read.
+        report: where to write that it cannot be read.
         crlf: each LF that does not follow a CR is read as CR LF.
 
     Attributes:
@@ -69,7 +68,7 @@ class Input:
         stdin: TextIO | None = sys.stdin
         self._report = report
         self._fd = -1 if stdin is None else 0
-        self._waits = sys.platform != "win32"  # where sockets alone can be waited for
+        self._waits = sys.platform != "win32"  # Windows can wait for sockets only
         self._kept = b""
         self._crlf = crlf
         self._after_cr = False
@@ -78,15 +77,15 @@ class Input:
 
     @property
     def is_terminal(self) -> bool:
-        """A person types."""
+        """Whether it is a terminal."""
         return self._fd >= 0 and os.isatty(self._fd)
 
     def put_back(self, data: bytes) -> None:
-        """Let ``data``, of which nothing has reached anybody, be what is read next."""
+        """Let the next read return ``data``, which has not reached any peer."""
         self._kept = data + self._kept
 
     async def read(self) -> bytes:
-        """The next piece; ``b""`` at the end, and ever after."""
+        """The next piece; ``b""`` at the end, and from then on."""
         await trio.lowlevel.checkpoint_if_cancelled()
         data, self._kept = self._kept, b""
         if not data and not self.ended:
@@ -102,7 +101,7 @@ class Input:
         return data
 
     def _with_crlf(self, data: bytes) -> bytes:
-        """``data`` with the ends of lines that are wanted; what comes in pieces is one text."""
+        """``data`` with CR LF at the ends of lines; a CR LF may be split between two pieces."""
         if not (self._crlf and data):
             return data
         before, self._after_cr = self._after_cr, data.endswith(b"\r")
@@ -115,9 +114,9 @@ class Input:
             try:
                 await trio.lowlevel.wait_readable(self._fd)
                 return os.read(self._fd, PIECE)
-            except BlockingIOError:  # somebody else was faster
+            except BlockingIOError:  # another program has read it
                 continue
-            except PermissionError:  # epoll's word for a plain file
+            except PermissionError:  # epoll's error for a plain file
                 self._waits = False
         return await self._read_in_thread()
 
@@ -133,7 +132,7 @@ class Input:
 
 
 def _check_readable(fd: int) -> None:
-    """Raise what a read would raise where waiting would never end."""
+    """Raise the error of a read, for descriptors on which waiting would never end."""
     if sys.platform != "win32":
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         if flags & os.O_ACCMODE == os.O_WRONLY:

@@ -1,4 +1,4 @@
-"""What a peer sends, on its way to standard output: as it came, as text, or as JSON."""
+"""Writing the peer's bytes to standard output: unchanged, as text, or as JSON."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ._view import JSONView, TerminalView
 
 
 class Output(Protocol):
-    """Where a conversation puts what the peer sends."""
+    """Where a conversation writes what it receives."""
 
     async def write(self, data: bytes, *, final: bool = False) -> None:
-        """Put out ``data``, the last of it if ``final``.
+        """Write ``data``, the last of it if ``final``.
 
         Raises:
-            OutputGoneError: nobody reads it any more.
+            OutputGoneError: its reader has closed it.
             OutputFailedError: it cannot be written.
         """
         ...
 
 
 class RawOutput:
-    """Bytes as they came; their reader's pace is ours."""
+    """Unchanged bytes; writing waits for their reader."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -36,7 +36,7 @@ class RawOutput:
 
 
 class TerminalOutput:
-    """Text to a terminal, with nothing in it that the terminal would obey."""
+    """Text to a terminal, without control characters."""
 
     def __init__(self, stream: Stream) -> None:
         self._raw = RawOutput(stream)
@@ -67,7 +67,7 @@ class JSONOutput:
 
 
 def standard_output(report: Report) -> Output:
-    """A new view of standard output, as the options and what it leads to want it."""
+    """The output that fits the options, and the kind of standard output."""
     if report.as_json:
         return JSONOutput(report)
     if report.out.isatty():

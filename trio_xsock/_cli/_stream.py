@@ -1,8 +1,8 @@
 """Standard output and standard error, as whole lines, bytes, or a screen for rich.
 
-Lines never wait: they are statements of a program that has other work to do. Where a reader is
-so slow that too much waits, lines are lost, and that is said as soon as there is room. Bytes are
-what the user asked for: ``send`` waits for room.
+Lines never wait, because the program has other work to do. If the reader is so slow that too much
+waits, lines are lost, and their number is written as soon as there is room. Bytes are the purpose
+of the command: ``send`` waits for room.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ._errors import OutputFailedError, OutputGoneError
 from ._sink import Sink, has_room, is_empty, open_sink
 
 _STALE = 2**14
-"""Bytes that may wait before further frames of a moving display are left out."""
+"""Bytes that may wait before further frames of a progress display are left out."""
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -51,7 +51,7 @@ class Stream:
         self.text(text + "\n")
 
     def text(self, text: str) -> None:
-        """Write ``text``, whole lines, as it stands; like ``line``."""
+        """Write ``text``, which is whole lines, unchanged; like ``line``."""
         if not self.sink.put(self._encode(text)):
             self.lost += text.count("\n")
 
@@ -59,7 +59,7 @@ class Stream:
         """Write ``data``, and wait until there is room for more.
 
         Raises:
-            OutputGoneError: nobody reads it any more.
+            OutputGoneError: its reader has closed it.
             OutputFailedError: it cannot be written.
         """
         self.sink.put(data)
@@ -76,7 +76,7 @@ class Stream:
         self._check()
 
     async def broken(self) -> OutputGoneError | OutputFailedError:
-        """Wait until nobody reads it any more, or it cannot be written; which of them."""
+        """Wait until its reader has closed it, or it cannot be written; return the error."""
         await self.sink.until(lambda: self.sink.gone or self.sink.error is not None)
         failure = self._failure()
         assert failure is not None
@@ -104,7 +104,7 @@ class Stream:
         """A file for rich to write to, which never blocks and takes every character.
 
         Args:
-            moves: it draws frames, of which some may be left out where nobody takes them.
+            moves: it draws frames; some may be left out if the reader is slow.
         """
         return cast(TextIO, _Screen(self, moves))
 
@@ -134,7 +134,7 @@ class _Screen(io.TextIOBase):
 
 
 def standard_streams(out: TextIO, err: TextIO) -> tuple[Stream, Stream]:
-    """Both, with one queue if they lead to the same place: lines stay in their order."""
+    """Both streams, with one queue if they are the same file, so that lines stay in order."""
     one, other = Stream("standard output", out), Stream("standard error", err)
     if one.is_same_as(other):
         other.sink = one.sink

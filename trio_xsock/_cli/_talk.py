@@ -1,4 +1,4 @@
-"""What ``connect`` and ``listen`` have in common: conversations, and what is said of them."""
+"""The common part of ``connect`` and ``listen``: conversations, and their messages."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Talker:
 
     Args:
         options: as parsed.
-        report: where to say what happens.
-        serves: we are the server.
-        hands_over: one client after the other gets what is left of the input.
+        report: where to write messages.
+        serves: this is the server.
+        hands_over: one client after the other gets the rest of the input.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Talker:
         self._conversation: Conversation | None = None
 
     async def run(self, work: Callable[[], Awaitable[ExitCode]]) -> ExitCode:
-        """Do ``work``, which calls ``talk``, until it is done or a signal asks to end."""
+        """Run ``work``, which calls ``talk``, until it is done or a signal asks to end."""
         try:
             code = await until_interrupted(lambda: self._report.while_read(work))
         except OutputGoneError:  # as in "xsock connect ... | head -1"
             await trio.lowlevel.checkpoint()
             return ExitCode.DONE
         except OutputFailedError as exc:
-            if self._conversation is not None:  # else it has been said
+            if self._conversation is not None:  # otherwise it was reported
                 self._trouble("failed", str(exc))
             await trio.lowlevel.checkpoint()
             return ExitCode.FAILED
@@ -68,10 +68,10 @@ class Talker:
         return code
 
     async def talk(self, sock: TCPSocket, greeting: str) -> ExitCode:
-        """Talk with the peer of ``sock`` until both have ended, and say how it went.
+        """Run a conversation with the peer of ``sock``, and report how it ended.
 
         Raises:
-            OutputGoneError: nobody reads our output any more.
+            OutputGoneError: the reader of our output has closed it.
         """
         peer = endpoint(sock.remote_address, sock.remote_port)
         self._report.note("connected", f"{greeting} {peer}", peer=peer)
@@ -98,7 +98,7 @@ class Talker:
         return code
 
     def _check_tls(self, talk: Conversation) -> None:
-        """Fail if what came shows that the other side speaks TLS, and we do not."""
+        """Raise if the input shows that the peer uses TLS, and this side does not."""
         if self._tls:
             return
         if is_alert(talk.first):
@@ -107,7 +107,7 @@ class Talker:
             raise CommandError("the client speaks TLS; --tls and --certificate are missing here")
 
     def _trouble(self, event: str, why: str) -> None:
-        """The last line of what did not end by itself: always with what was moved."""
+        """The last line of a failed conversation; it always has the counts."""
         talk = self._conversation
         if talk is None:
             self._report.trouble(event, f"{why}: there was no connection", message=why)

@@ -1,7 +1,7 @@
-"""Making text fit to be shown: nothing from outside reaches the terminal as it came.
+"""Escaping text: nothing from the network reaches the terminal unchanged.
 
-A name or a message that was chosen by the peer may hold escape sequences that move the
-cursor, change the window's title or feed the keyboard, or characters that turn the
+A name or a message that was chosen by the peer may contain escape sequences that move the
+cursor, change the window's title or simulate input, or characters that change the
 direction of writing. :func:`escape` leaves nothing but visible characters and spaces.
 """
 
@@ -13,8 +13,8 @@ _LONGEST = 400
 def escape(text: str, *, longest: int = _LONGEST) -> str:
     """``text`` with every character that is not visible written as a backslash escape.
 
-    Backslashes are doubled, so that what is shown can be told apart from what was
-    escaped. Texts of more than ``longest`` characters are cut, and end in ``...``.
+    Backslashes are doubled, so that the result is unambiguous. Texts of more than ``longest``
+    characters are cut, and end in ``...``.
     """
     cut = text[:longest]
     shown = "".join(_escape_character(character) for character in cut)
@@ -45,7 +45,7 @@ _UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def plural(count: int, noun: str) -> str:
-    """``count`` of something whose plural is made with an s: ``1 member``, ``2 members``."""
+    """``count`` and a noun, with an s for the plural: ``1 member``, ``2 members``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
@@ -93,5 +93,5 @@ def both_ways(sent: int, received: int) -> str:
 
 
 def speed(count: int, seconds: float) -> str:
-    """The rate of ``count`` bytes in ``seconds``; at least a millisecond is reckoned."""
+    """The rate of ``count`` bytes in ``seconds``, which count as at least a millisecond."""
     return f"{amount(count / max(seconds, 0.001))}/s"

@@ -1,4 +1,4 @@
-"""Work that blocks, in a thread, on a system that may have no thread left."""
+"""Blocking work in a thread, on a system that may not start another thread."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ async def in_thread(
     """Call ``function(*args)`` in a thread.
 
     Args:
-        who: whose system it is, for the error that may be told to the other end.
-        function: what blocks.
+        who: the side whose system it is, for the error, which may be sent to the peer.
+        function: a function that blocks.
         args: its arguments.
-        abandon: a cancelled call returns at once, and the thread goes on by itself.
+        abandon: a cancelled call returns at once, and the thread continues without it.
 
     Raises:
         CommandError: the system starts no further thread; nothing was called.
-        Exception: whatever ``function`` raises.
+        Exception: any error that ``function`` raises.
     """
     begun = False
 

@@ -1,4 +1,4 @@
-"""``--tls`` and what belongs to it, for every command that makes connections."""
+"""``--tls`` and its related options, for every command that makes connections."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def add_tls(parser: argparse.ArgumentParser, *, serves: bool) -> None:
 
 
 def check_tls(options: argparse.Namespace) -> None:
-    """Refuse options of ``add_tls`` that do not make sense together, before anything is done.
+    """Refuse options of ``add_tls`` that contradict each other, before anything is done.
 
     Raises:
         UsageError: the text says which and why.
@@ -61,15 +61,15 @@ def check_tls(options: argparse.Namespace) -> None:
 
 
 def is_alert(first: bytes) -> bool:
-    """Whether ``first``, all that came of a connection, is an alert of TLS.
+    """Whether ``first``, all input of a connection, is a TLS alert.
 
-    That is what a server of TLS says to somebody who does not begin with TLS.
+    A TLS server sends one to a client that does not begin with TLS.
     """
     return first[:2] == b"\x15\x03" and first[3:5] == b"\x00\x02" and len(first) == 7
 
 
 def is_client_hello(first: bytes) -> bool:
-    """Whether a connection whose first bytes these are is begun by a client of TLS."""
+    """Whether the first bytes of a connection are those of a TLS client."""
     return first[:2] == b"\x16\x03" and first[5:6] == b"\x01"
 
 
@@ -80,7 +80,7 @@ def _serves(options: argparse.Namespace) -> bool:
 def make_tcp_socket(
     options: argparse.Namespace, host: str = "", port: int = 0, **others: Any
 ) -> TCPSocket:
-    """A socket as the options of ``add_tls`` want it.
+    """A socket with the options of ``add_tls`` applied.
 
     Args:
         options: as parsed and checked.

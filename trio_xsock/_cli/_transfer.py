@@ -1,4 +1,4 @@
-"""The wire format of a transfer, without I/O: frames made, and hostile bytes taken apart.
+"""The wire format of a transfer, without I/O: encoding frames, and parsing untrusted ones.
 
 ::
 
@@ -9,12 +9,12 @@
                                   <------  reply GO_AHEAD, or REFUSED and the end
       body (from the offset on)   ------>
       trailer (SHA-256)           ------>
-                                  <------  reply BUSY, as often as it likes
+                                  <------  reply BUSY, any number of times
                                   <------  reply STORED (SHA-256, name), or REFUSED
 
 The receiver may send REFUSED at any moment, also while the body is under way. With the flag MORE
 the same follows for the next file, until a header with the flag END; DECLINED in place of GO_AHEAD
-passes over one file. All numbers are big-endian. ``docs/howto/transfer.md`` shows every byte.
+skips one file. All numbers are big-endian. ``docs/howto/transfer.md`` shows every byte.
 """
 
 from __future__ import annotations
@@ -54,27 +54,27 @@ _FLAGS = frozenset({0, 1, 3, 4})
 
 
 class Status(enum.IntEnum):
-    """What a reply says."""
+    """The kinds of replies."""
 
     GO_AHEAD = 0
     """The header is fine: send the body."""
     STORED = 1
-    """Everything came, the checksum is right, the file has its name. Last reply."""
+    """The file was received, its checksum is correct, and it has its name. Last reply."""
     REFUSED = 2
-    """Not taken, or no longer; the text says why. Last reply."""
+    """The transfer is refused, perhaps after it began; the text says why. Last reply."""
     BUSY = 3
-    """Still at work on the disk; there is nothing to do but to wait for the next reply."""
+    """The disk is still busy: wait for the next reply."""
     OFFER = 4
-    """Some of the file, or all, is here: so many bytes, with that checksum."""
+    """A part of the file, or all of it, is there: its size and its checksum."""
     DECLINED = 5
-    """Not this file, the text says why; the next header may follow."""
+    """This file is refused, the text says why; the next header may follow."""
 
 
 class Flags(enum.IntFlag):
-    """What a header says besides."""
+    """The flags of a header."""
 
     MORE = 1
-    """Another header follows when this file is done with."""
+    """Another header follows after this file."""
     FOLDER = 2
     """It is an empty folder: no body and no trailer; the reply is STORED, or DECLINED."""
     END = 4
@@ -122,12 +122,12 @@ END: Final = _HEADER.pack(HEADER_MAGIC, VERSION, Flags.END, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """What the sender says to an offer."""
+    """The sender's answer to an offer."""
 
     ready: bool
-    """Whether it has compared; if not it still does, and lives."""
+    """Whether it has compared; if not, the comparison is still going on."""
     offset: int = 0
-    """Where it goes on in the file: where the offer ended, or 0 if that is something else."""
+    """Where it continues in the file: after the offered part, or at 0 if that differs."""
 
     def encode(self) -> bytes:
         """The 16 bytes."""
@@ -136,7 +136,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Trailer:
-    """What follows the body."""
+    """The frame after the body."""
 
     digest: bytes
     """SHA-256 of the body as the sender read it."""
@@ -150,11 +150,11 @@ class Trailer:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the receiver says."""
+    """A frame of the receiver."""
 
     status: Status
     bytes_received: int = 0
-    """Bytes of the body that had come in when it was said."""
+    """Bytes of the body that were received when it was sent."""
     digest: bytes = NO_DIGEST
     """SHA-256 of the body as it was received; only with ``STORED``."""
     text: str = ""
@@ -172,7 +172,7 @@ class Reply:
 
 
 class UntrustedHeaderParser(UntrustedParser[Header]):
-    """Parser of what claims to be a header."""
+    """Parser of a header."""
 
     def __init__(self) -> None:
         super().__init__(HEADER_MAGIC, _HEADER.size)
@@ -207,7 +207,7 @@ class UntrustedHeaderParser(UntrustedParser[Header]):
 
 
 class UntrustedTrailerParser(UntrustedParser[Trailer]):
-    """Parser of what should be the trailer after the body."""
+    """Parser of the trailer after the body."""
 
     def __init__(self) -> None:
         super().__init__(TRAILER_MAGIC, _TRAILER.size)
@@ -223,7 +223,7 @@ class UntrustedTrailerParser(UntrustedParser[Trailer]):
 
 
 class UntrustedResumeParser(UntrustedParser[Resume]):
-    """Parser of what should answer an offer."""
+    """Parser of the answer to an offer."""
 
     def __init__(self) -> None:
         super().__init__(RESUME_MAGIC, _RESUME.size)
@@ -240,7 +240,7 @@ class UntrustedResumeParser(UntrustedParser[Resume]):
 
 
 class UntrustedReplyParser(UntrustedParser[Reply]):
-    """Parser of what claims to be a reply."""
+    """Parser of a reply."""
 
     def __init__(self) -> None:
         super().__init__(REPLY_MAGIC, _REPLY.size)

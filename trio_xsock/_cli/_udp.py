@@ -103,7 +103,7 @@ async def _run(options: argparse.Namespace, report: Report) -> ExitCode:
     exchange = _Exchange(options, report)
     try:
         code = await until_interrupted(lambda: report.while_read(exchange.run))
-    except OutputFailedError:  # then that is all there is to be said
+    except OutputFailedError:  # there is nothing more to write
         raise
     except (CommandError, SocketError):
         if exchange.bound:
@@ -126,7 +126,7 @@ def _check_size(line: bytes) -> None:
 
 
 async def _look_up(to: Endpoint) -> list[str]:
-    """The addresses of a host; its name where there are none, so that sending says why."""
+    """The addresses of a host; its name if there are none, so that sending raises the error."""
     await trio.lowlevel.checkpoint()
     if "%" in to.host:
         await trio.lowlevel.checkpoint()
@@ -174,9 +174,9 @@ class _Exchange:
         """Exchange datagrams until there is nothing more to wait for.
 
         Raises:
-            SocketError: what the network refuses.
+            SocketError: the port cannot be bound, or the network fails.
             CommandError: a group cannot be joined, or our input cannot be read, or has a line
-                that no datagram can carry.
+                that is too long for a datagram.
         """
         options = self._options
         async with UDPSocket(
@@ -228,7 +228,7 @@ class _Exchange:
             try:
                 await sock.send(Datagram(address, to.port, line))
             except SocketError:
-                continue  # there may be a way to the next one
+                continue  # the next one may be reachable
             self._addresses = [address]
             self.sent += 1
             return  # noqa: ASYNC910 - it was sent
@@ -237,13 +237,13 @@ class _Exchange:
         self.sent += 1
 
     async def _answer(self, sock: UDPSocket, line: bytes) -> None:
-        """Send ``line`` to who sent the last datagram, from the address that it was sent to."""
+        """Send ``line`` to the sender of the last datagram, from the address it was sent to."""
         asked = self._asked_by
         assert asked is not None
         answer = Datagram(asked.address, asked.port, line, local_address=asked.local_address)
         try:
             await sock.send(answer)
-        except SocketError as exc:  # others may ask, whatever became of this one
+        except SocketError as exc:  # other senders can still be answered
             self._report.trouble("failed", escape_error(exc))
         else:
             self.sent += 1
@@ -253,7 +253,7 @@ class _Exchange:
         with self._answers:
             async for datagram in sock:
                 self.received += 1
-                if datagram.port:  # a sender that wants no answer may have none
+                if datagram.port:  # 0 means that the sender expects no answer
                     self._asked_by = datagram
                     self._asked.set()
                 self._show(datagram)

@@ -1,8 +1,8 @@
-"""What a peer sent, on its way to whoever reads our output.
+"""Decoding the peer's bytes for our output.
 
-Into a pipe or a file bytes go as they came. A terminal would obey what is in them, so there
-nothing but visible characters, line ends and tabs is written, and the rest as escapes. For
-a program that asked for ``--json`` they become members of an object.
+A pipe or a file gets them unchanged. A terminal would interpret control characters, so it gets
+visible characters, line ends and tabs only, and the rest as escapes. With ``--json`` they become
+members of an object.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ._text import escape
 
 _KEPT = "\n\t"
 _BROKEN = range(0xDC80, 0xDD00)
-"""Where surrogateescape puts bytes that are no UTF-8."""
+"""The characters that surrogateescape uses for bytes that are not UTF-8."""
 
 
 class TerminalView:
-    r"""Bytes as text that a terminal can show, whatever the pieces in which they come.
+    r"""Decodes bytes, in pieces of any size, to text that a terminal can show.
 
-    A character that came in part waits for the rest of it; bytes that are no UTF-8 are
+    An incomplete character waits for the rest of it; bytes that are not UTF-8 are
     shown as ``\xff``; CR, LF and CR LF each end a line.
     """
 
@@ -30,7 +30,7 @@ class TerminalView:
         self._decoder = io.IncrementalNewlineDecoder(characters, translate=True)
 
     def feed(self, data: bytes, *, final: bool = False) -> str:
-        """The text of the next bytes; if they are the final ones, of what waited too."""
+        """The text of the next bytes; if they are the last ones, of all that waited too."""
         return "".join(map(_show, self._decoder.decode(data, final)))
 
 
@@ -49,7 +49,7 @@ class JSONView:
         self._waiting = b""
 
     def feed(self, data: bytes, *, final: bool = False) -> dict[str, str]:
-        """The members for the next bytes; none while all of them wait for a rest."""
+        """The members for the next bytes; none while a character is incomplete."""
         data = self._waiting + data
         try:
             text, used = codecs.utf_8_decode(data, "strict", final)
