@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from struct import Struct
 
 from trio_xsock import EasyTCPSocket, ReceivedMessage
+from trio_xsock._engine.writing import send_now
 
 from .control import Control
 from .programs.xsock_serving import serve_calls, serve_handlers
@@ -47,7 +48,7 @@ class _Echo:
 def _answer(socket: EasyTCPSocket) -> None:
     """One byte, below the messages."""
     socket._connection.outlet.ledger.queue(b".")
-    socket._connection.send_now()
+    send_now(socket._connection)
 
 
 async def xsock_handler_messages(control: Control) -> None:

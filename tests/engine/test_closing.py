@@ -31,6 +31,7 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
+from trio_xsock._engine.writing import after_sending
 
 LOTS = 3_000_000
 """More than a small connection's buffers take, by far."""
@@ -1032,10 +1033,10 @@ async def test_abort_while_lingering() -> None:
     async with linked(receive_buffer_limit=10) as (sock, peer), trio.open_nursery() as nursery:
         await peer.send(bytes(1000))
         await settle()
-        sock._connection._watch.reading(False)  # type: ignore[union-attr]
+        sock._connection.link._watch.reading(False)  # type: ignore[union-attr]
         sock._start_closing(1000)
         sock._start_closing(1)
-        sock._connection.after_sending()
+        after_sending(sock._connection)
         sock.abort_send()
         nursery.start_soon(sock.aclose)
         assert await end_seen_by(peer) == (0, "FIN")

@@ -22,6 +22,7 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
+from trio_xsock._engine.reading import read_step
 from trio_xsock._engine.reasons import CLEAN_END
 
 KIB64 = 2**16
@@ -60,13 +61,13 @@ class Script:
 def play(sock: TCPSocket, *answers: int | Exception) -> list[int]:
     """Have the socket read from a script, step by step; returns what it asked for."""
     script = Script(*answers)
-    connection = sock._connection
-    real, connection.transport = connection.transport, script  # type: ignore[assignment]
+    link = sock._connection.link
+    real, link.transport = link.transport, script  # type: ignore[assignment]
     try:
         while script._answers:
-            connection.read_step()
+            read_step(sock._connection)
     finally:
-        connection.transport = real
+        link.transport = real
     return script.asked
 
 
@@ -77,12 +78,12 @@ def play(sock: TCPSocket, *answers: int | Exception) -> list[int]:
 async def test_a_read_never_asks_for_more_than_the_limit_leaves(limit: int) -> None:
     """However much the peer sends, the limit is kept within one read."""
     async with linked(receive_buffer_limit=limit) as (sock, peer):
-        connection = sock._connection
-        real = connection.transport
-        connection.transport = spy = Spy(real)  # type: ignore[assignment]
+        link = sock._connection.link
+        real = link.transport
+        link.transport = spy = Spy(real)  # type: ignore[assignment]
         await peer.send(bytes(limit * 2 + 5))
         await until(lambda: sock.statistics().read_pauses)
-        connection.transport = real
+        link.transport = real
         assert sock.bytes_available == limit
         left = limit
         for asked, given in zip(spy.asked, spy.given, strict=True):

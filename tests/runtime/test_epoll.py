@@ -271,10 +271,10 @@ async def test_a_step_that_raises_ends_its_socket(monkeypatch: pytest.MonkeyPatc
     """The block raises what the step raised, as itself."""
     error = MemoryError()
 
-    def read_step(self: Connection) -> bool:
+    def read_step(connection: Connection) -> bool:
         raise error
 
-    monkeypatch.setattr(Connection, "read_step", read_step)
+    monkeypatch.setattr("trio_xsock._engine.connection.read_step", read_step)
     ours, peer = raw_pair()
     with peer:
         with pytest.raises(MemoryError) as caught:

@@ -27,6 +27,7 @@ from trio_xsock import (
     SSLSocket,
     TCPSocket,
 )
+from trio_xsock._engine import ending
 from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.upgrade import Over
 
@@ -56,7 +57,7 @@ class Letter:
         self.connection = connection
         self.transport = connection.transport
         self.over = over
-        connection.put_over(self.transport, self)  # type: ignore[arg-type]
+        connection.link.take(self.transport, self)  # type: ignore[arg-type]
         self.watch = self.transport.make_watch(connection.keeper, self.hear, self.hear)
 
     def begin(self) -> None:
@@ -75,7 +76,7 @@ class Letter:
         answer = self.transport.recv(1)
         self.watch.close()
         if answer == b"c":
-            self.connection.close()
+            ending.close(self.connection)
         if answer == b"!":
             self.over(ValueError("a mistake of ours"))
         elif answer in (b"y", b"c"):
@@ -574,7 +575,7 @@ async def test_a_plain_socket_has_no_handshake() -> None:
             sock = await server.accept()
             assert not sock._wants_tls()
             assert not sock._connection.securing
-            assert sock._connection.handshake is None
+            assert sock._connection.link.handshake is None
             peer.send_nowait(b"at once")
             assert await sock.receive_some() == b"at once"
         assert server.statistics().handshaking == 0

@@ -26,6 +26,7 @@ from trio_xsock import (
     SocketClosedError,
     TCPSocket,
 )
+from trio_xsock._engine.reading import hand_on
 
 KIB16 = 2**14
 
@@ -84,7 +85,7 @@ async def test_receive_some_gives_an_empty_piece_at_the_end_again_and_again() ->
 def _arrive(sock: TCPSocket, data: bytes) -> None:
     """Let ``data`` have come in a step that was not in between."""
     sock._inbox.buffer.append(data)
-    sock._connection.hand_on()
+    hand_on(sock._connection)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import socket as stdlib_socket
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from trio_xsock._machines.ends import Effect, Happening, Phase
-from trio_xsock._machines.state import Move, next_state
-from trio_xsock._runtime.faults import give_back
+from trio_xsock._machines.state import CLOSING, CONNECTED
+from trio_xsock._values.errors import SocketError
 
 from .closing import Closing
+from .losing import send_failed
 from .reasons import verdict, why_not_sending
+from .writing import drop_queue
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -25,7 +29,7 @@ def carry_out(connection: Connection, effects: tuple[Effect, ...]) -> None:
         if effect is Effect.RELEASE:
             _release(connection)
         elif effect is Effect.DROP_QUEUE:
-            connection.drop_queue()
+            drop_queue(connection)
         elif effect is Effect.SERVE_READER:
             _serve_reader(connection)
         elif effect is Effect.ANNOUNCE:
@@ -40,6 +44,25 @@ def carry_out(connection: Connection, effects: tuple[Effect, ...]) -> None:
             connection.delivery.close()
         else:
             connection.delivery.end()
+
+
+def close(
+    connection: Connection, grace: float | None = None, *, farewell: SocketError | None = None
+) -> None:
+    """End it, or the attempt at it.
+
+    Args:
+        connection: it.
+        grace: seconds for a graceful close; ``None`` to end it at once.
+        farewell: what to announce when it is closed.
+    """
+    if grace is None or connection.state not in (CONNECTED, CLOSING):
+        connection.happens(Happening.CLOSE)
+        return
+    kind = Happening.ACLOSE if farewell is None else Happening.DISCONNECT
+    connection.happens(kind, farewell)
+    if connection.closing is not None and connection.link.transport is not None:
+        _limit_closing(connection, connection.closing, grace)
 
 
 def _serve_reader(connection: Connection) -> None:
@@ -58,27 +81,32 @@ def _announce_end(connection: Connection) -> None:
 
 
 def _start_closing(connection: Connection) -> None:
-    connection.state = next_state(connection.state, Move.DRAIN)
+    closing = connection.start_closing(discarding=connection.inbox.size > 0)
     connection.outlet.wake_for_room()
     if connection.owner is not None:
         connection.owner._connection_ending(connection.delivery.socket)
-    closing = connection.closing = Closing(discarding=connection.inbox.size > 0)
     if not connection.ends.closed_by_us:
-        connection.limit_closing(closing, GRACE)
+        _limit_closing(connection, closing, GRACE)
     if not connection.ends.their_end:
         connection.intake.start()
-        if connection.transport is not None and connection.transport.ready:
+        if connection.link.transport is not None and connection.link.transport.ready:
             connection.wake_keeper()  # of that the OS does not tell
 
 
+def _limit_closing(connection: Connection, closing: Closing, grace: float) -> None:
+    """It may take so many seconds from now, or less as was said before."""
+    if closing.shorten(trio.current_time(), grace):
+        connection.wake_keeper()
+
+
 def _send_fin(connection: Connection) -> None:
-    transport, closing = connection.transport, connection.closing
+    transport, closing = connection.link.transport, connection.closing
     if transport is None:
         return
     try:
         if not transport.end():
             return  # ``tick`` comes back to it when the OS took all
-        connection.wake_drainers(transport)
+        connection.link.wake_drainers(transport)
         # Where nothing is left to be done the OS ends our direction as it closes.
         last = connection.ends.their_end
         if last or (closing is not None and not closing.must_linger(transport)):
@@ -86,7 +114,7 @@ def _send_fin(connection: Connection) -> None:
             return
         transport.shutdown(stdlib_socket.SHUT_WR)
     except OSError as exc:  # ENOTCONN: the peer has reset the connection
-        connection.send_failed(exc)
+        send_failed(connection, exc)
         return
     if connection.watchdogs is not None and connection.watchdogs.note_end():
         connection.wake_keeper()
@@ -94,7 +122,7 @@ def _send_fin(connection: Connection) -> None:
 
 
 def _linger(connection: Connection) -> None:
-    transport, closing = connection.transport, connection.closing
+    transport, closing = connection.link.transport, connection.closing
     if transport is None or closing is None:
         return
     if not closing.must_linger(transport):
@@ -106,39 +134,20 @@ def _linger(connection: Connection) -> None:
 def _release(connection: Connection) -> None:
     """Give the descriptor back; the connection is closed."""
     connection.inbox.settle()
-    attempt, connection.attempt = connection.attempt, None
-    handshake, connection.handshake = connection.handshake, None
-    if handshake is not None:
-        handshake.close()
-    transport, connection.transport = connection.transport, None
-    securing, connection.securing = connection.securing, False
-    if transport is not None:
-        # Who closes with nothing left to send may say so. If something is dropped, the peer
-        # shall see that the stream was cut off.
-        ends = connection.ends
-        dropped = ends.loss is not None or connection.outlet.ledger.open
-        if ends.closed_by_us and not dropped and not securing:
-            give_back(transport.end)
-        transport.on_wake(None)
-    give_back(connection.leave_watch)
-    connection.intake.attach(None)
-    connection.outlet.attach(None)
-    connection.outlet.wake_for_room()
-    connection.outlet.interrupt()
-    if transport is not None:
-        give_back(transport.close)
-    connection.state = next_state(connection.state, Move.CLOSE)
-    if attempt is not None:
-        attempt.cancel("the socket was closed")
+    # Who closes with nothing left to send may say so. If something is dropped, the peer shall
+    # see that the stream was cut off.
+    ends, outlet = connection.ends, connection.outlet
+    dropped = ends.loss is not None or outlet.ledger.open
+    connection.release(say_so=ends.closed_by_us and not dropped)
+    outlet.wake_for_room()
+    outlet.interrupt()
     _tell_closed(connection)
 
 
 def _tell_closed(connection: Connection) -> None:
     """Wake those who wait for the end, and tell the block and the server."""
-    connection.wake_waiters(False)
-    drainers, connection._drainers = connection._drainers, None
-    for parking in drainers or ():
-        parking.fail(why_not_sending(connection, connection.delivery.socket))
+    link, who = connection.link, connection.delivery.socket
+    link.fail_drainers(why_not_sending(connection, who))
     if connection.closing is not None:
         connection.closing.done()
     if connection.delivery.keeper is not None:  # also where nothing was begun

@@ -9,7 +9,9 @@ from trio_xsock._runtime.guard import Parking
 from trio_xsock._values.errors import OutOfMemoryError
 
 from .connection import Connection
+from .losing import send_failed
 from .reasons import why_not_sending, why_removed
+from .writing import after_sending, send_now
 
 
 def queue_bytes(connection: Connection, payload: bytes, who: object, instead: str) -> None:
@@ -25,7 +27,7 @@ def queue_bytes(connection: Connection, payload: bytes, who: object, instead: st
         OutOfMemoryError: they do not fit into the queue; none of them was queued.
         SocketError: what stands in the way of sending.
     """
-    transport = connection.transport
+    transport = connection.link.transport
     if connection.state is not CONNECTED or not connection.ends.may_send or transport is None:
         raise why_not_sending(connection, who)
     if not payload:
@@ -42,10 +44,10 @@ def queue_bytes(connection: Connection, payload: bytes, who: object, instead: st
     try:
         connection.outlet.offer(transport, payload)
     except OSError as exc:
-        connection.send_failed(exc)
-    connection.after_sending()
+        send_failed(connection, exc)
+    after_sending(connection)
     if ledger.left:
-        connection.send_now()
+        send_now(connection)
     elif delivery.hub.calls:
         delivery.schedule()
 
@@ -56,15 +58,15 @@ def send_at_once(connection: Connection, data: bytes | memoryview) -> int | None
     Returns:
         ``None`` if the connection turned out to be lost; they count as queued and dropped.
     """
-    transport = connection.transport
+    transport = connection.link.transport
     assert transport is not None  # for who has checked that it may send
     try:
         sent = connection.outlet.send_at_once(transport, data)
     except OSError as exc:
         connection.outlet.ledger.reserve(data)
-        connection.send_failed(exc)
+        send_failed(connection, exc)
         return None
-    connection.after_sending()
+    after_sending(connection)
     return sent
 
 
@@ -82,7 +84,7 @@ def end_ticket(connection: Connection, ticket: Ticket) -> None:
     outlet = connection.outlet
     outlet.ledger.account(0)  # it leaves the queue, of which nobody need be told
     outlet.end_batch(None)
-    connection.after_sending()
+    after_sending(connection)
 
 
 def end_output(connection: Connection, who: object) -> None:
@@ -101,5 +103,5 @@ def remove(connection: Connection, ticket: Ticket) -> None:
     """A caller was cancelled: its own bytes leave the queue."""
     connection.outlet.forget(ticket)
     connection.outlet.remove(ticket)
-    connection.after_sending()
+    after_sending(connection)
     connection.delivery.schedule()

@@ -11,24 +11,26 @@ import math
 import trio
 
 from trio_xsock._machines.ends import Happening
-from trio_xsock._machines.state import CONNECTED
 from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.clock import runs_by_itself
 from trio_xsock._values.errors import LossReason, LostConnectionError
 
 from .closing import Closing
 from .connection import Connection
-from .watchdogs import Watchdogs
+from .losing import lose
+from .reading import hand_on
+from .watchdogs import Watchdogs, note_activity
+from .writing import after_sending
 
 
 def tick(connection: Connection) -> float:
     """Do what is due; when to do so again, on Trio's clock."""
-    if connection.transport is not None:
-        catch_up(connection, connection.transport)
+    if connection.link.transport is not None:
+        catch_up(connection, connection.link.transport)
     deadline = math.inf
-    if connection.transport is not None and connection.closing is not None:
+    if connection.link.transport is not None and connection.closing is not None:
         deadline = _check_closing(connection, connection.closing)
-    transport, watchdogs = connection.transport, connection.watchdogs
+    transport, watchdogs = connection.link.transport, connection.watchdogs
     if transport is not None and watchdogs is not None:
         deadline = min(deadline, _check_watchdogs(connection, transport, watchdogs))
     return deadline
@@ -36,15 +38,15 @@ def tick(connection: Connection) -> float:
 
 def catch_up(connection: Connection, transport: Transport) -> None:
     """See to what the transport or the inbox holds, of which the OS will not tell."""
-    connection.wake_drainers(transport)
+    connection.link.wake_drainers(transport)
     if not transport.unsent:
-        connection.after_sending()
-    if connection.has_input(transport):
+        after_sending(connection)
+    if connection.link.has_input:
         connection.on_readable()
     if connection.inbox.may_hand_on(connection.intake.limit) and connection.ends.may_receive:
         connection.delivery.held = True
         try:
-            connection.hand_on()
+            hand_on(connection)
         finally:
             connection.delivery.held = False
         connection.delivery.run(connection)
@@ -56,25 +58,20 @@ def look(connection: Connection) -> None:
     To be called before a deadline is believed: the event loop may have stood still, and Trio
     looks at the clock before it serves the sockets.
     """
-    if connection.handshake is not None:
-        connection.handshake.look()
-    elif not connection.securing:  # else a task looks after the handshake
-        if connection.transport is not None and connection.intake.reading:
+    if connection.link.handshake is not None:
+        connection.link.handshake.look()
+    elif not connection.link.securing:  # else a task looks after the handshake
+        if connection.link.transport is not None and connection.intake.reading:
             connection.on_readable()
-        if connection.transport is not None and connection.outlet.refused:
+        if connection.link.transport is not None and connection.outlet.refused:
             connection.on_writable()
     connection.delivery.run(connection)
-
-
-def is_behind(connection: Connection) -> bool:
-    """Input was taken in that has not been looked at yet."""
-    return connection.state is CONNECTED and connection.inbox.may_hand_on(connection.intake.limit)
 
 
 def _check_closing(connection: Connection, closing: Closing) -> float:
     if trio.current_time() >= closing.limit.deadline:
         look(connection)
-    transport, now = connection.transport, trio.current_time()
+    transport, now = connection.link.transport, trio.current_time()
     if transport is None:
         return math.inf
     if closing.is_acknowledged(transport):
@@ -88,12 +85,12 @@ def _check_closing(connection: Connection, closing: Closing) -> float:
 
 
 def _check_watchdogs(connection: Connection, transport: Transport, watchdogs: Watchdogs) -> float:
-    connection.note_activity()
+    note_activity(connection)
     if watchdogs.is_due(trio.current_time()):
         look(connection)
-        if connection.transport is not transport or connection.watchdogs is not watchdogs:
+        if connection.link.transport is not transport or connection.watchdogs is not watchdogs:
             return -math.inf  # things have changed: look again
-        connection.note_activity()
+        note_activity(connection)
     deadline, why = watchdogs.check(
         transport,
         connection.outlet.bytes_sent,
@@ -103,8 +100,8 @@ def _check_watchdogs(connection: Connection, transport: Transport, watchdogs: Wa
     )
     if why is not None:
         look(connection)  # what had arrived before stays readable
-        if connection.transport is transport:
+        if connection.link.transport is transport:
             text = f"{connection.endpoint}: connection lost: {why}"
-            connection.lose(LostConnectionError(text, reason=LossReason.TIMED_OUT))
+            lose(connection, LostConnectionError(text, reason=LossReason.TIMED_OUT))
             connection.delivery.run(connection)
     return deadline

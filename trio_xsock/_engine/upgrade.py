@@ -33,14 +33,14 @@ class Upgrade:
     __slots__ = ("_connection", "_handshake", "_over")
 
     def __init__(self, connection: Connection, setup: TLSSetup, over: Over) -> None:
-        keeper, transport = connection.keeper, connection.transport
+        keeper, transport = connection.keeper, connection.link.transport
         assert keeper is not None
         assert transport is not None
         encrypted = wrap(transport, setup, connection.endpoint)
         self._connection = connection
         self._over = over
         self._handshake = Handshake(keeper, encrypted, setup, connection.endpoint, self._ended)
-        connection.put_over(encrypted, self._handshake)
+        connection.link.take(encrypted, self._handshake)
 
     def begin(self) -> None:
         """Take the first step; the rest follows by itself."""
@@ -61,9 +61,9 @@ class Upgrade:
             over(None)
         finally:
             connection.delivery.held = False
-            connection.end_handshake()
-        if connection.transport is not None:
-            catch_up(connection, connection.transport)  # as a rule the peer goes on at once
+            connection.link.end_handshake()
+        if connection.link.transport is not None:
+            catch_up(connection, connection.link.transport)  # as a rule the peer goes on at once
         connection.delivery.run(connection)
 
 

@@ -7,10 +7,16 @@ nothing is paid but one look at the byte counters after each step.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Self
+
+import trio
 
 from trio_xsock._machines.dead_peers import DeadPeerDetector
 from trio_xsock._machines.time_limit import TimeLimit
 from trio_xsock._network.transport import Transport
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 
 class Watchdogs:
@@ -43,6 +49,19 @@ class Watchdogs:
         self._sent = -1  # bytes that had been sent when nothing was in flight
         self._in_flight: tuple[int, int | None] = 0, 0  # sent, and of that not acknowledged
         self._sample_at = math.inf if seconds is None else -math.inf
+
+    @classmethod
+    def of(cls, timeouts: tuple[float | None, float | None], now: float) -> Self | None:
+        """The watchdogs that a connection with these time-outs needs; ``None`` for none.
+
+        Args:
+            timeouts: idle and unacknowledged, as for the constructor.
+            now: on Trio's clock.
+        """
+        idle, unacknowledged = timeouts
+        if idle is None and unacknowledged is None:
+            return None
+        return cls(idle, unacknowledged, now)
 
     def note(self, moved: int, sent: int, now: float) -> bool:
         """Bytes may have moved.
@@ -121,3 +140,14 @@ class Watchdogs:
         self._in_flight = sent, waiting
         acknowledged = before == sent and waited != waiting
         return acknowledged or (paused and transport.holds_input())
+
+
+def note_activity(connection: Connection) -> None:
+    """Bytes may have moved."""
+    watchdogs = connection.watchdogs
+    if watchdogs is None:
+        return
+    sent, transport = connection.outlet.bytes_sent, connection.link.transport
+    moved = connection.intake.bytes_received + sent + (transport.moved if transport else 0)
+    if watchdogs.note(moved, sent, trio.current_time()):
+        connection.wake_keeper()

@@ -7,12 +7,14 @@ import socket as stdlib_socket
 import trio
 
 from trio_xsock._engine.connection import Connection
-from trio_xsock._engine.ending import GRACE
+from trio_xsock._engine.ending import GRACE, close
 from trio_xsock._engine.intake import Inbox
 from trio_xsock._engine.options import ConnectionOptions
+from trio_xsock._engine.reading import is_behind, read_step
 from trio_xsock._engine.reasons import closed_error
 from trio_xsock._engine.security import Security
-from trio_xsock._engine.ticking import is_behind, look, tick
+from trio_xsock._engine.ticking import look, tick
+from trio_xsock._engine.writing import abort, write_step
 from trio_xsock._machines.endpoint import address_text, check_address, check_port, format_endpoint
 from trio_xsock._machines.ends import Phase
 from trio_xsock._machines.ledger import SendLedger
@@ -138,7 +140,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._check_attempt(Move.CONNECT)
         check_port(self._port, allow_zero=False, host=self._address)
         connection = self._begin(Move.CONNECT)
-        scope = connection.attempt = trio.CancelScope()
+        scope = connection.attempt().open_scope()
         try:
             with scope:
                 await trio.lowlevel.checkpoint_if_cancelled()
@@ -169,11 +171,11 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         assert connection.keeper is not None
         endpoint = format_endpoint(self._address, self._port)
         encrypted = wrap(transport, setup, endpoint)
-        connection.securing = True
+        connection.link.begin_handshake()
         try:
             await shake_hands(connection.keeper, encrypted, setup, endpoint)
         finally:
-            connection.securing = False
+            connection.link.end_handshake()
         return encrypted, peer
 
     async def _reach(self) -> tuple[Transport, tuple[str, int]]:
@@ -211,7 +213,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         """
         self._check_thread()
         self._stop_listening()
-        self._connection.close()
+        close(self._connection)
 
     def _stop_listening(self) -> None:
         acceptor, self._acceptor = self._acceptor, None
@@ -256,7 +258,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._check_thread()
         self._stop_listening()
         connection = self._connection
-        connection.close(grace, farewell=farewell)
+        close(connection, grace, farewell=farewell)
         if connection.closing is None or connection.state is not CLOSING:
             keeper = self._keeper
             if keeper is not None and keeper.exiting and not keeper.ended:
@@ -269,13 +271,13 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
                 connection.closing.wait(parking)
                 await parking.park()
             finally:
-                connection.close()
+                close(connection)
                 self._run_handlers()
         await self._settle()
 
     def _start_closing(self, grace: float) -> None:
         """``aclose`` without waiting for it."""
-        self._connection.close(grace)
+        close(self._connection, grace)
 
     async def poll(self) -> bool:
         """One step by hand: take in, send, deliver. Xojo: ``Poll``.
@@ -289,10 +291,10 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._check_thread()
         connection, hub = self._connection, self._delivery.hub
         due = bool(hub.calls)
-        read = connection.read_step()
+        read = read_step(connection)
         before = connection.outlet.bytes_sent
         if connection.outlet.ledger.left:
-            connection.write_step()
+            write_step(connection)
         due = due or bool(hub.calls)
         await self._settle()
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -312,7 +314,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
 
     def _abort_from_handler(self) -> None:
         """See ``Sender``; not for users."""
-        self._connection._abort_from_handler()
+        abort(self._connection)
 
     def _next_deadline(self) -> float:
         deadline = tick(self._connection)

@@ -12,6 +12,7 @@ from trio_xsock._engine.core import SocketCore
 from trio_xsock._engine.intake import Inbox
 from trio_xsock._engine.options import ConnectionOptions
 from trio_xsock._engine.reasons import why_not_sending
+from trio_xsock._engine.writing import abort, send_now
 from trio_xsock._machines.endpoint import check_address, check_port, format_endpoint
 from trio_xsock._machines.state import CONNECTED, SocketState
 from trio_xsock._network.acceptor import Acceptor
@@ -211,7 +212,7 @@ class ConnectionFacts(SocketCore):
         Events: ``SendComplete(user_aborted=True)`` if something was dropped.
         """
         self._check_thread()
-        self._connection._abort_from_handler()
+        abort(self._connection)
         self._delivery.schedule()
 
     async def flush(self) -> None:
@@ -238,13 +239,13 @@ class ConnectionFacts(SocketCore):
         parking: Parking[None] = Parking()
         outlet.wait_until_empty(parking)
         if outlet.ledger.open:
-            connection.send_now()
+            send_now(connection)
         await self._parked(parking, lambda: outlet.forget_flusher(parking))
         transport = connection.transport
         if transport is not None and transport.unsent:
             drained: Parking[None] = Parking()
-            connection.wait_until_drained(drained)
-            await self._parked(drained, lambda: connection.forget_drainer(drained))
+            connection.link.wait_until_drained(drained)
+            await self._parked(drained, lambda: connection.link.forget_drainer(drained))
 
     async def _parked(self, parking: Parking[None], leave: Callable[[], None]) -> None:
         """Wait until woken; the handlers of whatever ended the wait have run afterwards."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 from trio_xsock._engine.byte_inbox import Reader
+from trio_xsock._engine.reading import resume_reading
 from trio_xsock._engine.reasons import CLEAN_END
 from trio_xsock._machines.buffer import ReceiveBuffer
 from trio_xsock._values.errors import DelimiterNotFoundError, SocketError
@@ -124,7 +125,7 @@ class Lines(Generic[Text]):
             count = sum(len(line) + 1 for line in self._piece.split(b"\n", used)[:used])
         self._piece, self._lines = b"", []
         inbox.buffer.skip(count)
-        self._socket._connection.resume_reading()
+        resume_reading(self._socket._connection)
 
 
 def _may_fit(buffer: ReceiveBuffer, max_bytes: int) -> bool:

@@ -11,7 +11,9 @@ from typing import Any, Self
 
 import trio
 
-from trio_xsock._engine.connection import Connection, Owner
+from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.losing import lose
+from trio_xsock._engine.owner import Owner
 from trio_xsock._engine.reasons import closed_error, why_not_sending
 from trio_xsock._engine.upgrade import Over, Upgrade
 from trio_xsock._machines.endpoint import address_text
@@ -61,7 +63,8 @@ class ListeningCalls(ConnectedSocket):
         self._require_block("listen()")
         self._check_service()
         connection = self._begin(Move.LISTEN)
-        scope = connection.attempt = trio.CancelScope()
+        attempt = connection.attempt()
+        scope = attempt.open_scope()
         try:
             with scope:
                 interface = self._network_interface
@@ -76,7 +79,7 @@ class ListeningCalls(ConnectedSocket):
                         self._await_peer(network.listen(self._port))
                     else:
                         self._await_peer(open_listeners(addresses, backlog=1))
-                    connection.attempt = None
+                    attempt.close_scope(scope)
                     return
         finally:
             if connection.state is LISTENING and self._acceptor is None:  # failed, or cancelled
@@ -129,7 +132,7 @@ class ListeningCalls(ConnectedSocket):
             await self._secure(connection, setup)
         except SocketError as error:
             if connection.transport is not None:
-                connection.lose(error)
+                lose(connection, error)
         else:
             connection.announce()
         self._run_handlers()
@@ -150,22 +153,22 @@ class ListeningCalls(ConnectedSocket):
             await trio.lowlevel.checkpoint_if_cancelled()
             raise why_not_sending(connection, self)
         encrypted = wrap(transport, setup, connection.endpoint)
-        connection.put_over(encrypted)
-        scope = connection.attempt = trio.CancelScope()
+        connection.link.take(encrypted)
+        attempt = connection.attempt()
+        scope = attempt.open_scope()
         try:
             with scope:
                 await shake_hands(keeper, encrypted, setup, connection.endpoint)
                 if connection.transport is not None:
                     connection.go_on(encrypted)
-                    connection.end_handshake()
+                    connection.link.end_handshake()
                     return
         except TLSError:
             if connection.transport is not None:
                 raise
             # It was closed, and the handshake has found it so before it was called off.
         finally:
-            if connection.attempt is scope:
-                connection.attempt = None
+            attempt.close_scope(scope)
         await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
         raise why_not_sending(connection, self)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from trio_xsock._engine.connection import Owner
+from trio_xsock._engine.owner import Owner
 from trio_xsock._runtime.guard import protect_from_ki
 
 

@@ -14,6 +14,7 @@ import trio
 
 from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.message_inbox import MessageInbox
+from trio_xsock._engine.reading import after_taking, decode_some, resume_reading
 from trio_xsock._engine.reasons import (
     CLEAN_END,
     check_sending,
@@ -23,6 +24,7 @@ from trio_xsock._engine.reasons import (
     why_not_sending,
 )
 from trio_xsock._engine.requests import queue_bytes, remove, send_at_once, wait_for
+from trio_xsock._engine.writing import send_now
 from trio_xsock._machines.framing import encode_message
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING
@@ -72,7 +74,7 @@ class MessageCalls(ListeningCalls):
     def purge(self) -> None:
         """Drop the messages that have arrived; the send queue is untouched. Xojo: ``Purge``."""
         self._inbox.clear()
-        self._connection.resume_reading()
+        resume_reading(self._connection)
 
     # Receiving
 
@@ -173,17 +175,17 @@ class MessageCalls(ListeningCalls):
         """Take a message from the queue; some more may have to be decoded for that."""
         connection, inbox = self._connection, self._inbox
         message = inbox.take(command)
-        while message is None and connection.decode_some():
+        while message is None and decode_some(connection):
             message = inbox.take(command)
         if message is not None:
-            connection.after_taking()
+            after_taking(connection)
         return message
 
     def _take_for_channel(self) -> ReceivedMessage:
         """A message becomes an event at the moment when a consumer takes it."""
         message = self._inbox.buffer.take()
         assert message is not None
-        self._connection.after_taking()
+        after_taking(self._connection)
         return ReceivedMessage(self, *message)
 
     def _has_messages(self) -> bool:
@@ -193,7 +195,7 @@ class MessageCalls(ListeningCalls):
         """What waits for whoever comes first goes to the new handler."""
         if self._keeper is not None:
             self._inbox.pass_to_handler()
-            self._connection.after_taking()
+            after_taking(self._connection)
 
     def _why_ended(self, ended: SocketError) -> SocketError:
         """The error that says why no more messages come."""
@@ -275,7 +277,7 @@ class MessageCalls(ListeningCalls):
         ticket = outlet.ledger.reserve(memoryview(frame))
         if sent > 0:
             outlet.account(sent)
-        connection.send_now()
+        send_now(connection)
         parking: Parking[None] = Parking()
         wait_for(connection, ticket, parking, self)
         await self._parked(parking, lambda: self._withdraw(connection, ticket))
@@ -319,8 +321,9 @@ class MessageCalls(ListeningCalls):
         self._check_thread()
         connection = self._connection
         parking: Parking[bool] = Parking()
-        connection.wait_until_up(parking)
-        up = await self._park_for(parking, seconds, lambda: connection.forget_waiter(parking))
+        attempt = connection.attempt()
+        attempt.wait(parking)
+        up = await self._park_for(parking, seconds, lambda: attempt.forget(parking))
         if up is False:
             raise self._why_no_peer()
         return up is True

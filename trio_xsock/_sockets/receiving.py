@@ -14,6 +14,7 @@ from typing import Any, Self, cast, overload
 import trio
 
 from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Reader, Receiver
+from trio_xsock._engine.reading import resume_reading
 from trio_xsock._engine.reasons import more_can_come, verdict
 from trio_xsock._network.file_sink import check_sink, open_sink
 from trio_xsock._network.file_source import FileArgument
@@ -88,7 +89,7 @@ class ReceiveCalls(ListeningCalls):
         else:
             data, used = self._decode(n, encoding, errors)
             self._inbox.buffer.skip(used)
-        self._connection.resume_reading()
+        resume_reading(self._connection)
         return data
 
     @overload
@@ -113,7 +114,7 @@ class ReceiveCalls(ListeningCalls):
         if encoding is None:
             data: bytes | str = inbox.buffer.take_all()
             if not connection.intake.reading:
-                connection.resume_reading()
+                resume_reading(connection)
         else:
             data = self.read(inbox.buffer.size, encoding, errors=errors)
         inbox.unannounced = False
@@ -147,7 +148,7 @@ class ReceiveCalls(ListeningCalls):
     def purge(self) -> None:
         """Empty the receive buffer; the send queue is untouched. Xojo: ``Purge``."""
         self._inbox.clear()
-        self._connection.resume_reading()
+        resume_reading(self._connection)
 
     # What waits
 
@@ -286,14 +287,14 @@ class ReceiveCalls(ListeningCalls):
                 if ended is not None and (connection.ends.closed_by_us or not inbox.buffer.size):
                     raise_end(ended)
                 if reader.serve(ended):
-                    connection.resume_reading()
+                    resume_reading(connection)
                     return await reader.park()
             self._check_thread()
             inbox.waiting = reader
-            connection.resume_reading()
+            resume_reading(connection)
             look_before_waiting()
             data = await reader.park(inbox.withdraw_receiver)
-            connection.resume_reading()
+            resume_reading(connection)
             return data
         finally:
             intake.caller = held

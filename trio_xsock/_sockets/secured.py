@@ -81,7 +81,7 @@ class Secured(ConnectionFacts):
     @property
     def ssl_connecting(self) -> bool:
         """The handshake is going on. Xojo: ``SSLConnecting``."""
-        return self._connection.securing
+        return self._connection.link.securing
 
     @property
     def ssl_connected(self) -> bool:
@@ -90,7 +90,7 @@ class Secured(ConnectionFacts):
 
     def _encryption(self) -> TLSEngine | None:
         transport = self._connection.transport
-        return None if transport is None or self._connection.securing else transport.encryption
+        return None if transport is None or self._connection.link.securing else transport.encryption
 
     @property
     def tls_version(self) -> str | None:

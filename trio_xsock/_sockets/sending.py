@@ -10,6 +10,7 @@ import trio
 from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.reasons import check_sending, why_not_sending
 from trio_xsock._engine.requests import end_output, queue_bytes, remove, send_at_once, wait_for
+from trio_xsock._engine.writing import send_now
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._network.file_source import FileArgument, open_source, source_of
 from trio_xsock._runtime.guard import Parking, protect_from_ki
@@ -106,7 +107,7 @@ class SendCalls(ReceiveCalls):
 
     async def _see_through(self, connection: Connection, ticket: Ticket) -> None:
         """Send until a ticket has nothing to send at present; raises if it was removed."""
-        connection.send_now()
+        send_now(connection)
         parking = Parking[None]()
         wait_for(connection, ticket, parking, self)
         await self._parked(parking, lambda: remove(connection, ticket))

@@ -9,8 +9,11 @@ from typing import Self
 import trio
 
 from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.losing import lose
+from trio_xsock._engine.reading import resume_reading
 from trio_xsock._engine.reasons import check_sending
 from trio_xsock._engine.security import Security
+from trio_xsock._engine.writing import send_now
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.tls_options import Path
 from trio_xsock._runtime.channel import EventChannel
@@ -193,7 +196,7 @@ class SSLSocket(Secured, TCPSocket):
                 )
             except SocketError as error:
                 if connection.transport is not None:
-                    connection.lose(error)
+                    lose(connection, error)
                 await self._settle()  # noqa: ASYNC120 - cancelled only if a handler failed
                 raise
             except BaseException:  # cancelled: half of a handshake is good for nothing
@@ -216,7 +219,7 @@ class SSLSocket(Secured, TCPSocket):
         if announce:
             ledger.queue(announce)
         if ledger.open:
-            connection.send_now()
+            send_now(connection)
             await self._wait_until_flushed()
         await self._secure(connection, setup)
-        connection.resume_reading()
+        resume_reading(connection)

@@ -1,0 +1,48 @@
+"""``Attempt``: an attempt at a connection: what it waits in, and who waits for how it ends."""
+
+from __future__ import annotations
+
+import trio
+
+from trio_xsock._runtime.guard import Parking, protect_from_ki
+
+
+@protect_from_ki
+class Attempt:
+    """What goes on before a connection is up, or while it becomes encrypted.
+
+    It is called off when the connection is closed.
+    """
+
+    __slots__ = ("_scope", "_waiters")
+
+    def __init__(self) -> None:
+        self._scope: trio.CancelScope | None = None
+        self._waiters: tuple[Parking[bool], ...] = ()
+
+    def open_scope(self) -> trio.CancelScope:
+        """What a call waits in."""
+        self._scope = scope = trio.CancelScope()
+        return scope
+
+    def close_scope(self, scope: trio.CancelScope) -> None:
+        """The call waits no more."""
+        if self._scope is scope:
+            self._scope = None
+
+    def end(self, *, up: bool) -> None:
+        """It has come to an end, or is called off; ``up`` if there is a connection."""
+        scope, self._scope = self._scope, None
+        if scope is not None and not up:
+            scope.cancel("the socket was closed")
+        waiters, self._waiters = self._waiters, ()
+        for parking in waiters:
+            parking.unpark(up)
+
+    def wait(self, parking: Parking[bool]) -> None:
+        """Wake ``parking``: with True when the connection is up, with False if none will be."""
+        self._waiters += (parking,)
+
+    def forget(self, parking: Parking[bool]) -> None:
+        """Its task was cancelled."""
+        self._waiters = tuple(each for each in self._waiters if each is not parking)

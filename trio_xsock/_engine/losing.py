@@ -1,0 +1,89 @@
+"""What reading and sending find out about the end of a connection is reported to its ``Ends``.
+
+The peer has ended its direction, or the connection is lost: the OS says so, or TLS, or the peer
+has sent what is no message. What was received before comes first in any case.
+"""
+
+from __future__ import annotations
+
+import errno as errnos
+import os
+from typing import TYPE_CHECKING, Final
+
+from trio_xsock._machines.ends import Happening, Phase
+from trio_xsock._network.transport import Transport
+from trio_xsock._values.errors import (
+    FramingError,
+    LossReason,
+    LostConnectionError,
+    SocketError,
+    translate_loss,
+)
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+_FIN_IS_OUT: Final = (Phase.OURS_ENDED, Phase.LINGERING)
+
+
+def their_end(connection: Connection, transport: Transport) -> None:
+    """The OS says that nothing more will come."""
+    ends = connection.ends
+    connection.intake.stop()
+    if ends.loss is None and ends.phase not in _FIN_IS_OUT and transport.was_reset():
+        # A send took the OS's error.
+        lose_to(connection, ConnectionResetError(errnos.ECONNRESET, os.strerror(errnos.ECONNRESET)))
+        return
+    if connection.closing is None and not _hand_on_rest(connection):
+        return
+    where = "within a message" if connection.inbox.incomplete else ""
+    text = f"{connection.endpoint}: the peer closed the connection {where}".rstrip()
+    error = LostConnectionError(text, reason=LossReason.REMOTE_CLOSED)
+    half_close = connection.options.allow_half_close
+    if half_close is None:
+        half_close = connection.delivery.handler is None
+    connection.happens(Happening.THEIR_END if half_close else Happening.THEIR_END_CLOSES, error)
+
+
+def lose(connection: Connection, error: SocketError) -> None:
+    """The connection is lost; what is buffered stays readable."""
+    if connection.closing is not None or _hand_on_rest(connection):
+        connection.happens(Happening.LOSS, connection.ends.loss or error)
+
+
+def lose_to(connection: Connection, exc: OSError) -> None:
+    """The OS, or TLS, says that the connection is lost."""
+    connection.intake.stop()
+    lose(connection, _loss(connection, exc))
+
+
+def send_failed(connection: Connection, exc: OSError) -> None:
+    """Sending found the connection dead.
+
+    That took the OS's error, and a reader would now see a clean end. So the cause is kept,
+    and what arrived before is read first.
+    """
+    connection.happens(Happening.SEND_FAILED, _loss(connection, exc))
+
+
+def refuse(connection: Connection, error: FramingError) -> None:
+    """The peer sent what is no message."""
+    loss = LostConnectionError(f"{connection.endpoint}: {error}", reason=LossReason.RESET)
+    loss.__cause__ = error.with_traceback(None)
+    # These bytes came before whatever else was found.
+    connection.ends.note_earlier_cause(loss)
+    connection.happens(Happening.LOSS, loss)
+
+
+def _loss(connection: Connection, exc: OSError) -> SocketError:
+    """The first cause of the loss: what is known already, or what the OS says."""
+    return connection.ends.loss or translate_loss(exc, f"{connection.endpoint}: connection lost")
+
+
+def _hand_on_rest(connection: Connection) -> bool:
+    """What came before the end comes first; False if that was an end of its own."""
+    try:
+        connection.inbox.hand_on_rest()
+    except FramingError as error:
+        refuse(connection, error)
+    return connection.link.transport is not None

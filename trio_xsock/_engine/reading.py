@@ -1,0 +1,161 @@
+"""The steps of reading: take in what the transport has, and give it to who wants it.
+
+``Intake`` decides how much to read, the inbox who gets it; that the connection has ended is for
+``losing``. Plain functions: they run because the descriptor is ready, in the keeper task, or for
+a caller that has made room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from trio_xsock._machines.ends import Phase
+from trio_xsock._machines.state import CONNECTED
+from trio_xsock._network.transport import Transport
+from trio_xsock._runtime.guard import call_unprotected
+from trio_xsock._values.errors import FramingError
+
+from .closing import Closing
+from .intake import SMALLEST_READ
+from .losing import lose, lose_to, refuse, their_end
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+_HELD: Final = Phase.HELD
+
+
+def read_step(connection: Connection) -> bool:
+    """Take in what the transport has, once; whether anything happened."""
+    transport, ends = connection.link.transport, connection.ends
+    if transport is None:
+        return False
+    if connection.closing is not None:
+        return not ends.their_end and _discard(connection, transport, connection.closing)
+    if not ends.may_receive or ends.phase is _HELD:
+        return False
+    inbox, intake = connection.inbox, connection.intake
+    try:
+        data = intake.take_in(transport, inbox.buffer, inbox.room_for(intake.limit))
+    except OSError as exc:
+        lose_to(connection, exc)
+        return True
+    if data:
+        hand_on(connection)
+    elif data is not None:
+        their_end(connection, transport)
+    return data is not None
+
+
+def read_for_handler(
+    connection: Connection, transport: Transport, method: Callable[..., object]
+) -> None:
+    """As ``read_step``, where a handler alone listens: call its ``on_data_available`` at once.
+
+    Args:
+        connection: an open one, of which no reader waits.
+        transport: its transport.
+        method: the handler's.
+    """
+    intake = connection.intake
+    try:
+        data = intake.take_in(transport, connection.inbox.buffer, intake.limit)
+    except OSError as exc:
+        lose_to(connection, exc)
+        return
+    if data:
+        delivery, keeper = connection.delivery, connection.delivery.keeper
+        delivery.hub.posted += 1
+        delivery.hub.called += 1
+        assert keeper is not None
+        try:  # as Delivery.call does, whose call costs an eighth of all this
+            keeper.context.run(call_unprotected, method, delivery.socket)
+        except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits
+            keeper.fail(exc)
+    elif data is not None:
+        their_end(connection, transport)
+
+
+def read_the_rest(connection: Connection) -> None:
+    """Read what arrived before a loss; the connection is over when all is read."""
+    more = True
+    while more and connection.link.transport is not None:
+        # What a read brings may be no whole record: then it had nothing, but there is more.
+        more = connection.intake.reading and connection.link.transport.holds_input()
+        more = read_step(connection) or more
+    # If reading has paused, it goes on when there is room again.
+    loss = connection.ends.loss
+    if connection.link.transport is not None and connection.intake.reading and loss is not None:
+        lose(connection, loss)
+
+
+def resume_reading(connection: Connection) -> None:
+    """Something was taken, or is wanted: read on if there is room again."""
+    transport, ends = connection.link.transport, connection.ends
+    if transport is None or not ends.may_receive or ends.phase is _HELD:
+        return
+    inbox, intake = connection.inbox, connection.intake
+    if inbox.pending:
+        if inbox.may_hand_on(intake.limit):
+            connection.wake_keeper()
+    elif not intake.reading:
+        intake.resume(inbox)
+        if transport.ready:
+            connection.wake()
+
+
+def hand_on(connection: Connection) -> None:
+    """Give what is in the inbox to who wants it; the rest when others had their turn."""
+    inbox, intake = connection.inbox, connection.intake
+    try:
+        inbox.hand_on(intake.limit)
+    except FramingError as error:
+        refuse(connection, error)
+        return
+    if inbox.pending:
+        intake.pause()
+        intake.read_small()
+        # If handler calls are due, the keeper task goes on when they were made.
+        if connection.delivery.hub.calls or inbox.may_hand_on(intake.limit):
+            connection.wake_keeper()
+    elif not intake.reading:
+        resume_reading(connection)
+
+
+def decode_some(connection: Connection) -> bool:
+    """Hand on some of what is pending in the inbox; whether there was any."""
+    if not is_behind(connection):
+        return False
+    hand_on(connection)
+    return True
+
+
+def is_behind(connection: Connection) -> bool:
+    """Whether input was taken in that was not looked at yet, and for which there is room."""
+    return connection.state is CONNECTED and connection.inbox.may_hand_on(connection.intake.limit)
+
+
+def after_taking(connection: Connection) -> None:
+    """A message was taken: there may be room for more."""
+    inbox, limit = connection.inbox, connection.intake.limit
+    if not inbox.pending:
+        resume_reading(connection)
+    elif connection.state is CONNECTED and inbox.may_hand_on(max(1, limit // 2)):
+        connection.wake_keeper()
+
+
+def _discard(connection: Connection, transport: Transport, closing: Closing) -> bool:
+    """While closing: keep unread input from turning our FIN into a reset."""
+    try:
+        data = transport.recv(SMALLEST_READ)
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError as exc:
+        lose_to(connection, exc)
+        return True
+    if data:
+        closing.discarding = True
+    else:
+        their_end(connection, transport)
+    return True

@@ -1,0 +1,108 @@
+"""The steps of sending: give the transport what is queued, and go on with what waits for that.
+
+``Outlet`` sends and counts; that the connection is dead is for ``losing``. Plain functions: they
+run because the descriptor is ready, in the keeper task, or for a caller that has queued something.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from trio_xsock._machines.ends import Happening, Phase
+from trio_xsock._machines.ledger import Ticket
+from trio_xsock._values.errors import SocketError
+
+from .losing import send_failed
+from .outlet import WhyRemoved
+from .reasons import why_not_sending, why_removed
+from .watchdogs import note_activity
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+_OPEN: Final = Phase.OPEN
+
+
+def send_now(connection: Connection) -> None:
+    """After something was queued in a plain call: try the OS, unless a handler runs."""
+    outlet, delivery = connection.outlet, connection.delivery
+    if not outlet.refused and not delivery.held:
+        write_step(connection)
+        if delivery.hub.watches_progress and outlet.ledger.left:
+            connection.wake_keeper()  # the rest goes when the handler has seen this chunk
+        delivery.schedule()
+
+
+def send_some(connection: Connection) -> bool:
+    """Send some of what handlers have queued; whether to call this again. See ``Sender``."""
+    outlet, transport, hub = connection.outlet, connection.link.transport, connection.delivery.hub
+    if not outlet.ledger.left or outlet.refused or transport is None:
+        return False
+    before = outlet.bytes_sent
+    try:
+        all_went = connection.ends.may_send and outlet.offer_again(transport)
+    except OSError as exc:
+        send_failed(connection, exc)
+        return bool(hub.calls)
+    if all_went:
+        if connection.watchdogs is not None or connection.ends.phase is not _OPEN:
+            after_sending(connection)
+        return outlet.ledger.left > 0 or bool(hub.calls)
+    write_step(connection)
+    # A connection that turns out to be dead takes nothing, and has news all the same.
+    return outlet.bytes_sent != before or bool(hub.calls)
+
+
+def write_on(connection: Connection) -> None:
+    """The OS takes bytes again: first those that the transport holds."""
+    transport, outlet = connection.link.transport, connection.outlet
+    if transport is None:
+        return
+    if transport.unsent:
+        try:
+            if not transport.flush():
+                return
+        except OSError as exc:
+            send_failed(connection, exc)
+            return
+    write_step(connection)
+    if not outlet.ledger.left:
+        outlet.wake_for_room()
+
+
+def write_step(connection: Connection) -> None:
+    """Give the transport what it takes."""
+    transport = connection.link.transport
+    if transport is not None:
+        try:
+            connection.outlet.write(transport)
+        except OSError as exc:
+            send_failed(connection, exc)
+        after_sending(connection)
+
+
+def after_sending(connection: Connection) -> None:
+    """Bytes may have gone: go on with what waits for an empty queue."""
+    if connection.watchdogs is not None:
+        note_activity(connection)
+    if connection.ends.phase is not _OPEN and not connection.outlet.ledger.open:
+        connection.happens(Happening.QUEUE_EMPTY)
+
+
+def drop_queue(connection: Connection) -> None:
+    """The connection is lost: take all that is queued out of the queue."""
+    who = connection.delivery.socket
+    connection.outlet.drop(_why_removed(connection), why_not_sending(connection, who))
+
+
+def abort(connection: Connection) -> None:
+    """Take what is queued out of the queue, by the user's wish; the connection goes on."""
+    connection.outlet.abort(_why_removed(connection))
+    after_sending(connection)
+
+
+def _why_removed(connection: Connection) -> WhyRemoved:
+    def why(ticket: Ticket) -> SocketError:
+        return why_removed(connection, ticket, connection.delivery.socket)
+
+    return why
