@@ -29,6 +29,8 @@ async def watch(sock: TCPSocket) -> None:
                 print("received", sock.read_all("utf-8"))
             case ErrorOccurred(error=error):
                 print("ended:", error)
+            case _:
+                pass  # SendProgress
 
 
 async def main() -> None:

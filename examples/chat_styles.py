@@ -70,6 +70,8 @@ async def serve_by_events(task_status: trio.TaskStatus[int]) -> None:
                     room.take_lines(sock)
                 case ErrorOccurred(socket=sock):
                     room.leave(sock)
+                case _:
+                    pass
 
 
 # A handler: the room itself, with the names of the events

@@ -37,6 +37,8 @@ async def receive(sock: EasyTCPSocket) -> None:
                 whole = digest.digest() == data
                 report = f"{os.path.basename(name)}: {size} bytes arrived, whole: {whole}"
                 await sock.send(Message(THANKS, report.encode()))
+            case _:
+                return  # a program that is not ours
 
 
 async def show_progress(events: EventChannel, total: int) -> None:

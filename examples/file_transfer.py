@@ -35,6 +35,8 @@ async def show_progress(events: EventChannel, size: int) -> None:
                 print(f"{shown * 10:3} %")
             case SendComplete():
                 return
+            case _:
+                pass
 
 
 async def receive(sock: TCPSocket, folder: Path) -> None:

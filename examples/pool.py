@@ -1,7 +1,7 @@
 """A pool of connections to one server, which survives a server that hangs up."""
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import trio
@@ -27,7 +27,7 @@ class Pool:
             await trio.sleep_forever()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[TCPSocket]:
+    async def connection(self) -> AsyncGenerator[TCPSocket, None]:
         """A connection for the length of a block; waits while all are in use."""
         async with self._places:
             sock = self._take_idle() or await self._connect()

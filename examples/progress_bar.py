@@ -35,6 +35,8 @@ async def draw(events: EventChannel, bar: Bar) -> None:
             case SendComplete(user_aborted=aborted):
                 bar.finish(aborted)
                 return
+            case _:
+                pass
 
 
 class BarHandler:

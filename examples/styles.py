@@ -27,6 +27,8 @@ async def by_events(port: int) -> None:
                 case DataAvailable():
                     print("events:", sock.read_all())
                     sock.close()
+                case _:
+                    pass
 
 
 class Client(SocketHandler):

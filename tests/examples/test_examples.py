@@ -33,6 +33,11 @@ PRINTED = {
         "20000000 bytes sent",
         "it arrived whole: True",
     ],
+    "resuming_download": [
+        "interrupted after 2000000 bytes",
+        "interrupted after 4000000 bytes",
+        "the same: True",
+    ],
     "progress_bar": [
         r"(?:\n\[#* *\] +\d+ %)+",
         "30000000 bytes, done",
@@ -71,6 +76,15 @@ PRINTED = {
         rf"serve_by_{style}: \['OK', 'dark green', '\?', 'ERROR'\]"
         for style in ("calls", "events", "handler")
     ],
+    "key_value_server": [
+        "ada: STORED",
+        r"ben: \['VALUE colour 0 10', 'dark green', ''\]",
+        "ben: DELETED",
+        "ada: NOT_FOUND",
+        "ada: CLIENT_ERROR bad command line format",
+        "ada is cut off: b''",
+        "the server stops: b''",
+    ],
     "http_responder": [
         r"HTTP/1.1 200 OK \| Content-Length: 27 \| .* it says hello to 127\.0\.0\.1",
         "",
@@ -104,6 +118,13 @@ PRINTED = {
         r"250 on TLSv1\.3",
         "refused: something was slipped in before the handshake",
         "the attacker hears: b''",
+    ],
+    "smtp_server": [
+        "in plaintext: 530 b'STARTTLS comes first'",
+        (
+            r"Mail\(sender='ada@example\.org', recipients=\['ben@example\.org'\], "
+            r"content=bytearray\(b'Subject: dots\\r\\n\\r\\n\.\\r\\n\.one\\r\\n'\)\)"
+        ),
     ],
     "certificate_renewal": [
         "a client sees certificate-1",
@@ -187,6 +208,13 @@ def test_example_prints_what_it_should(name: str) -> None:
     assert result.stderr == ""
     assert result.returncode == 0
     assert re.fullmatch("\n".join(PRINTED[name]) + "\n", result.stdout)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_example_is_short(path: Path) -> None:
+    """At most 130 lines, but for those whose window and processes need more."""
+    most = {"desktop": 170, "workers": 160}.get(path.stem, 130)
+    assert path.read_text(encoding="utf-8").count("\n") <= most
 
 
 def test_every_example_is_run() -> None:
