@@ -10,12 +10,12 @@ block; ``MemoryNetwork``, by which clients and servers reach each other by name 
 ======================  =====================================================================
 ``_watch``              calls a socket's steps when a transport says that it is time
 ``_memory``             a connection without an OS
-``_line``               what is on its way to a socket
-``_weather``            what faults there are, and what they amount to together
+``_line``               input in transit to a socket
+``_weather``            the faults, and their combined effect
 ``_arrivals``           what arrives at a transport with faults, and when
 ``_faulty``             a transport that can be told to misbehave
-``_seam``               where all this reaches into a socket
-``_pairs`` ``_faults``  what is public, and ``_network``, ``_tcp_network``, ``_recording``
+``_seam``               the only access to private attributes of sockets
+``_pairs`` ``_faults``  the public names, with ``_network``, ``_tcp_network``, ``_recording``
 ======================  =====================================================================
 """
 

@@ -1,4 +1,4 @@
-"""What arrives at a faulty transport: taken from the inner one, and readable when it is due.
+"""The input of a faulty transport: read from the inner one, and readable when it is due.
 
 All of it goes through a *line*, in which each piece has a time from which on it may be read.
 """
@@ -36,7 +36,7 @@ class Arrivals:
         self._line = Line()
 
     def __bool__(self) -> bool:
-        """Whether something is on its way, or the end was seen."""
+        """Whether something is in transit, or the end was seen."""
         return bool(self._line)
 
     def change(self, weather: Weather) -> None:
@@ -44,7 +44,7 @@ class Arrivals:
         self._weather = weather
 
     def has_unread(self) -> bool:
-        """Whether bytes have arrived that nobody has read."""
+        """Whether bytes have arrived that have not been read."""
         return self._line.has_unread(trio.current_time())
 
     def readable_at(self) -> float:
@@ -58,12 +58,12 @@ class Arrivals:
         return not (self._weather.stalled or self._line.ended) and self._line.size < _LINE_CAPACITY
 
     def take_kept(self) -> None:
-        """Take what the inner transport keeps; nobody calls for that."""
+        """Read what the inner transport has buffered, for which there is no readiness."""
         while self._inner.ready and self.may_take():
             self.take_piece()
 
     def take_piece(self) -> bool:
-        """Put a piece of input into the line; whether there was any."""
+        """Put a piece of input into the line; return whether there was any."""
         try:
             data = self._inner.recv(MOST)
         except (BlockingIOError, InterruptedError):
@@ -87,7 +87,7 @@ class Arrivals:
         return self._line.end_due > trio.current_time()
 
     def break_off(self) -> None:
-        """The connection is reset: what is on its way does not arrive."""
+        """The connection is reset: what is in transit does not arrive."""
         self._line.break_off(errnos.ECONNRESET, NOW)
 
     def _due(self) -> float:

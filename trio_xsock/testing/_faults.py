@@ -1,8 +1,8 @@
-"""What can go wrong on the way, as blocks: ``with stall(sock): ...``.
+"""Faults of a connection, as blocks: ``with stall(sock): ...``.
 
 They work on sockets of any kind, may be nested and may overlap, in any order; delays add up.
-A fault is one of the connection that there is when the block is entered. What is done to the
-peer shows only in what it sees: to have both directions fail, use a fault on each socket.
+A fault applies to the connection that the socket has when the block is entered. To have both
+directions fail, use a fault on each socket.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ._weather import Cut, Delay, Drop, Fault, Stall
 
 @contextmanager
 def delay(sock: TCPSocket, seconds: float) -> Generator[None, None, None]:
-    """What arrives inside the block arrives that much later.
+    """Delay what arrives inside the block.
 
-    The order is kept, also at the end of the block: what is on the way then still takes its
-    time. Ends of the stream and resets are late, too. At most 256 KiB are on the way.
+    The order is kept, also at the end of the block: what is in transit then is still delayed.
+    Ends of the stream and resets are delayed, too. At most 256 KiB are in transit.
 
     Args:
         sock: the socket that receives.
@@ -40,10 +40,10 @@ def delay(sock: TCPSocket, seconds: float) -> Generator[None, None, None]:
 
 @contextmanager
 def drop(sock: TCPSocket) -> Generator[None, None, None]:
-    """What is sent inside the block never arrives and is never acknowledged: a dead link.
+    """Lose what is sent inside the block, without an acknowledgement, as on a dead link.
 
-    It counts as sent, until 64 KiB, the send buffer of the imagined OS, are full. What is sent
-    after the block does arrive, so that there is a hole in the stream; mostly the block lasts
+    It counts as sent, until 64 KiB, the send buffer of a simulated OS, are full. What is sent
+    after the block does arrive, so there is a gap in the stream; mostly the block lasts
     until the connection ends. If the socket ends its direction or closes inside the block, the
     peer sees that when the block is left. What the peer sends arrives.
 
@@ -60,7 +60,7 @@ def drop(sock: TCPSocket) -> Generator[None, None, None]:
 
 @contextmanager
 def cut(sock: TCPSocket, after: int = 0) -> Generator[None, None, None]:
-    """The connection is reset after that many more bytes.
+    """Reset the connection after that many more bytes.
 
     Both sides see the reset. It does not happen if fewer bytes pass inside the block.
 
@@ -78,7 +78,7 @@ def cut(sock: TCPSocket, after: int = 0) -> Generator[None, None, None]:
 
 @contextmanager
 def stall(sock: TCPSocket) -> Generator[None, None, None]:
-    """Nothing moves in either direction inside the block; then it goes on.
+    """Stop both directions inside the block; afterwards they continue.
 
     If the socket ends its direction or closes meanwhile, the peer sees that when the block is
     left.

@@ -1,4 +1,4 @@
-"""What is on its way to a socket: pieces of input, each with the time when it arrives."""
+"""Input in transit to a socket: pieces, each with the time when it arrives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._watch import NEVER
 
 
 class Piece(NamedTuple):
-    """Input on its way."""
+    """Input in transit."""
 
     due: float
     data: bytes
@@ -25,7 +25,7 @@ class End(NamedTuple):
 
 
 class Line:
-    """A queue of input in which nothing overtakes anything; times are Trio's.
+    """A queue of input that keeps its order; times are Trio's.
 
     Attributes:
         size: bytes in it.
@@ -47,7 +47,7 @@ class Line:
 
     @property
     def due(self) -> float:
-        """When there is something to be read, be it the end."""
+        """When there is something to be read, which may be the end."""
         first = self._pieces[0] if self._pieces else self._end
         return NEVER if first is None else first.due
 
@@ -67,7 +67,7 @@ class Line:
             self._end = End(self._not_before(due), error)
 
     def break_off(self, error: int, now: float) -> None:
-        """Nothing of what is on its way arrives; the end is there."""
+        """What is in transit does not arrive; the end is there."""
         self._pieces.clear()
         self.size = 0
         self._end = End(now, error)
@@ -76,7 +76,7 @@ class Line:
         return max(due, self._pieces[-1].due) if self._pieces else due
 
     def has_unread(self, now: float) -> bool:
-        """Whether bytes have arrived that nobody has read."""
+        """Whether bytes have arrived that have not been read."""
         return bool(self._pieces) and self._pieces[0].due <= now
 
     def read(self, count: int, *, peek: bool) -> bytes:

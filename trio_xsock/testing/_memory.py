@@ -2,7 +2,7 @@
 
 It behaves as a TCP connection over loopback does on Linux, step by step: a full queue takes
 part of the bytes and then none; what was sent can be read after the sender has closed; closing
-with unread input resets the connection, and so does sending to who has closed; an error is
+with unread input resets the connection, and so does sending after the peer has closed; an error is
 reported once, and afterwards there is a clean end for readers and ``EPIPE`` for writers.
 Measured on the kernel, and compared with it in ``tests/testing/test_memory.py``.
 """
@@ -26,7 +26,7 @@ from trio_xsock._values.typing import Address
 from ._watch import NEVER, NOW, SelfWatch
 
 ADDRESSES = (("127.0.0.1", 49152), ("127.0.0.1", 49153))
-"""What the two ends are called; the same for each pair, so that tests see the same each time."""
+"""The addresses of the two ends; the same for each pair, so that tests are reproducible."""
 
 
 def os_error(number: int) -> OSError:
@@ -35,15 +35,15 @@ def os_error(number: int) -> OSError:
 
 
 class Wire:
-    """One direction of a connection, and what its reader has to know.
+    """One direction of a connection, and its state.
 
     Attributes:
-        capacity: how many bytes there may be that nobody has read.
-        data: those bytes.
+        capacity: how many unread bytes there may be.
+        data: the unread bytes.
         ended: the writer has ended its direction.
         deaf: the reader has closed.
         dead: the connection was reset, as far as the reader knows.
-        error: what the reader's end has to be told of that; 0 once it was.
+        error: the error that the reader's end has not reported yet, or 0.
         reader: the watch of the reader's end.
         writer: the watch of the writer's end.
     """
@@ -59,7 +59,7 @@ class Wire:
         self.writer: SelfWatch | None = None
 
     def append(self, data: memoryview) -> int:
-        """Take what there is room for; returns how much that was."""
+        """Add what there is room for; returns how many bytes that was."""
         piece = data[: self.capacity - len(self.data)]
         self.data += piece
         self.changed()
@@ -79,7 +79,7 @@ class Wire:
         self.changed()
 
     def reset(self) -> None:
-        """The reader's end learns that the connection is no more."""
+        """The reader's end gets the error of a reset connection."""
         if not self.dead:
             self.dead = True
             self.error = errnos.EPIPE if self.ended else errnos.ECONNRESET
@@ -113,7 +113,7 @@ class MemoryTransport:
         self._closed = False
 
     def on_wake(self, wake: Callable[[], None] | None, /) -> None:
-        """See ``Transport``: readiness says it all."""
+        """See ``Transport``: not needed, since readiness is known here."""
 
     # What sockets call
 
@@ -122,7 +122,7 @@ class MemoryTransport:
         wire = self._incoming
         if wire.data:
             return wire.take(count, peek=bool(flags & stdlib_socket.MSG_PEEK))
-        if not wire.ended:  # else an error that came after the end is for senders
+        if not wire.ended:  # otherwise an error that came after the end is for senders
             self._raise_error()
         if wire.ended or wire.dead:
             return b""
@@ -152,7 +152,7 @@ class MemoryTransport:
         return True
 
     def end(self) -> bool:
-        """See ``Transport``: ``shutdown`` says it all."""
+        """See ``Transport``: ``shutdown`` is enough."""
         return True
 
     def shutdown(self, _how: int, /) -> None:
@@ -184,7 +184,7 @@ class MemoryTransport:
         outgoing.changed()
 
     def _is_over(self) -> bool:
-        """The kernel would remember no connection any more."""
+        """Whether a kernel would have forgotten the connection."""
         return self._incoming.dead or (self._incoming.ended and self._outgoing.ended)
 
     def fileno(self) -> int:

@@ -1,8 +1,8 @@
-"""A network of datagrams within the program: as bad as wanted, and the same each time.
+"""A simulated network of datagrams, with loss, and reproducible.
 
-What a program over UDP has to bear, loss, doubles, another order, is what tests on a real
-machine never show. Here each datagram draws its fate from dice with a seed. Time is Trio's, so
-that delays cost nothing under a ``MockClock``.
+A program over UDP must handle loss, duplication and reordering, which tests on a real machine
+never show. Here a random generator with a seed decides what happens to each datagram. Time is
+Trio's, so delays cost nothing under a ``MockClock``.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ class DatagramNetwork:
         server = network.attach(UDPSocket(4711), "10.0.0.1")
         client = network.attach(UDPSocket(), "10.0.0.2")
 
-    From there on the sockets are used as all others are. Unicasts, multicasts and broadcasts to
+    From then on the sockets are used like any others. Unicasts, multicasts and broadcasts to
     255.255.255.255 arrive; there are no interfaces, routers or names.
 
     Args:
-        seed: of the dice; the same seed and the same sends give the same fates.
-        loss: how many of all datagrams are lost, 0 to 1.
-        duplication: how many arrive twice.
-        delay: seconds on the way.
-        reordering: how many are late, and so overtaken by what is sent after them.
+        seed: of the random generator; the same seed and the same sends give the same results.
+        loss: the fraction of datagrams that is lost, 0 to 1.
+        duplication: the fraction that arrives twice, 0 to 1.
+        delay: seconds in transit.
+        reordering: the fraction that is late, 0 to 1, so that later datagrams overtake it.
         lateness: by how many seconds these are late, at the most.
 
     All but the seed are attributes, which may change at any time.
@@ -95,7 +95,7 @@ class DatagramNetwork:
         self._ports: list[_Port] = []
 
     def attach(self, sock: S, address: str) -> S:
-        """Let a socket live on one of the network's hosts, from its next ``bind`` on.
+        """Put a socket on one of the network's hosts, from its next ``bind`` on.
 
         Args:
             sock: a ``UDPSocket``, or one of a class made of it; closed.
@@ -159,7 +159,7 @@ class DatagramNetwork:
         return [port for port in there if port.host == host][-1:]  # who shares it and came last
 
     def _carry(self, data: bytes, sender: _Port, target: str, port: _Port) -> None:
-        """Roll the dice for one datagram; always the same number of them, whatever they say."""
+        """Decide what happens to one datagram; always draws the same number of random values."""
         loss, duplication, lateness = (self._dice.random() for _ in range(3))
         self.sent += 1
         if loss < self.loss:
@@ -242,7 +242,7 @@ class _Port:
         return shared or self.number != other.number
 
     def hears(self, group: str, sender: _Port) -> bool:
-        """Whether what ``sender`` sends to a group arrives here."""
+        """Whether a datagram of ``sender`` to a group arrives here."""
         if sender is self and not self._hears_itself:
             return False
         if sender.host != self.host and not sender._hops:
@@ -250,7 +250,7 @@ class _Port:
         return any(each.address == group for each in self._memberships.joined())
 
     def take(self, due: float, number: int, packet: Packet) -> None:
-        """A datagram is on its way."""
+        """A datagram is in transit."""
         heapq.heappush(self._arriving, (due, number, packet))
         assert self._watch is not None
         self._watch.update()

@@ -36,7 +36,7 @@ async def socket_pair(
         async with socket_pair() as (a, b):
             await a.send_all(b"hello")
 
-    When the block is left both are closed at once: there is nobody left to read.
+    When the block is left both are closed at once, because neither is read any more.
 
     Args:
         left: options of the first socket alone, as for ``TCPSocket``.
@@ -65,8 +65,8 @@ async def ssl_socket_pair(
 ) -> AsyncGenerator[tuple[SSLSocket, SSLSocket], None]:
     """As ``socket_pair``, encrypted: a client, and the server that it has verified.
 
-    They use a certificate that comes with the library and is worth nothing outside of tests;
-    options of yours may name others. When the block is left both are closed at once.
+    They use a certificate of the library that is for tests only; options may name others. When
+    the block is left both are closed at once.
 
     Args:
         left: options of the first socket alone, the client, as for ``SSLSocket``.
@@ -75,7 +75,7 @@ async def ssl_socket_pair(
 
     Raises:
         TypeError, ValueError: as for ``SSLSocket``.
-        TLSError: the two do not come to terms.
+        TLSError: the handshake fails.
         OSError: the OS gave no connection.
     """
     client = {"server_hostname": "localhost"}
@@ -118,15 +118,15 @@ async def memory_socket_pair(
     right: Options | None = None,
     **options: Any,
 ) -> AsyncGenerator[tuple[TCPSocket, TCPSocket], None]:
-    """As ``socket_pair``, without the OS: deterministic, and at home under a ``MockClock``.
+    """As ``socket_pair``, without the OS: deterministic, and usable with a ``MockClock``.
 
-    The sockets are ordinary ones and what is between them behaves as TCP does: partial sends,
-    back-pressure, half close, a reset for who closed with unread input. They have no
-    descriptor (``handle`` is -1), their addresses are made up and the same each time, and what
-    is done in the kernel alone (``keepalive``) does nothing.
+    The sockets are ordinary ones and the connection between them behaves as TCP does: partial
+    sends, back-pressure, half close, a reset after closing with unread input. They have no
+    descriptor (``handle`` is -1), their addresses are made up and the same each time, and options
+    of the kernel (``keepalive``) have no effect.
 
     Args:
-        capacity: how many bytes there may be on the way, each way, before a send blocks.
+        capacity: how many bytes there may be in transit, each way, before a send blocks.
         left: options of the first socket alone, as for ``TCPSocket``.
         right: options of the second socket alone.
         options: options of both.
@@ -160,20 +160,20 @@ async def serving(
             await client.send_all(b"hello")
             assert await client.receive_exactly(5) == b"hello"
 
-    ``handler`` is what one gives to ``ServerSocket.serve``. Its socket is closed when it returns.
-    When the block is left the client is closed in good order, and the handler has time to see
+    ``handler`` is a handler for ``ServerSocket.serve``. Its socket is closed when it returns.
+    When the block is left the client is closed gracefully, and the handler has time to see
     that and to end; after that it is cancelled.
 
     Args:
-        handler: an async function that is given the server's end.
+        handler: an async function that takes the server's end.
         grace: seconds, on Trio's clock, that the handler may take to end.
         options: of both sockets, as for ``TCPSocket``.
 
     Raises:
         TypeError: ``handler`` is not callable, or an option is wrong.
         ValueError: ``grace`` is negative.
-        Exception: the handler's, as itself; it also cancels the block. That the connection is
-            lost or closed while the block is being left is none.
+        Exception: the handler's, not wrapped; it also cancels the block. The loss or close of the
+            connection while the block is being left is not an error.
 
     Cancellation: the handler is cancelled too.
     """
@@ -217,7 +217,7 @@ def _loopback_pair() -> tuple[stdlib_socket.socket, stdlib_socket.socket]:
 
 
 def _accept_from(listener: stdlib_socket.socket, wanted: object) -> stdlib_socket.socket:
-    """Accept, but only who is meant: any program could connect."""
+    """Accept the connection from ``wanted`` only: any program could connect."""
     while True:
         sock, peer = listener.accept()
         if peer == wanted:

@@ -1,4 +1,4 @@
-"""A handler object that writes down what it was called with."""
+"""A handler object that records its calls."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class HandlerCall(NamedTuple):
     name: str
     """The method, such as ``"on_connected"``."""
     arguments: tuple[Any, ...]
-    """What it was given; the socket comes first."""
+    """Its arguments; the socket comes first."""
 
 
 class RecordingHandler(SocketHandler):
-    """Give it as ``handler=``; it records every call, in order.
+    """A handler for ``handler=`` that records every call, in order.
 
-    To have it do something as well, derive from it and call ``super()`` first.
+    To make it do something as well, derive from it and call ``super()`` first.
 
     Attributes:
         calls: what was called so far. It may be cleared.

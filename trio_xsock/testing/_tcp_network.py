@@ -1,7 +1,7 @@
-"""A network of connections within the program: servers and clients that need no OS.
+"""A simulated network of connections: servers and clients without the OS.
 
-Hosts have names and made-up addresses; a connection is a pair of transports in memory. What the
-sockets do above that is what they always do.
+Hosts have names and made-up addresses; a connection is a pair of transports in memory. The sockets
+above them are ordinary ones.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ class MemoryNetwork:
         server = network.attach(ServerSocket(4711), "server.test")
         client = network.attach(TCPSocket("server.test", 4711), "client.test")
 
-    From there on they are used as all others are: ``SSLSocket`` and ``EasyTCPSocket``, too, and
-    what a server hands out. Nothing depends on real time, so that it works under a
+    From then on they are used like any others, and so are ``SSLSocket`` and ``EasyTCPSocket``, and
+    the sockets that a server accepts. Nothing depends on real time, so that it works under a
     ``trio.testing.MockClock`` that jumps. For datagrams there is ``DatagramNetwork``.
 
     A host's address is made up (10.0.0.1 is the first one's) unless its name is an address.
-    ``localhost`` is the host itself. There are no descriptors: ``handle`` is -1, and what is done
-    in the kernel alone (``keepalive``) does nothing.
+    ``localhost`` is the host itself. There are no descriptors: ``handle`` is -1, and options of
+    the kernel (``keepalive``) have no effect.
 
     Args:
-        capacity: how many bytes there may be on the way, each way of each connection.
+        capacity: how many bytes there may be in transit, each way of each connection.
 
     Raises:
         TypeError, ValueError: ``capacity`` is no whole number of at least 1.
@@ -67,7 +67,7 @@ class MemoryNetwork:
         self._hosts: dict[str, _Host] = {}
 
     def attach(self, sock: S, host: str) -> S:
-        """Let a socket or a server live on one of the network's hosts, from now on.
+        """Put a socket or a server on one of the network's hosts, from now on.
 
         Args:
             sock: a ``TCPSocket``, ``SSLSocket``, ``EasyTCPSocket`` or ``ServerSocket``; closed.
