@@ -1,1 +1,1 @@
-"""What knows the operating system: sockets, names, interfaces, files, TLS contexts."""
+"""The use of the operating system: sockets, names, interfaces, files, TLS contexts."""

@@ -1,7 +1,7 @@
-"""Accepting: what listens, and what the OS says when a connection is taken from it.
+"""Accepting connections from listening sockets, and the errors of ``accept``.
 
-The acceptor knows nothing of pools and ceilings: it asks ``may_accept`` before each
-connection, and hands each one to ``welcome``.
+The acceptor has no limits of its own: it calls ``may_accept`` before each connection, and passes
+each one to ``welcome``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .foreign import Listener
 from .transport import PlainTransport, Transport
 
 _AT_ONCE = 64
-"""Connections accepted per wake-up, before the connections there are get their turn."""
+"""Connections accepted per wake-up, before existing connections are served."""
 
 _LISTENER_ERRORS = frozenset({errnos.EBADF, errnos.EINVAL, errnos.ENOTSOCK, errnos.EFAULT})
-"""It listens no more, and never will. Whatever else is said (no memory) may pass."""
+"""It listens no more, and never will. Any other error (no memory) may pass."""
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
@@ -52,15 +52,15 @@ _CONNECTION_ERRORS = frozenset(
 
 @protect_from_ki
 class Acceptor:
-    """Takes connections from listening sockets while somebody wants them.
+    """Accepts connections from listening sockets while there is a place for them.
 
     Args:
         keeper: the server's; woken when a pause begins.
         listeners: listening, non-blocking; owned from now on.
-        may_accept: whether there is a place for one more; no code of the user's.
-        welcome: takes a connected descriptor and its peer's address over.
-        failed: told of the errors that concern the listener: once per outage when there are
-            no descriptors or no memory, and finally if it can accept no more.
+        may_accept: returns whether there is a place for one more; must not call user code.
+        welcome: called with a connected descriptor, which it owns then, and the peer's address.
+        failed: called with errors of the listener: once per outage when there are no
+            descriptors or no memory, and finally if it can accept no more.
 
     Attributes:
         listeners: the listening sockets.
@@ -107,7 +107,7 @@ class Acceptor:
             self._watches.append(_watch(keeper, listener, step))
 
     def update(self) -> None:
-        """Somebody came or went: accept if, and only if, there is a place."""
+        """The number of connections changed: accept if, and only if, there is a place."""
         if not self._closed:
             self._want(self.retry_at == math.inf and self._may_accept())
 
@@ -118,7 +118,7 @@ class Acceptor:
             for watch in self._watches:
                 watch.reading(wanted)
         except Exception as exc:
-            # Whoever came or went is not to blame for it, and it is tried again.
+            # This is no error of the connection that came or ended; it is tried again.
             self.retry_at = trio.current_time() + _FIRST_PAUSE
             self._keeper.wake()
             self._keeper.fault(exc)
@@ -132,7 +132,7 @@ class Acceptor:
 
     def _accept_step(self, listener: stdlib_socket.socket | Listener) -> None:
         for count in range(_AT_ONCE):
-            # Code of the user's runs in welcome, and may close us.
+            # User code runs in welcome, and may close the acceptor.
             if self._closed or not (self._wanted and self._may_accept()):
                 break
             try:
@@ -158,12 +158,12 @@ class Acceptor:
             except BaseException:
                 transport.close()
                 raise
-        # All who wait were taken, or as many as shall be: an outage, if there was one, is over.
+        # All waiting ones were accepted, or as many as allowed: an outage is over.
         self._pause = 0.0
         self.update()
 
     def _begin_pause(self, exc: Exception, progress: bool) -> None:
-        """None can be accepted now, or still: mostly for want of descriptors or memory."""
+        """None can be accepted at present, mostly for lack of descriptors or memory."""
         first = not self._pause
         longer = 0.0 if progress else self._pause * 2
         self._pause = min(max(longer, _FIRST_PAUSE), _LONGEST_PAUSE)
@@ -175,7 +175,7 @@ class Acceptor:
         self._keeper.wake()
 
     def close(self) -> None:
-        """Stop listening and give the descriptors back. Idempotent."""
+        """Stop listening and close the descriptors. Idempotent."""
         self._closed = True
         watches, self._watches = self._watches, []
         for watch in watches:

@@ -1,4 +1,4 @@
-"""Socket activation: listening sockets that whoever started this program has opened for it.
+"""Socket activation: listening sockets that a supervisor has opened for this program.
 
 systemd passes descriptors from 3 on, and says in the environment how many (``LISTEN_FDS``) and to
 which process (``LISTEN_PID``); other supervisors do it the same way. Source: sd_listen_fds(3).
@@ -17,16 +17,15 @@ _VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 def activation_sockets() -> list[stdlib_socket.socket]:
     """The sockets that were passed to this program, for ``ServerSocket.from_socket``.
 
-    To be called once, early: the variables are removed from the environment, and the descriptors
-    will not be inherited, so that programs which this one starts do not believe that they are
-    meant.
+    Call it once, early: the variables are removed from the environment, and the descriptors
+    will not be inherited, so that programs which this one starts do not take them for theirs.
 
     Returns:
-        The sockets in the order of the unit file; the caller's from now on. None if none were
-        passed to this process.
+        The sockets in the order of the unit file; the caller owns them. An empty list if none
+        were passed to this process.
 
     Raises:
-        OSError: what was passed is no socket.
+        OSError: a descriptor that was passed is no socket.
     """
     passed_to, count = os.environ.get("LISTEN_PID"), os.environ.get("LISTEN_FDS", "0")
     for variable in _VARIABLES:

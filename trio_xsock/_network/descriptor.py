@@ -1,7 +1,7 @@
-"""The descriptor of a file, with calls that wait for the disk and are made in threads.
+"""The descriptor of a file, with calls that wait for the disk and run in threads.
 
-Such a thread may be given up while it waits. The descriptor is closed by its last user, so that
-no thread ever reads from a number that belongs to something else by then.
+Such a thread may be abandoned while it waits. The descriptor is closed by its last user, so that
+no thread ever reads from a number that belongs to another file by then.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from typing import Final, NamedTuple
 _FLAGS: Final[int] = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 _SCRATCH: Final = 65536
-"""Bytes of a buffer whose content is of no interest; so small that it stays in the cache."""
+"""Bytes of a buffer whose content is not used; small enough to stay in the processor's cache."""
 
 
 def may_state_another_size(status: os.stat_result) -> bool:
-    """Whether a regular file occupies nothing: it is made up by the kernel, or all of it a hole."""
+    """Whether a regular file occupies no block: the kernel generates it, or it is one hole."""
     return not status.st_size or not getattr(status, "st_blocks", 1)
 
 
 class Measure(NamedTuple):
-    """What there is at a descriptor."""
+    """The kind and size of an open file."""
 
     is_folder: bool
     size: int | None
-    """Bytes of a regular file; ``None`` where only reading to the end tells."""
+    """Bytes of a regular file; ``None`` if only reading to the end can tell."""
 
 
 class Descriptor:
-    """A descriptor of ours, read in threads that may be given up; its last user closes it.
+    """A descriptor that is read in threads that may be abandoned; its last user closes it.
 
     Attributes:
         fileno: its number, -1 before it is open.
@@ -49,7 +49,7 @@ class Descriptor:
         self._closed = False
 
     def open(self, path: str | os.PathLike[str]) -> Measure:
-        """Open it, in a thread; returns what there is."""
+        """Open a file, in a thread; returns its kind and size."""
         fileno = os.open(path, _FLAGS)
         try:
             return _measured(fileno)
@@ -59,7 +59,7 @@ class Descriptor:
                 self._close_if_unused()
 
     def measure(self) -> Measure:
-        """What there is, in a thread; it is open already."""
+        """The kind and size of the open file, in a thread."""
         with self._in_thread() as is_open:
             return _measured(self.fileno) if is_open else Measure(False, None)
 
@@ -87,12 +87,12 @@ class Descriptor:
                 if not got:  # the file has ended
                     return
                 position += got
-            if is_open:  # the OS goes on reading while this is sent
+            if is_open:  # the OS reads ahead while this part is sent
                 os.posix_fadvise(self.fileno, end, count, os.POSIX_FADV_WILLNEED)
 
     @contextlib.contextmanager
     def _in_thread(self) -> Generator[bool]:
-        """Keep the descriptor open for a call; gives whether it is."""
+        """Keep the descriptor open during a call; yields whether it is open."""
         with self._lock:
             self._in_use = is_open = not self._closed
         if not is_open:
@@ -106,7 +106,7 @@ class Descriptor:
                 self._close_if_unused()
 
     def close(self) -> None:
-        """To be called once."""
+        """Close it when the last thread is done; call it once."""
         with self._lock:
             self._closed = True
             self._close_if_unused()

@@ -2,8 +2,8 @@
 
 Several addresses race as RFC 8305 ("Happy Eyeballs") says: families take turns, each
 attempt gets a head start, a failed one lets the next start at once, and the first that
-connects wins. An attempt that fails *returns* its ``OSError``: so failures carry no
-traceback and keep no frames alive, and no exception group is ever needed for them.
+connects wins. A failed attempt *returns* its ``OSError``: so failures have no
+traceback, keep no frames alive, and need no exception group.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ HAPPY_EYEBALLS_DELAY = 0.25
 """The head start of each attempt in seconds: the "Connection Attempt Delay" of RFC 8305, 8."""
 
 _IN_PROGRESS = frozenset({0, errnos.EINPROGRESS, errnos.EWOULDBLOCK})
-# Of a connection that was up. One that is refused, by a reset too, fails with ECONNREFUSED.
+# Of an established connection. A refused one, by a reset too, fails with ECONNREFUSED.
 _RESET_SINCE = frozenset({errnos.ECONNRESET, errnos.EPIPE})
 _UNREACHABLE = frozenset({errnos.ENETUNREACH, errnos.EHOSTUNREACH, errnos.ETIMEDOUT})
 # ip(7); without it a socket bound to an address takes a port from all destinations' one pool.
@@ -70,14 +70,14 @@ async def dial(
     Args:
         host: a host name or an IP address.
         port: 1..65535.
-        origin: where to connect from; targets of a family that it has no address for are
-            passed over.
+        origin: where to connect from; targets of a family without an address there are
+            skipped.
         happy_eyeballs_delay: seconds until the next address is tried beside those that have
             not answered yet; ``math.inf`` tries them strictly one after the other.
         prepare: called with each new socket before it is bound and connected, to set
-            options. An ``OSError`` out of it counts as a failed attempt.
-        reached: called with the address of the connection that was made. The OS does not
-            tell it any more when the peer has reset that connection already.
+            options. An ``OSError`` that it raises counts as a failed attempt.
+        reached: called with the peer's address of the connection. The OS does not know it
+            any more when the peer has reset that connection already.
 
     Returns:
         A connected socket: non-blocking, not inheritable, with TCP_NODELAY. The caller owns it.
@@ -88,8 +88,9 @@ async def dial(
         AddressInUseError: every attempt failed because the origin's port is taken.
         NameResolutionError: the name is empty, malformed or has no address.
         InvalidPortError: the port is not in 1..65535, or that of the origin needs privileges.
-        OpenDriverError: every attempt failed for want of a socket (EMFILE, no such family).
-        OutOfMemoryError: every attempt failed for want of kernel memory.
+        OpenDriverError: every attempt failed because no socket could be opened (EMFILE, no such
+            family).
+        OutOfMemoryError: every attempt failed for lack of kernel memory.
 
     Cancellation:
         At once, and everything opened so far is closed. Without it a host that does not
@@ -180,14 +181,14 @@ def _start(
 
 
 def _bind_source(sock: stdlib_socket.socket, route: Route) -> OSError | None:
-    """Bind to where the route begins; what keeps the socket from it."""
+    """Bind to the route's local address; return the error if that fails."""
     source = route.source
     if source is None:
         return None
     if source[1]:
         if _SHARE_PORT:
-            # Attempts side by side share it, and what is left of an earlier connection
-            # (TIME_WAIT) does not keep it. Who listens on it, or is bound to it alone, does.
+            # Concurrent attempts share the port, and an earlier connection in TIME_WAIT does
+            # not block it. A listening socket, or one that is only bound, does.
             sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_REUSEADDR, 1)
     elif _BIND_ADDRESS_NO_PORT is not None:
         sock.setsockopt(stdlib_socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
@@ -201,7 +202,7 @@ def _bind_source(sock: stdlib_socket.socket, route: Route) -> OSError | None:
 
 
 def _is_up(sock: stdlib_socket.socket) -> bool:
-    """Whether the connection is established already, as those on this machine mostly are."""
+    """Whether the connection is established already, as local ones mostly are."""
     try:
         sock.getpeername()
     except OSError:
@@ -212,22 +213,22 @@ def _is_up(sock: stdlib_socket.socket) -> bool:
 def _is_self_connected(sock: stdlib_socket.socket, target: Address) -> bool:
     """Whether the socket got its own target as its port and now talks to itself.
 
-    Connecting to a free port of this machine's ephemeral range can end so (simultaneous
-    open, RFC 9293, 3.5); nobody is there, hence it counts as refused.
+    Connecting to a free port of this machine's ephemeral range can end like this (simultaneous
+    open, RFC 9293, 3.5). No server listens there, so it counts as refused.
     """
     own: Address = sock.getsockname()
     if own[1] != target[1]:
         return False
     try:
         peer: Address = sock.getpeername()
-    except OSError:  # connected, and reset since: the first read will tell
+    except OSError:  # connected, and reset since: the first read raises the error
         return False
     return own == peer
 
 
 @final
 class _Race:
-    """Attempts side by side; the first to connect wins, the others are closed."""
+    """Concurrent attempts; the first to connect wins, the others are closed."""
 
     def __init__(
         self,
@@ -286,13 +287,13 @@ class _Race:
 
 
 def _ungrouped(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What a nursery wrapped: attempts raise only cancellation, Ctrl-C and a user's mistakes."""
+    """The exception in a nursery's group: Cancelled, Ctrl-C, or an error in user code."""
     mistakes = [each for each in group.exceptions if not isinstance(each, trio.Cancelled)]
     return (mistakes or group.exceptions)[0]
 
 
 def _failure(host: str, port: int, bind_port: int, errors: Sequence[OSError]) -> SocketError:
-    """The error of a connection that did not come about, however many attempts it took."""
+    """The error for all failed attempts together."""
     last = errors[-1]
     endpoint = format_endpoint(host, port)
     causes = [translate_os_error(each, f"cannot connect to {endpoint}") for each in errors]
@@ -317,7 +318,7 @@ def _refused_port(endpoint: str, bind_port: int, last: OSError, why: str) -> Soc
 
 def _advice(errors: Sequence[OSError]) -> str:
     numbers = {each.errno for each in errors}
-    if errnos.ECONNREFUSED in numbers:  # the host is there, whatever the other addresses said
+    if errnos.ECONNREFUSED in numbers:  # the host is up, even if other addresses failed otherwise
         return "check that a server listens on that port"
     if numbers & _UNREACHABLE:
         return "check that the host is up, and the route and firewalls on the way"

@@ -11,7 +11,7 @@ from trio_xsock._machines.ledger import FileRange
 
 from .transport import Transport
 
-# What sendfile(2) says of the connection. All else may be the file's, and reading it will tell.
+# Errors of sendfile(2) that concern the connection. Others may be the file's; reading it tells.
 _CONNECTION_ERRORS = frozenset(
     {
         errnos.ECONNABORTED,
@@ -27,10 +27,10 @@ _CONNECTION_ERRORS = frozenset(
 
 
 def kernel_sends_files(transport: Transport | None) -> bool:
-    """Whether ``send_range`` is worth trying on this transport."""
+    """Whether to try ``send_range`` on this transport."""
     if sys.platform != "linux" or transport is None or not transport.takes_files:
         return False
-    # sendfile has no MSG_NOSIGNAL; where SIGPIPE would kill the program, we do without.
+    # sendfile has no MSG_NOSIGNAL; it is not used if SIGPIPE would kill the program.
     return signal.getsignal(signal.SIGPIPE) is not signal.SIG_DFL
 
 

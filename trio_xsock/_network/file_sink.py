@@ -1,4 +1,4 @@
-"""Files as places for received bytes: opened and written in threads, and exact in every number."""
+"""Files for received bytes: opened and written in threads, with exact counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trio_xsock._values.errors import OutOfMemoryError
 from .file_source import FileArgument, check_binary
 from .threads import run_in_thread
 
-# A named pipe that nobody reads would be waited for; so opening it fails.
+# Opening a named pipe without a reader fails, because it would wait for one.
 _FLAGS: Final[int] = os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -23,10 +23,10 @@ class FileSink:
 
     Args:
         file: what to write to.
-        ours: whether we have opened it.
+        ours: whether it was opened here, and is to be closed here.
 
     Attributes:
-        written: bytes that it took.
+        written: bytes that were written.
     """
 
     __slots__ = ("_file", "_ours", "written")
@@ -40,10 +40,9 @@ class FileSink:
         """Write a piece, in a thread.
 
         Raises:
-            OSError: what writing said; ``written`` tells how much the file took before.
-            OutOfMemoryError: no thread is left to write in; nothing was written.
-
-        Cancellation: is not seen, for else nobody knew what was written.
+            OSError: writing failed; ``written`` says how much was written before.
+            OutOfMemoryError: the system starts no thread; nothing was written.
+        Cancellation: shielded, because otherwise it would be unknown what was written.
         """
         with trio.CancelScope(shield=True):
             await run_in_thread("write the file", self._write, data)
@@ -60,12 +59,11 @@ class FileSink:
                 self.written += count
 
     async def finish(self) -> None:  # noqa: ASYNC910 - a thread is one, or none is left
-        """Close what is ours, and have the user's own file hand on what it holds.
+        """Close a file that was opened here; flush the user's own file.
 
         Raises:
-            OSError: what the file said.
-
-        Cancellation: is not seen.
+            OSError: closing or flushing failed.
+        Cancellation: shielded.
         """
         with trio.CancelScope(shield=True):
             try:
@@ -87,15 +85,14 @@ async def open_sink(file: FileArgument, *, overwrite: bool) -> FileSink:
 
     Args:
         file: a path; or a file opened for binary writing, which stays open.
-        overwrite: whether a path may be that of a file that is there.
+        overwrite: whether a path may be that of an existing file.
 
     Raises:
         TypeError: neither a path nor a binary file.
         ValueError: a file that is closed, or not open for writing.
-        OSError: what opening said (a ``FileExistsError``, a folder, no permission).
-        OutOfMemoryError: no thread is left to open it in.
-
-    Cancellation: seen at the start; then it is not opened.
+        OSError: opening failed (a ``FileExistsError``, a folder, no permission).
+        OutOfMemoryError: the system starts no thread.
+    Cancellation: at the start only; then it is not opened.
     """
     if not isinstance(file, str | os.PathLike):
         await trio.lowlevel.checkpoint()
@@ -120,7 +117,7 @@ def _open(path: str | os.PathLike[str], overwrite: bool) -> io.FileIO:
 
 
 def check_sink(file: object) -> None:
-    """Refuse what is neither a path nor a file that bytes can be written to.
+    """Raise unless ``file`` is a path, or a file that bytes can be written to.
 
     Raises:
         TypeError, ValueError: see ``open_sink``.

@@ -1,9 +1,8 @@
-"""Files as sources of bytes to send: opened, measured and read so that the loop never waits.
+"""Files as sources of bytes to send: opened, measured and read without blocking the event loop.
 
-Three kinds. A file on a disk is read at a position, and may be sent by the kernel. A pipe that
-we opened is waited for like a socket. Whatever else the user has opened is read in threads.
-
-Some files that the kernel makes up while they are read state a size that is not theirs: 0 in
+There are three kinds. A file on a disk is read at a position, and may be sent by the kernel. A pipe
+that was opened here is waited for like a socket. Any other file that the user has opened is read in
+threads. Some files that the kernel generates while they are read report a wrong size: 0 in
 /proc, a memory page in /sys. They are read to their end.
 """
 
@@ -26,10 +25,10 @@ from .options import check_count
 from .threads import run_in_thread
 
 FileArgument: TypeAlias = str | os.PathLike[str] | BinaryIO
-"""What ``send_file`` takes: a path, or a file opened for binary reading."""
+"""The argument of ``send_file``: a path, or a file opened for binary reading."""
 
 PIECE = 2**18
-"""Bytes read from a file at a time where the kernel does not send it by itself."""
+"""Bytes read from a file at a time if the kernel does not send it itself."""
 
 _FARTHEST = 2**63 - 1
 """No position in a file is beyond; see off_t in lseek(2)."""
@@ -39,9 +38,9 @@ class FileSource(abc.ABC):
     """A range of a file.
 
     Attributes:
-        size: bytes of it to be sent; ``None`` where that is not known beforehand.
-        position: where the next byte is, from the beginning of the file.
-        fileno: the descriptor of a file that the kernel may send by itself, else -1.
+        size: bytes of it to be sent; ``None`` if that is not known in advance.
+        position: the offset of the next byte in the file.
+        fileno: the descriptor of a file that the kernel may send itself, else -1.
     """
 
     __slots__ = ("fileno", "position", "size")
@@ -56,16 +55,15 @@ class FileSource(abc.ABC):
         """The next bytes, at most ``count``; ``b""`` at the end.
 
         Raises:
-            OSError: what reading said.
-            OutOfMemoryError: no thread is left to read in.
-
-        Cancellation: at once; what the user's own pipe gave in that moment is lost.
+            OSError: reading failed.
+            OutOfMemoryError: the system starts no thread.
+        Cancellation: at once; what is read from the user's own pipe at that moment is lost.
         """
 
     async def load(self, count: int) -> None:
-        """Have the kernel take the next bytes into its memory, at most ``count``.
+        """Have the kernel read the next bytes, at most ``count``, into its page cache.
 
-        Only for what has a ``fileno``: the kernel then sends them without waiting for the disk.
+        Only with a ``fileno``: the kernel then sends them without waiting for the disk.
 
         Raises:
             OSError: what reading said.
@@ -77,11 +75,11 @@ class FileSource(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Give back what is ours."""
+        """Close what was opened here."""
 
 
 async def open_source(file: FileArgument, offset: int, count: int | None) -> FileSource:
-    """Open and measure a file for which ``source_of`` gave ``None``.
+    """Open and measure a file for which ``source_of`` returned ``None``.
 
     Args:
         file: the path of a file, a named pipe or a device; or an open file, which stays open.
@@ -89,11 +87,10 @@ async def open_source(file: FileArgument, offset: int, count: int | None) -> Fil
         count: how many bytes; ``None`` for all that is there now, or will come.
 
     Raises:
-        ValueError: an offset into what cannot be positioned.
-        OSError: what opening said (no such file, a directory, no permission).
-        OutOfMemoryError: no thread is left to open it in.
-
-    Cancellation: at once; nothing of ours stays open.
+        ValueError: an offset into a file that cannot be positioned.
+        OSError: opening failed (no such file, a directory, no permission).
+        OutOfMemoryError: the system starts no thread.
+    Cancellation: at once; nothing that was opened here stays open.
     """
     descriptor = Descriptor()
     try:
@@ -124,13 +121,13 @@ def source_of(file: FileArgument, offset: int, count: int | None) -> FileSource 
         count: how many bytes; ``None`` for all that is there now, or will come.
 
     Returns:
-        ``None`` for a path, and for a file whose size has to be looked into; see
+        ``None`` for a path, and for a file whose size must be determined first; see
         ``open_source``.
 
     Raises:
-        TypeError: not a path, not a binary file, or numbers that are none.
-        ValueError: negative or huge numbers, an offset into what cannot be positioned, a file
-            that is closed or not open for reading.
+        TypeError: not a path, not a binary file, or not numbers.
+        ValueError: negative or huge numbers, an offset into a file that cannot be positioned, a
+            file that is closed or not open for reading.
         OSError: no descriptor is left.
     """
     check_count("offset", offset)
@@ -156,13 +153,13 @@ def source_of(file: FileArgument, offset: int, count: int | None) -> FileSource 
 
 
 def check_binary(file: object, method: str, able: str, purpose: str) -> None:
-    """Refuse what is not a file of bytes that is open for this purpose.
+    """Raise unless ``file`` is a binary file that is open for this purpose.
 
     Args:
         file: what was given.
-        method: the one that moves the bytes.
-        able: the method that tells whether it may be called.
-        purpose: its name for a sentence.
+        method: the method that reads or writes.
+        able: the method that says whether it may be called.
+        purpose: what the file is for, in the message.
 
     Raises:
         TypeError: a text file, an async one, or no file.
@@ -199,7 +196,7 @@ def _on_disk(
 
 
 class _OnDisk(FileSource):
-    """What can be read at any position."""
+    """A file that can be read at any position."""
 
     __slots__ = ("_descriptor",)
 
@@ -241,7 +238,7 @@ class _Pipe(FileSource):
             await trio.lowlevel.wait_readable(fileno)
             try:
                 return os.read(fileno, count)
-            except BlockingIOError:  # somebody else was faster
+            except BlockingIOError:  # another program has read it
                 continue
 
     def close(self) -> None:
@@ -271,7 +268,7 @@ class _InMemory(FileSource):
 
 
 class _Opened(FileSource):
-    """Whatever else has a ``read`` method."""
+    """Any other file with a ``read`` method."""
 
     __slots__ = ("_file", "_seek_to", "_seekable")
 
@@ -282,7 +279,7 @@ class _Opened(FileSource):
         self._seek_to = position
 
     async def read(self, count: int) -> bytes:
-        # What cannot be positioned may be a pipe, whose next byte may never come.
+        # A file that cannot be positioned may be a pipe, whose next byte may never arrive.
         return await run_in_thread(
             "read the file", self._read, count, abandon_on_cancel=not self._seekable
         )
@@ -291,7 +288,7 @@ class _Opened(FileSource):
         if self._seek_to is not None:  # a decompressing file reads all that comes before
             self._file.seek(self._seek_to)
             self._seek_to = None
-        read = getattr(self._file, "read1", self._file.read)  # what is there, of a slow pipe
+        read = getattr(self._file, "read1", self._file.read)  # does not wait for a full buffer
         data = read(count)
         if data is None:
             raise BlockingIOError(errnos.EAGAIN, f"nothing can be read now from {self._file!r}")

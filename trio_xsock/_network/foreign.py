@@ -1,4 +1,4 @@
-"""What takes the OS's place where a test has sockets reach each other without it."""
+"""The interface of a simulated network, which replaces the OS in tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .transport import Transport
 
 
 class Listener(Protocol):
-    """What listens: has of a ``socket.socket`` what accepting needs."""
+    """A listening socket: the part of ``socket.socket`` that accepting needs."""
 
     @property
     def family(self) -> int:
@@ -52,11 +52,11 @@ class Listener(Protocol):
         """See ``socket.socket.setsockopt``."""
 
     def close(self) -> None:
-        """Listen no more; who waits is refused. Idempotent."""
+        """Stop listening; waiting connections are refused. Idempotent."""
 
 
 class ForeignNetwork(Protocol):
-    """A network as one of its hosts sees it."""
+    """A network, from the view of one of its hosts."""
 
     async def connect(
         self, address: str, port: int, origin: Origin, /
@@ -67,13 +67,13 @@ class ForeignNetwork(Protocol):
             The connection, and the peer's address and port.
 
         Raises:
-            NameResolutionError: no host is called so.
-            ConnectError: nobody listens there.
+            NameResolutionError: no host has this name.
+            ConnectError: nothing listens there.
         """
         ...
 
     async def resolve(self) -> None:
-        """A checkpoint, as looking up where to listen is one."""
+        """A checkpoint, because resolving the address to listen on is one."""
 
     def listen(self, port: int, /) -> Sequence[Listener]:
         """Listen on a port of this host; 0 for a free one.

@@ -1,4 +1,4 @@
-"""Sockets that somebody else has opened, for ``from_socket``."""
+"""Sockets that were opened elsewhere, for ``from_socket``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_given(sock: object) -> stdlib_socket.socket:
 
 
 def peer_of(sock: stdlib_socket.socket) -> tuple[Any, ...] | None:
-    """The peer's address; of a Unix socket, which has none of our kind, an empty one."""
+    """The peer's address; an empty one for a Unix socket, whose peer has no IP address."""
     try:
         peer: Any = sock.getpeername()
     except OSError:

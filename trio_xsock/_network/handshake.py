@@ -1,8 +1,7 @@
-"""The handshake of TLS: done eagerly, under a deadline, before anybody may read or write.
+"""The TLS handshake: done eagerly, with a deadline, before the connection can be used.
 
-Left to the first reader or writer, a failed one would reach only one of them. It is a matter of
-its own, done when a connection is there and not yet anybody's: who starts it owns the transport,
-and gets it back ready for use, or closed, with a reason.
+If the first read or write did it, a failure would reach only that call. The caller owns the
+transport, and gets it back ready for use, or closed and an error.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ from .tls_transport import TLSTransport
 from .transport import Transport
 
 _READ = 4096
-"""Bytes to take in at once: few, for what follows the handshake is to be taken in by and by."""
+"""Bytes to read at once: few, because application data may follow the handshake."""
 
 _FAREWELL = 1.0
-"""Seconds for a refused peer to take the alert that says why."""
+"""Seconds for a refused peer to receive the alert that says why."""
 
 _FIRST_LOOK = 0.001
 _LAST_LOOK = 0.05
 
 
 class TLSSetup(NamedTuple):
-    """What one handshake needs to know."""
+    """The parameters of one handshake."""
 
     context: ssl.SSLContext
     server_side: bool = False
@@ -47,15 +46,15 @@ class TLSSetup(NamedTuple):
 
 
 def wrap(inner: Transport, setup: TLSSetup, endpoint: str) -> TLSTransport:
-    """A transport that is to encrypt what goes through another, and has not begun to.
+    """A TLS transport over another one, before its handshake.
 
     Args:
-        inner: the other; it is closed if this raises.
-        setup: how.
+        inner: the other transport; it is closed if this raises.
+        setup: the parameters.
         endpoint: the peer, for messages.
 
     Raises:
-        TLSError: context, side and name do not go together.
+        TLSError: context, side and name do not fit together.
     """
     try:
         engine = TLSEngine(
@@ -75,10 +74,10 @@ def wrap(inner: Transport, setup: TLSSetup, endpoint: str) -> TLSTransport:
 async def shake_hands(
     keeper: Keeper, transport: TLSTransport, setup: TLSSetup, endpoint: str
 ) -> None:
-    """Have the handshake; afterwards the transport may be used, and the peer is verified.
+    """Do the handshake; afterwards the transport may be used, and the peer is verified.
 
     Args:
-        keeper: of the socket it is for.
+        keeper: that of the socket.
         transport: from ``wrap``; it is closed if this raises.
         setup: as for ``wrap``.
         endpoint: as for ``wrap``.
@@ -111,7 +110,7 @@ async def shake_hands(
 async def _park_until_over(  # noqa: ASYNC910 - parking is a checkpoint
     parking: Parking[BaseException], handshake: Handshake, limit: TimeLimit
 ) -> BaseException | None:
-    """Wait for the last step; the socket is looked at before the time is up."""
+    """Wait for the last step; at the deadline the socket is read once more first."""
     while True:
         with trio.move_on_at(limit.deadline):
             return await parking.wait()
@@ -124,15 +123,15 @@ async def _park_until_over(  # noqa: ASYNC910 - parking is a checkpoint
 
 @protect_from_ki
 class Handshake:
-    """Moves the bytes of one handshake, by steps, which are plain functions; nobody has to wait.
+    """One handshake, by steps, which are plain functions that never wait.
 
     Args:
-        keeper: of the socket it is for.
-        transport: from ``wrap``; the caller goes on owning it.
+        keeper: that of the socket.
+        transport: from ``wrap``; it stays the caller's.
         setup: as for ``wrap``.
         endpoint: as for ``wrap``.
         over: called once, in the last step: with ``None`` when the transport may be used and the
-            peer is verified, else with what went wrong. Then ``refuse`` may be awaited.
+            peer is verified, else with the error. Then ``refuse`` may be awaited.
 
     Attributes:
         transport: as above.
@@ -167,18 +166,18 @@ class Handshake:
         self._want: Callable[[bool], None] = self._watch.reading
 
     def look(self) -> None:
-        """Take in what has come, and answer it; to be called before its time is up."""
+        """Read and answer what has arrived; call it before a deadline is judged."""
         if self._over is not None:
             self._on_ready()
 
     def begin(self) -> None:
-        """Say what there is to say, if it is ours to begin; the rest follows by itself."""
+        """Send the first flight, if this is the client; further steps follow on readiness."""
         self._want(True)
         if not self._setup.server_side:
             self._step(self._go_on)
 
     def close(self) -> None:
-        """Take no more steps; who waits in ``refuse`` goes on. Idempotent."""
+        """Take no more steps; a task that waits in ``refuse`` returns. Idempotent."""
         self._open = False
         self._over = None
         self._watch.close()
@@ -186,7 +185,7 @@ class Handshake:
             self._parking.unpark()
 
     def _goes_on(self) -> bool:
-        """Whether nobody has called ``close``; to be asked again after each wait."""
+        """Whether ``close`` was not called; check it again after each wait."""
         return self._open
 
     # Steps
@@ -195,12 +194,12 @@ class Handshake:
         if self._parking is None:
             self._step(self._take_in)
             return
-        # At once: until the task runs the hub would find the same thing ready again and again.
+        # At once: until the task runs the hub would find the descriptor ready again and again.
         self._want(False)
         self._parking.unpark()
 
     def _step(self, step: Callable[[], bool]) -> None:
-        """Take a step, and tell when it was the last."""
+        """Take a step, and call ``over`` if it was the last."""
         error: BaseException | None = None
         try:
             if not step():
@@ -217,7 +216,7 @@ class Handshake:
             del error  # its traceback may refer to this frame
 
     def _take_in(self) -> bool:
-        """Take in what the peer has said; whether it is all over."""
+        """Read input; return whether the handshake is over."""
         transport = self.transport
         if transport.unsent:
             return self._speak()
@@ -240,7 +239,7 @@ class Handshake:
         return True
 
     def _speak(self) -> bool:
-        """Send what the engine has to say, and wait for the answer; never the last step."""
+        """Send the engine's output, and watch for the answer; never the last step."""
         want = self._watch.reading if self.transport.flush() else self._watch.writing
         if want != self._want:
             self._want(False)
@@ -257,23 +256,22 @@ class Handshake:
 
     def _send_last_flight(self) -> None:
         if self._setup.server_side and self.transport.engine.version == "TLSv1.3":
-            # What there is are tickets; they go with what is sent first. A client that closed
-            # without having read them would reset the connection, and destroy what it had sent.
+            # The output are tickets; they are sent with the first data. A client that closed
+            # without having read them would reset the connection, and lose what it had sent.
             self.transport.defer()
             return
         try:
-            self.transport.flush()  # what the OS does not take now need not hold up anybody
-        except OSError:  # the first read will tell
+            self.transport.flush()  # the rest, if any, is sent later
+        except OSError:  # the first read raises the error
             pass
 
     # The end of one that failed
 
     async def refuse(self) -> None:  # noqa: ASYNC910 - there may be nothing to wait for
-        """Let the peer have the alert.
+        """Send the alert, and wait until the peer has it.
 
-        To close with unread input would make the OS send a reset, which destroys what was
-        sent; so that is discarded for as long as it takes until the peer has it, or until
-        ``close`` is called.
+        Closing with unread input would make the OS send a reset, and the alert would be lost;
+        so input is discarded until the peer has the alert, or until ``close`` is called.
 
         Cancellation: the peer may not get it.
         """

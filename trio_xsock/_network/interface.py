@@ -1,7 +1,7 @@
-"""What the machine's network interfaces are, and which local address is meant by default.
+"""The machine's network interfaces, and the local address that is used by default.
 
-The only module that knows psutil. Interfaces come and go while they are being read
-(a VPN, a container, a cable), so reading never fails: what vanished is simply not there.
+The only module that uses psutil. Interfaces may appear and vanish while they are being read
+(a VPN, a container, a cable), so reading never fails: vanished ones are left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _READ_ATTEMPTS = 3
 _LIMITED_BROADCAST = "255.255.255.255"
 _ALL_BITS = 0xFFFFFFFF
 
-# Documentation addresses (RFC 5737, RFC 3849): routed like any other, belonging to nobody.
+# Documentation addresses (RFC 5737, RFC 3849): routed like any other, used by no host.
 _FAR_AWAY = {
     stdlib_socket.AF_INET: ("203.0.113.1", 9),
     stdlib_socket.AF_INET6: ("2001:db8::1", 9),
@@ -65,8 +65,8 @@ class NetworkInterface:
         subnet_mask: the mask of ``ip_address``, in the same notation, or ``""``.
         mac_address: the hardware address as ``"02:fc:00:00:00:01"``, or ``""``.
         addresses: all addresses, the primary one first; IPv6 link-local ones keep their ``%zone``.
-        is_up: whether it can carry traffic now (switched on, and a link is there).
-        is_loopback: whether it only reaches this very machine.
+        is_up: whether it can carry traffic now (enabled, and with a link).
+        is_loopback: whether it only reaches this machine.
         mtu: largest packet in bytes, 0 if unknown.
     """
 
@@ -81,7 +81,7 @@ class NetworkInterface:
 
     @staticmethod
     def loopback() -> NetworkInterface:
-        """The loopback interface, or what it is everywhere should it not be readable."""
+        """The loopback interface; with its usual values if it cannot be read."""
         standard = NetworkInterface(
             "lo", "127.0.0.1", "255.0.0.0", "", ("127.0.0.1",), True, True, 65536
         )
@@ -91,7 +91,7 @@ class NetworkInterface:
 def network_interfaces() -> tuple[NetworkInterface, ...]:
     """The interfaces that are up, in the operating system's order, loopback last.
 
-    Never raises, whatever happens to the interfaces meanwhile; takes about a millisecond.
+    Never raises, even if interfaces change meanwhile; takes about a millisecond.
     """
     return tuple(each for each in _read_interfaces() if each.is_up)
 
@@ -127,10 +127,10 @@ def _interface_named(name: str) -> NetworkInterface:
 
 
 def broadcast_address(interface: NetworkInterface | None) -> str:
-    """Where to send what all IPv4 hosts of the interface's network should get.
+    """The broadcast address for all IPv4 hosts of the interface's network.
 
-    Computed from address and mask: the kernel's own field is only what somebody
-    configured, and often wrong (``ip addr add`` without ``brd``). Networks of one or two
+    Computed from address and mask: the kernel's own field is configured by hand, and often
+    wrong (``ip addr add`` without ``brd``). Networks of one or two
     addresses (/32, /31) have no broadcast address of their own (RFC 3021, 2.2); there, and
     without an IPv4 address, it is the limited broadcast 255.255.255.255 (RFC 919, 7).
     """
@@ -140,7 +140,7 @@ def broadcast_address(interface: NetworkInterface | None) -> str:
 
 
 def broadcast_addresses() -> frozenset[str]:
-    """Every IPv4 address of which a datagram goes to all hosts of a network of ours."""
+    """The broadcast addresses of all IPv4 networks of this machine."""
     found = {_LIMITED_BROADCAST}
     for entries in (_patiently(psutil.net_if_addrs) or {}).values():
         for each in entries:

@@ -30,9 +30,9 @@ class Place(NamedTuple):
     source: str
     """IPv4: the address of the interface to join at, ``""`` for none."""
     number: int
-    """The number of the interface to join at; 0 where ``source`` or the routes tell."""
+    """The number of the interface to join at; 0 if ``source`` or the routes decide."""
     owner: int
-    """The number of the interface that this leads to now."""
+    """The number of the interface that this resolves to now."""
 
 
 class _Joined(NamedTuple):
@@ -45,7 +45,7 @@ class _Joined(NamedTuple):
     place: Place
     """Where it was joined."""
     is_lost: bool = False
-    """Whether that place could not be found since; then the OS may have forgotten it."""
+    """Whether that place was not found since; then the OS may have dropped the membership."""
 
 
 class JoinedGroups:
@@ -53,7 +53,7 @@ class JoinedGroups:
 
     Args:
         sock: the socket.
-        locate: gives the place where the socket joins a group as things are now, or raises
+        locate: returns the place where the socket should join a group now, or raises
             ``OSError``.
     """
 
@@ -88,7 +88,7 @@ class JoinedGroups:
             self._drop(joined)
 
     def _drop(self, joined: _Joined) -> None:
-        # By number: without one Linux would look at the interface of today's route.
+        # By number: without one Linux would use the interface of the present route.
         with contextlib.suppress(OSError):  # its interface has gone
             options.leave(self._sock, joined.group, "", joined.place.owner)
 
@@ -96,14 +96,14 @@ class JoinedGroups:
         """Join those groups again whose interface has changed since they were joined.
 
         Returns:
-            What keeps a group from being joined now, ``None`` if all are joined.
+            Why a group cannot be joined now, ``None`` if all are joined.
         """
         trouble: OSError | None = None
         for key, joined in self._joined.items():
             try:
                 self._joined[key] = self._renewed(joined)
             except OSError as exc:
-                # The membership is kept: the look may have failed for another reason.
+                # The membership is kept: the lookup may have failed for another reason.
                 trouble = exc
                 self._joined[key] = joined._replace(is_lost=True)
         return trouble

@@ -1,4 +1,4 @@
-"""What the kernel knows about a connection and Python's ``socket`` module has no name for."""
+"""Facts about a connection from the kernel, for which the ``socket`` module has no functions."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 
 
 def has_unread_input(sock: stdlib_socket.socket) -> bool:
-    """Whether the OS holds input that nobody has read; an end of input is none."""
+    """Whether the OS has unread input; an end of input does not count."""
     try:
         return bool(sock.recv(1, stdlib_socket.MSG_PEEK))
-    except OSError:  # nothing there, or nothing to be had any more
+    except OSError:  # there is none, or the connection is lost
         return False
 
 
 def was_reset(sock: stdlib_socket.socket) -> bool:
-    """Whether an end of input is no clean one: the connection was reset, or timed out.
+    """Whether an end of input is not clean: the connection was reset, or timed out.
 
-    The OS tells of that once, to whoever asks first. That may have been a send that went in
-    part: ``sendfile`` then returns what went and drops the error. The next ``recv`` says ``b""``,
+    The OS reports that once, to the first call. That may have been a partial send: ``sendfile``
+    then returns what was sent and drops the error. The next ``recv`` returns ``b""``,
     as after a FIN. But the kernel's connection is closed, and a closed one has no peer.
 
     Args:
@@ -36,10 +36,10 @@ def unacknowledged_bytes(sock: stdlib_socket.socket) -> int | None:
     """Bytes, counting a FIN as one, that the peer's OS has not acknowledged yet.
 
     Returns:
-        The number (SIOCOUTQ in tcp(7)), 0 for a closed socket, or ``None`` where the OS does not
-        tell.
+        The number (SIOCOUTQ in tcp(7)), 0 for a closed socket, or ``None`` if the OS does not
+        say.
     """
-    if sock.fileno() < 0:  # whoever waits for the peer has nothing to wait for any more
+    if sock.fileno() < 0:  # there is nothing to wait for any more
         return 0
     if sys.platform != "linux":
         return None

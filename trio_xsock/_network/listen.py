@@ -1,10 +1,10 @@
 """Listening: from a local address and a port to listening standard library sockets.
 
 All sockets of one call listen on one port, also when the system picks it. SO_REUSEADDR
-lets a server restart while old connections linger in TIME_WAIT; on Linux it does not let
-anybody bind a port that is being listened on, not even for a more specific address
-(socket(7)), so nobody can hijack it. Windows means something else by the same name, and
-protects a port by SO_EXCLUSIVEADDRUSE.
+lets a server restart while old connections are in TIME_WAIT. On Linux it does not allow another
+program to bind a port that is being listened on, not even for a more specific address
+(socket(7)), so the port cannot be hijacked. On Windows it means something else, and
+SO_EXCLUSIVEADDRUSE protects a port.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from .interface import NetworkInterface, bindable_addresses
 from .resolve import resolve
 
 MAXIMUM_BACKLOG = 0xFFFF
-"""As large as it gets: systems cut it to their own maximum, and some count modulo 65536.
+"""The largest possible one: systems cut it to their own maximum, and some count modulo 65536.
 
-A connection beyond the backlog stalls its peer just as one within that nobody accepts,
-so a small backlog protects nothing, and drops connections that come in bursts.
+A connection beyond the backlog delays its peer just as one within the backlog that is not accepted,
+so a small backlog protects nothing, and drops connections that arrive in bursts.
 """
 
 _PORT_ATTEMPTS = 32
@@ -67,7 +67,7 @@ def check_backlog(backlog: object) -> int:
 
 
 def is_listening(sock: stdlib_socket.socket) -> bool:
-    """Whether a socket, opened by whomever, listens; False once it is closed."""
+    """Whether a socket listens; False once it is closed."""
     if sock.fileno() < 0:
         return False
     return bool(sock.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN))
@@ -82,7 +82,7 @@ async def listen_addresses(
         host: a local address or name; ``""`` for all, IPv4 and IPv6; ``"0.0.0.0"`` or
             ``"::"`` for all of one family.
         port: 0..65535.
-        interface: narrows them down to addresses of this interface.
+        interface: use only the addresses of this interface.
 
     Returns:
         At least one address, for ``open_listeners``.
@@ -136,14 +136,14 @@ def open_listeners(
 ) -> list[stdlib_socket.socket]:
     """Listen on all of ``addresses``, on one port.
 
-    Addresses that this machine turns out not to have (IPv6 is switched off, say) are passed
-    over as long as there is another one. An IPv6 wildcard takes IPv6 connections only.
+    Addresses that this machine does not have (with IPv6 disabled, say) are skipped as long as
+    there is another one. An IPv6 wildcard takes IPv6 connections only.
 
     Args:
         addresses: from ``listen_addresses``; all with the same port, 0 for a free one.
         backlog: how many connections may wait to be accepted; ``None`` for the maximum.
         reuse_port: allow other sockets of this user to share the port (SO_REUSEPORT, which
-            has the system spread the connections, and lets them be taken away).
+            makes the system distribute the connections among them).
 
     Returns:
         At least one listening socket: non-blocking, not inheritable. The caller owns them.
@@ -151,11 +151,11 @@ def open_listeners(
     Raises:
         AddressInUseError: the port is taken.
         InvalidPortError: the port needs privileges.
-        OpenDriverError, OutOfMemoryError, SocketError: the rest. Nothing stays open.
+        OpenDriverError, OutOfMemoryError, SocketError: other errors. Nothing stays open.
     """
     unique = list(dict.fromkeys(addresses))
     waiting = check_backlog(backlog)
-    # A free port of one family may be taken in the other; then another one will do.
+    # A free port of one family may be taken in the other; then another one is tried.
     for _ in range(_PORT_ATTEMPTS - 1 if unique[0].address[1] == 0 else 0):
         try:
             return _open_all(unique, waiting, reuse_port)

@@ -1,4 +1,4 @@
-"""Host names that were looked up a moment ago."""
+"""A short-lived cache of host names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_xsock._machines.endpoint import ResolvedAddress
 from .resolve import resolve
 
 REMEMBERED_FOR: Final = 5.0
-"""Seconds. Name servers say how long an answer holds, but the OS does not pass it on."""
+"""Seconds. Name servers say how long an answer is valid, but the OS does not pass it on."""
 _MOST_NAMES: Final = 256
 
 _Key: TypeAlias = tuple[str, int, int]
@@ -32,7 +32,7 @@ class _LookUp:
 
 
 class NameMemory:
-    """Looks up names for datagrams; several look-ups of one name at a time are one."""
+    """Resolves names for datagrams; concurrent look-ups of one name are made once."""
 
     __slots__ = ("_look_ups",)
 
@@ -40,7 +40,7 @@ class NameMemory:
         self._look_ups: dict[_Key, _LookUp] = {}
 
     async def resolve(self, host: str, port: int, family: int) -> list[ResolvedAddress]:
-        """The addresses of a host, remembered for some seconds; a failure is not remembered.
+        """The addresses of a host, cached for some seconds; a failure is not cached.
 
         Raises:
             SocketError: as ``resolve``.

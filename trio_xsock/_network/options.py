@@ -1,4 +1,4 @@
-"""Checks of options at the door: a wrong type or value is refused before any I/O."""
+"""Checks of options: a wrong type or value is refused before any I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FOR_EVER = 1e300
 
 _LONGEST_KEEPALIVE = 32767
 _MOST_PROBES = 127
-"""What Linux takes for TCP_KEEPIDLE and TCP_KEEPINTVL, and for TCP_KEEPCNT."""
+"""The maximum of Linux for TCP_KEEPIDLE and TCP_KEEPINTVL, and for TCP_KEEPCNT."""
 
 
 def check_positive(name: str, value: Any) -> int:
@@ -27,7 +27,7 @@ def check_positive(name: str, value: Any) -> int:
         TypeError: not an int.
         ValueError: less than 1.
     """
-    if type(value) is int and value > 0:  # as it nearly always is
+    if type(value) is int and value > 0:  # the usual case
         return value
     return _check_int(name, value, 1)
 
@@ -58,7 +58,7 @@ def check_seconds(name: str, value: Any, *, positive: bool = False) -> float:
 
     Raises:
         TypeError: not a number.
-        ValueError: negative, not a number at all (NaN), or 0 where that makes no sense.
+        ValueError: negative, not a number (NaN), or 0 if ``positive``.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")

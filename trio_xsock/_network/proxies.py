@@ -1,4 +1,4 @@
-"""Proxies in front of a server: which ones are believed, and how their headers are taken in."""
+"""Proxies in front of a server: which ones are trusted, and how their headers are read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OBJECTS: Final = (
 THIS_MACHINE: Final = ("127.0.0.0/8", "::1")
 
 _AT_ONCE = 512
-"""Bytes looked at in one go; a header seldom has more than 60."""
+"""Bytes peeked at in one call; a header seldom has more than 60."""
 
 
 def check_trusted_proxies(proxies: Any) -> tuple[Network, ...]:
@@ -69,10 +69,10 @@ def is_trusted(peer: Address, networks: Iterable[Network]) -> bool:
 
 @protect_from_ki
 class HeaderReader:
-    """Takes a proxy's header off a new connection, and not one byte more.
+    """Reads a proxy's header from a new connection, and not one byte more.
 
     Args:
-        sock: connected and non-blocking; the caller goes on owning it.
+        sock: connected and non-blocking; it stays the caller's.
         peer: the proxy's address.
 
     Attributes:
@@ -88,15 +88,15 @@ class HeaderReader:
 
     @property
     def peer(self) -> Address:
-        """Who is at the far end: the client, or the proxy if it speaks for itself."""
+        """The address of the client, or of the proxy if it speaks for itself."""
         header = self._parser.header
         return self._peer if header is None or header.source is None else header.source
 
     def step(self) -> bool:
-        """Take in what has arrived; whether the header is complete.
+        """Read what has arrived; return whether the header is complete.
 
         Raises:
-            ProxyProtocolError: it is none, or the end came first.
+            ProxyProtocolError: it is invalid, or the input ended first.
             OSError: the connection is lost.
         """
         parser = self._parser
@@ -113,7 +113,7 @@ class HeaderReader:
     async def read(self) -> None:  # noqa: ASYNC910 - it may be there by now
         """Wait until the header is complete; raises what ``step`` does.
 
-        Cancellation: what has been taken in is lost with the connection.
+        Cancellation: what was read is lost; close the connection.
         """
         while not self.step():
             await trio.lowlevel.wait_readable(self.sock)

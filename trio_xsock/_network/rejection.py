@@ -1,7 +1,7 @@
-"""Certificates that are refused although they are in order: the rejection file.
+"""The rejection file: certificates that are refused although they are valid.
 
-A leaked key's certificate is valid until it expires. The file lists, in PEM, the certificates
-to be refused; they are compared as they are, by SHA-256.
+The certificate of a leaked key is valid until it expires. The file lists, in PEM, the certificates
+to be refused; they are compared byte for byte, by SHA-256.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""From a host name to addresses, without ever letting a name server hold up anybody else.
+"""Resolving host names, such that a slow name server never delays another look-up.
 
 ``getaddrinfo`` blocks and cannot be interrupted, so it runs in a thread; a cancelled
 look-up leaves its thread behind until the system's resolver gives up (resolv.conf(5):
 typically 10 to 30 s). In Trio's shared thread limiter, or in any other of finite size,
-enough stuck look-ups would hold up all later ones and whatever else uses it. Therefore
-each look-up brings a limiter of its own, and none ever waits for another. The number of
+enough stuck look-ups would block all later ones and all other users of the limiter. So
+each look-up has a limiter of its own, and none ever waits for another. The number of
 threads is bounded by that of the tasks that resolve plus the abandoned ones.
 """
 
@@ -45,15 +45,15 @@ _Entry: TypeAlias = tuple[object, object, object, object, tuple[object, ...]]
 MAXIMUM_NAME = 253
 MAXIMUM_LABEL = 63
 
-# Not every system has both, and some give them one value.
+# Not every system has both, and on some they have the same value.
 _UNKNOWN_NAME = {stdlib_socket.EAI_NONAME, getattr(stdlib_socket, "EAI_NODATA", 0)}
 _FAMILIES: dict[int, str] = {stdlib_socket.AF_INET: "IPv4 ", stdlib_socket.AF_INET6: "IPv6 "}
 
 
 def encode_hostname(host: str) -> bytes:
-    """The ASCII form of a host name, as the name server and TLS want it.
+    """The ASCII form of a host name, for the name server and TLS.
 
-    Non-ASCII names are encoded as Trio does it (IDNA 2008, RFC 5891). Nothing is ever cut.
+    Non-ASCII names are encoded as Trio does it (IDNA 2008, RFC 5891). Names are never truncated.
 
     Args:
         host: a host name; no IP address.
@@ -111,7 +111,7 @@ async def resolve(
 
     Args:
         host: a host name or an IP address.
-        port: the port, checked already; it comes back inside each address.
+        port: the port, checked already; it is part of each address that is returned.
         family: ``AF_INET`` or ``AF_INET6`` for only those.
         type: the kind of socket that the addresses are for.
 
@@ -174,10 +174,10 @@ def _custom_resolver() -> HostnameResolver | None:
 def _usable(
     entries: Sequence[_Entry],
 ) -> list[ResolvedAddress]:
-    """What of a resolver's answer is an IP address, each once.
+    """The IP addresses of a resolver's answer, each once.
 
-    A custom resolver may answer anything. What is not numeric must not reach ``connect``,
-    which would look it up again, blocking.
+    A custom resolver may answer anything. A name must not reach ``connect``, which would resolve
+    it again, and block.
     """
     found: dict[ResolvedAddress, None] = {}
     for entry in entries:

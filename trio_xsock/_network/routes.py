@@ -1,4 +1,4 @@
-"""Routes: where a client connects to and from, decided before a socket is opened."""
+"""Routes: the remote and local addresses of a connection, chosen before a socket is opened."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Origin(NamedTuple):
 
 
 def check_bind_address(address: object) -> str:
-    """Refuse what is no local IP address, before any I/O.
+    """Raise unless ``address`` is an IP address, before any I/O.
 
     Args:
         address: what the user gave: an IP address, or ``""``.
@@ -60,7 +60,7 @@ def check_bind_address(address: object) -> str:
 
 
 def check_bind_port(port: object) -> int:
-    """Refuse what is no port, before any I/O.
+    """Raise unless ``port`` is a port, before any I/O.
 
     Raises:
         TypeError: it is not an ``int``.
@@ -80,7 +80,7 @@ class Route(NamedTuple):
 
 
 def plan(addresses: Sequence[ResolvedAddress], origin: Origin) -> tuple[list[Route], list[OSError]]:
-    """The routes in the order of trying, and why the other addresses have none."""
+    """The routes in the order in which to try them, and the errors of addresses without one."""
     routes: list[Route] = []
     errors: list[OSError] = []
     for target in _interleaved(addresses):
@@ -93,7 +93,7 @@ def plan(addresses: Sequence[ResolvedAddress], origin: Origin) -> tuple[list[Rou
 
 
 def _interleaved(addresses: Sequence[ResolvedAddress]) -> list[ResolvedAddress]:
-    """Families take turns, beginning with the resolver's favourite (RFC 8305, 4)."""
+    """Families alternate, beginning with that of the first address (RFC 8305, 4)."""
     families: dict[int, list[ResolvedAddress]] = {}
     for each in addresses:
         families.setdefault(each.family, []).append(each)
@@ -150,7 +150,7 @@ def _has(interface: NetworkInterface, own: ResolvedAddress) -> bool:
 def _source_of(interface: NetworkInterface, target: ResolvedAddress, port: int) -> Address | None:
     """The interface's address to connect from; link-local ones reach only each other.
 
-    (RFC 4291, 2.5.6: routers do not forward what comes from a link-local address.)
+    (RFC 4291, 2.5.6: routers do not forward packets from a link-local address.)
     """
     for each in bindable_addresses(interface, port):
         if each.family == target.family and is_link_local(each) == is_link_local(target):

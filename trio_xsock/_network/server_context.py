@@ -1,6 +1,6 @@
-"""Whether an ``ssl.SSLContext`` of the user's can be that of a server at all.
+"""Checks whether an ``ssl.SSLContext`` of the user can be that of a server.
 
-OpenSSL itself complains only when the first client comes, and then to that client.
+OpenSSL itself reports it only when the first client connects, and then to that client.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, Final
 from trio_xsock._values.errors import TLSError
 
 _SOUND: Final[weakref.WeakSet[ssl.SSLContext]] = weakref.WeakSet()
-"""Contexts that were found to be in order: they are asked about at each connection."""
+"""Contexts that passed the check, which is made for each connection."""
 
 _NO_CERTIFICATE: Final = (
     "NO_SHARED_CIPHER",
     "NO_SUITABLE_SIGNATURE_ALGORITHM",
-    "UNSUPPORTED_PROTOCOL",  # TLS 1.3 needs a certificate to be thought of at all
+    "UNSUPPORTED_PROTOCOL",  # TLS 1.3 is not even offered without a certificate
 )
-"""What OpenSSL says to a client that takes whatever there is, if it has no certificate."""
+"""Errors of a client that accepts everything, if the server has no certificate."""
 
 
 def check_server_context(context: ssl.SSLContext) -> None:
@@ -46,7 +46,7 @@ def check_server_context(context: ssl.SSLContext) -> None:
 
 
 def _finds_nothing_to_show(context: ssl.SSLContext) -> bool:
-    """Let a client that takes whatever there is say hello, all in memory."""
+    """Try a handshake in memory, with a client that accepts everything."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_mode = ssl.CERT_NONE
@@ -57,7 +57,7 @@ def _finds_nothing_to_show(context: ssl.SSLContext) -> bool:
     set_callback: Any = getattr(client, "set_psk_client_callback", None)
     if set_callback is None:
         return True
-    # From Python 3.13 on a server may do with a key that both sides have.
+    # From Python 3.13 on a server may use a pre-shared key in place of a certificate.
     set_callback(_any_key)
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     client.set_ciphers("PSK:@SECLEVEL=0")

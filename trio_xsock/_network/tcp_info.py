@@ -1,4 +1,4 @@
-"""Options and facts of a TCP connection that only the kernel has: keepalive and ``tcp_info``."""
+"""Options and facts of a TCP connection in the kernel: keepalive and ``tcp_info``."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class HasOptions(Protocol):
 
 
 def take_sample(sock: stdlib_socket.socket) -> Sample | None:
-    """What the kernel says of the sending side.
+    """The kernel's facts about the sending side.
 
     Returns:
-        The sample, or ``None`` where the kernel does not tell (other systems than Linux, and
-        sockets that are not TCP).
+        The sample, or ``None`` if there is none (other systems than Linux, and sockets that are
+        not TCP).
     """
     waiting = unacknowledged_bytes(sock)
     if sys.platform != "linux" or waiting is None:
@@ -62,9 +62,9 @@ def take_sample(sock: stdlib_socket.socket) -> Sample | None:
 
 
 def set_keepalive(sock: HasOptions, keepalive: tuple[int, int, int] | None) -> None:
-    """Have the kernel probe an idle peer, or not; see SO_KEEPALIVE in tcp(7).
+    """Switch the kernel's probes of an idle peer on or off; see SO_KEEPALIVE in tcp(7).
 
-    Does nothing where there is nothing to probe: a Unix socket, or a peer that is gone.
+    Does nothing if there is nothing to probe: with a Unix socket, or a peer that is gone.
 
     Args:
         sock: a stream socket.

@@ -1,4 +1,4 @@
-"""Calls that block, in a thread of their own, on a system that may have no thread left."""
+"""Blocking calls in a thread, on a system that may not start another one."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ async def run_in_thread(
 
     Args:
         purpose: what the thread is for, after "no thread to"; for the error.
-        function: what blocks.
+        function: a function that blocks.
         args: its arguments.
-        abandon_on_cancel: a cancelled call returns at once, and the thread goes on by itself.
-        limiter: what bounds the number of threads; ``None`` for Trio's own limiter.
+        abandon_on_cancel: a cancelled call returns at once, and the thread continues without it.
+        limiter: bounds the number of threads; ``None`` for Trio's own limiter.
 
     Raises:
         OutOfMemoryError: the system starts no further thread; ``function`` was not called.
-        Exception: whatever ``function`` raises, a ``RuntimeError`` included.
+        Exception: any error that ``function`` raises, a ``RuntimeError`` included.
 
     Cancellation: see ``abandon_on_cancel``.
     """

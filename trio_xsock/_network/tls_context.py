@@ -1,8 +1,8 @@
 """From TLS options to an ``ssl.SSLContext``, made once for all sockets with the same options.
 
 A client's context costs 35 ms (the system's certificates are parsed) and a server's 1 ms, a
-handshake 0.4 ms: none is made per connection. What a context was made of is compared each time,
-the files by size and time, so that renewed certificates are used from the next connection on.
+handshake 0.4 ms: none is made per connection. The options and files of a context are compared each
+time, files by size and time, so that renewed certificates are used from the next connection on.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ else:
 _logger = logging.getLogger("trio_xsock")
 
 Stamp: TypeAlias = tuple[int, int, int] | None
-"""Tells whether a file has changed: its inode, size, and time in nanoseconds."""
+"""Identifies a version of a file: its inode, size, and time in nanoseconds."""
 
 Stamps: TypeAlias = tuple[Stamp, Stamp]
 
@@ -54,15 +54,15 @@ _ANCIENT: Final = (SSLConnectionTypes.TLSv1, SSLConnectionTypes.TLSv11)
 
 
 def context_for(options: TLSOptions, *, server_side: bool) -> ssl.SSLContext:
-    """The context for these options; whatever keeps it from being made is a ``TLSError``.
+    """The context for these options.
 
     Args:
-        options: see there.
+        options: see ``TLSOptions``.
         server_side: for which side of the handshake.
 
     Raises:
-        TLSError: a file cannot be read or is not what it should be, which the text names; the
-            options do not make sense together; OpenSSL does not do that version.
+        TLSError: a file cannot be read or has wrong content, and the message names it; the
+            options contradict each other; OpenSSL does not support that version.
     """
     try:
         return _context_for(options, server_side)
@@ -71,9 +71,9 @@ def context_for(options: TLSOptions, *, server_side: bool) -> ssl.SSLContext:
 
 
 def _cannot_be_made(exc: Exception) -> TLSError:
-    """What keeps a context from being made although the options are in order.
+    """The error for a context that cannot be made although the options are valid.
 
-    Python opens the file that SSLKEYLOGFILE names for every client's context of its own making.
+    Python opens the file that SSLKEYLOGFILE names for every client's context that it makes.
     """
     if isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError):
         path = os.environ.get("SSLKEYLOGFILE")
@@ -93,7 +93,7 @@ def _context_for(options: TLSOptions, server_side: bool) -> ssl.SSLContext:
 
 
 def _serviceable_context(options: TLSOptions, stamps: Stamps) -> ssl.SSLContext:
-    """A server's context; while its files are being renewed and do not fit, the one before."""
+    """A server's context; the previous one while its files are being replaced and do not match."""
     try:
         context = _make_context(options, True, stamps)
     except TLSError as error:
@@ -117,7 +117,7 @@ class Former:
 
     Attributes:
         context: the context.
-        failed: the files that were tried in vain since, so that it is told once.
+        failed: the versions of the files that failed since, so that it is logged once.
     """
 
     __slots__ = ("context", "failed")
@@ -131,12 +131,12 @@ _former: dict[TLSOptions, Former] = {}
 
 
 def stamp_of(path: str | None) -> Stamp:
-    """What changes when a file does; ``None`` if it is not there."""
+    """The version of a file; ``None`` if it is not there."""
     if path is None:
         return None
     try:
         status = os.stat(path)
-    except (OSError, ValueError):  # reading it will tell
+    except (OSError, ValueError):  # reading it raises the error
         return None
     return (status.st_ino, status.st_size, status.st_mtime_ns)
 
@@ -161,7 +161,7 @@ def _make_context(
 
 
 def _verifying_context(options: TLSOptions) -> ssl.SSLContext:
-    """A client's; with a CA of one's own the system's are not asked."""
+    """A client's context; with a CA file of the user the system's are not used."""
     if options.verify and options.ca_file is None:
         return _client_context()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -191,14 +191,14 @@ def _set_versions(context: ssl.SSLContext, kind: SSLConnectionTypes) -> None:
         return
     version = _VERSIONS[kind]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of what is asked for by name
+        warnings.simplefilter("ignore", DeprecationWarning)  # the user has chosen this version
         context.minimum_version = context.maximum_version = version
         if kind in _ANCIENT:
             _check_ancient(kind, version)
 
 
 def _check_ancient(kind: SSLConnectionTypes, version: ssl.TLSVersion) -> None:
-    """Whether OpenSSL, as built and configured here, would so much as begin with a version."""
+    """Raise if OpenSSL, as built and configured here, does not support a version at all."""
     probe = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     probe.check_hostname = False
     probe.minimum_version = probe.maximum_version = version
@@ -221,7 +221,7 @@ def _load_certificate(context: ssl.SSLContext, path: str, password: str) -> None
 
 @contextlib.contextmanager
 def _naming(option: str, path: str, what: str) -> Generator[None, None, None]:
-    """Let errors name the file."""
+    """Turn errors into ones that name the file."""
     try:
         yield
     except ssl.SSLError as exc:

@@ -1,4 +1,4 @@
-"""The options of TLS as values, and their checks at the door."""
+"""The options of TLS as values, and their checks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from trio_xsock._values.connection_types import SSLConnectionTypes
 from .options import check_bool
 
 Path: TypeAlias = str | os.PathLike[str]
-"""Where a file is."""
+"""The path of a file."""
 
 _LONGEST_PROTOCOL = 255
 
 
 class TLSOptions(NamedTuple):
-    """What a context is made of; see ``SSLSocket`` for what each means."""
+    """The options of a context; see ``SSLSocket`` for the meaning of each."""
 
     connection_type: SSLConnectionTypes = SSLConnectionTypes.SSLv23
     ca_file: str | None = None
@@ -39,7 +39,7 @@ def checked_options(
     alpn_protocols: Any,
     verify: Any,
 ) -> TLSOptions:
-    """The options of these types and ranges.
+    """Check the types and ranges of options.
 
     Raises:
         TypeError, ValueError: one of them is of a wrong type, or out of its range.
@@ -100,7 +100,7 @@ def check_protocols(protocols: Any) -> tuple[str, ...]:
 
 
 def check_hostname(name: Any) -> str | None:
-    """A host name or an IP address, or ``None``; what is in it, connecting will tell."""
+    """A host name or an IP address, or ``None``; whether it is valid is checked on connecting."""
     if name is None or isinstance(name, str):
         return name
     raise TypeError(f"server_hostname must be a str or None, not {type(name).__name__}")
@@ -111,7 +111,7 @@ def check_context(context: Any, options: TLSOptions) -> ssl.SSLContext | None:
 
     Raises:
         TypeError: neither.
-        ValueError: there are options which it stands for, and which it would silently overrule.
+        ValueError: there are other options too, which the context would silently overrule.
     """
     if context is None:
         return None

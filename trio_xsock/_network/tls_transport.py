@@ -1,7 +1,7 @@
 """``TLSTransport``: encrypts what goes through another transport.
 
-Ciphertext that the OS did not take is kept and sent when it does, whatever became of the caller;
-else a record would stay incomplete, and the stream be corrupt. Until then it takes no more.
+Ciphertext that the OS did not take is kept and sent later, even if the caller was cancelled;
+otherwise a record would stay incomplete, and corrupt the stream. Until then ``send`` takes no more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trio_xsock._runtime.readiness import Step, Watch
 from .transport import NO_SIGNAL, Transport
 
 _MOST_ANSWERS: Final = SLICE
-"""Bytes of ciphertext that the peer may have us keep for it, by asking and not reading."""
+"""The most bytes of answers to keep for a peer that sends requests and does not read."""
 
 
 @protect_from_ki
@@ -30,15 +30,15 @@ class TLSTransport:
     """Plaintext on this side, ciphertext on the other.
 
     Args:
-        inner: what moves the ciphertext: a socket, or another transport.
+        inner: the transport of the ciphertext.
         engine: encrypts and decrypts.
-        https_compatible: an end without close_notify is none to worry about.
+        https_compatible: an end without close_notify counts as a clean one.
 
     Attributes:
         inner: as above.
         engine: as above.
         moved: see ``Transport``.
-        heard: anything came from the peer since its handshake.
+        heard: anything was received from the peer since the handshake.
     """
 
     __slots__ = (
@@ -69,10 +69,10 @@ class TLSTransport:
         self.heard = False
         self._lenient = https_compatible
         self._unsent: bytes | memoryview = b""
-        self._deferred = b""  # goes with the next that is sent
+        self._deferred = b""  # sent together with the next data
         self._ended = False  # we have sent our close_notify
         self._shut = False  # our direction of the connection below has ended
-        self._failure: OSError | None = None  # of sending what the engine had to say
+        self._failure: OSError | None = None  # of sending the engine's own output
         self._watch: TLSWatch | None = None
 
     def on_wake(self, wake: Callable[[], None] | None, /) -> None:
@@ -96,10 +96,10 @@ class TLSTransport:
 
         Raises:
             BlockingIOError: there is nothing now.
-            ssl.SSLError: what came is not in order, or ended without close_notify.
+            ssl.SSLError: the input is invalid, or ended without close_notify.
             OSError: the connection is dead.
         """
-        if flags:  # MSG_PEEK: does the OS hold anything?
+        if flags:  # MSG_PEEK: is there unread input in the OS?
             return self.inner.recv(count, flags)
         engine = self.engine
         if not engine.ready:
@@ -123,7 +123,7 @@ class TLSTransport:
     def _end_of_input(self) -> bytes:
         if self._failure is not None:
             raise self._failure
-        if not self._shut and self.inner.was_reset():  # a send took the OS's error
+        if not self._shut and self.inner.was_reset():  # a send got the error of the OS
             raise ConnectionResetError(errnos.ECONNRESET, os.strerror(errnos.ECONNRESET))
         if self._lenient:
             return b""
@@ -133,10 +133,10 @@ class TLSTransport:
         raise error
 
     def _answer(self) -> None:
-        """Send what the engine has to say to the peer by itself: alerts, tickets, new keys."""
+        """Send the engine's own output: alerts, tickets, new keys."""
         try:
             self.flush()
-        except OSError as exc:  # the reader learns of it when it has read what came before
+        except OSError as exc:  # raised to the reader after all earlier input was read
             self._failure = exc
         if self.engine.has_output > _MOST_ANSWERS:
             error = ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, "the peer reads no answers")
@@ -151,10 +151,10 @@ class TLSTransport:
         return bool(self._unsent)
 
     def send(self, data: bytes | memoryview, _flags: int = 0, /) -> int:
-        """Encrypt and send a slice; returns how many bytes of ``data`` it had.
+        """Encrypt and send a slice; returns how many bytes of ``data`` were taken.
 
         Raises:
-            BlockingIOError: the OS has not taken all of the one before.
+            BlockingIOError: the OS has not taken all of the slice before.
             OSError: the connection is dead.
         """
         if self._unsent and not self.flush():
@@ -178,7 +178,7 @@ class TLSTransport:
         self._update_watch()
 
     def flush(self) -> bool:
-        """Give the OS ciphertext; whether it took all there is.
+        """Send pending ciphertext; return whether the OS took all of it.
 
         Raises:
             OSError: the connection is dead.
@@ -213,11 +213,11 @@ class TLSTransport:
         return data
 
     def defer(self) -> None:
-        """What there is to send has time until something else is sent."""
+        """Send the engine's output together with the next data, not at once."""
         self._deferred += self.engine.output()
 
     def end(self) -> bool:
-        """Send close_notify; whether the OS took it, with all that was before it.
+        """Send close_notify; return whether the OS took it, and everything before it.
 
         Raises:
             OSError: the connection is dead.
@@ -228,12 +228,12 @@ class TLSTransport:
         return self.flush()
 
     def shutdown(self, how: int, /) -> None:
-        """End our direction of the connection that carries us."""
+        """End our direction of the inner transport."""
         self._shut = True
         self.inner.shutdown(how)
 
     def close(self) -> None:
-        """Close, with what there is unsent. Idempotent."""
+        """Close, and drop unsent ciphertext. Idempotent."""
         watch, self._watch = self._watch, None
         self._wake = None
         if watch is not None:
@@ -248,7 +248,7 @@ class TLSTransport:
         self._watch.update()
         return self._watch
 
-    # What is the same
+    # Passed on to the inner transport
 
     def fileno(self) -> int:
         """The descriptor below."""
@@ -280,7 +280,7 @@ class TLSTransport:
         return False
 
     def unacknowledged_bytes(self) -> int | None:
-        """What we hold, and what the OS holds; 0 when closed."""
+        """The pending ciphertext, and what the OS has; 0 when closed."""
         if self.inner.fileno() < 0:
             return 0
         held = len(self._unsent) + self.engine.has_output
@@ -291,27 +291,27 @@ class TLSTransport:
         return self.engine.ready or self.inner.holds_input()
 
     def has_unread_input(self) -> bool:
-        """See ``Transport``; a ticket that comes after we closed makes the OS reset, too."""
+        """See ``Transport``; a ticket that arrives after we closed causes a reset, too."""
         if self.inner.has_unread_input():
             return True
         return self._may_be_greeted and bool(self.unacknowledged_bytes())
 
     @property
     def _may_be_greeted(self) -> bool:
-        """The peer may have something to say by itself that has not come yet.
+        """Whether tickets may still be in transit.
 
-        A server of TLS 1.3 sends tickets after the handshake; it does so at once.
+        A server of TLS 1.3 sends tickets right after the handshake.
         """
         return not self.heard and self.engine.expects_tickets
 
     def take_sample(self) -> Sample | None:
-        """What the kernel says."""
+        """See ``Transport``."""
         return self.inner.take_sample()
 
 
 @protect_from_ki
 class TLSWatch:
-    """A watch that asks to be called for the transport's own needs as well."""
+    """A watch that also watches for what the transport itself needs."""
 
     __slots__ = ("_inner", "_transport", "_unsent", "_wanted")
 
@@ -331,7 +331,7 @@ class TLSWatch:
         self._inner.writing(wanted or self._unsent)
 
     def update(self) -> None:
-        """The transport may have begun, or ceased, to hold ciphertext."""
+        """The transport has begun to have pending ciphertext, or has none any more."""
         unsent = self._transport.unsent
         if unsent is not self._unsent:
             self._unsent = unsent
@@ -339,5 +339,5 @@ class TLSWatch:
 
     def close(self) -> None:
         """See ``Watch.close``."""
-        self._unsent = False  # whoever says afterwards that nothing is wanted means it
+        self._unsent = False  # a later call that wants nothing ends the watch
         self._inner.close()

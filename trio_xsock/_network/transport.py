@@ -21,7 +21,7 @@ from . import kernel, tcp_info
 from .socket_view import Descriptor
 
 NO_SIGNAL: Final[int] = getattr(stdlib_socket, "MSG_NOSIGNAL", 0)
-"""A program may have restored the default action of SIGPIPE; this flag keeps it from dying."""
+"""Prevents SIGPIPE, whose default action, if a program has restored it, would kill the process."""
 
 _INTERNET: Final = (stdlib_socket.AF_INET, stdlib_socket.AF_INET6)
 _NOTSENT_LOWAT: Final[int | None] = getattr(
@@ -30,9 +30,9 @@ _NOTSENT_LOWAT: Final[int | None] = getattr(
 _NOT_SENT: Final = 16384
 """Bytes that the OS may hold beyond what it has sent (TCP_NOTSENT_LOWAT, tcp(7)).
 
-So what counts as sent is at most that and a window ahead of the network, and aborts leave little
-behind. Bulk sending is faster, too: what was written is still in the processor's cache when it
-goes out.
+So what counts as sent is at most that and a window ahead of the network, and an abort leaves little
+in the kernel. Bulk sending is faster, too: the data is still in the processor's cache when it is
+sent.
 """
 
 UNLIMITED: Final = 2**62
@@ -40,12 +40,12 @@ UNLIMITED: Final = 2**62
 
 
 class Transport(Descriptor, Protocol):
-    """A non-blocking duplex byte stream, with the manners of ``socket.socket``.
+    """A non-blocking duplex byte stream, with methods like those of ``socket.socket``.
 
     Attributes:
         encryption: the TLS engine, if there is one.
         most: bytes that one ``send`` takes at the most.
-        takes_files: the descriptor takes bytes as they are, so the kernel may send files.
+        takes_files: the descriptor takes unencrypted bytes, so the kernel may send files.
     """
 
     @property
@@ -57,12 +57,12 @@ class Transport(Descriptor, Protocol):
 
     @property
     def ready(self) -> bool:
-        """There is input that the OS does not report, because the transport holds it."""
+        """There is input in the transport itself, which the OS does not report."""
         ...
 
     @property
     def unsent(self) -> bool:
-        """The transport holds output that counts as sent and that the OS has not taken yet."""
+        """The transport has output that counts as sent and that the OS has not taken yet."""
         ...
 
     def on_wake(self, wake: Callable[[], None] | None, /) -> None:
@@ -73,7 +73,7 @@ class Transport(Descriptor, Protocol):
 
         Raises:
             BlockingIOError: there is nothing now.
-            OSError: the connection is lost, or what came is not in order.
+            OSError: the connection is lost, or the input is invalid.
         """
         ...
 
@@ -87,7 +87,7 @@ class Transport(Descriptor, Protocol):
         ...
 
     def flush(self) -> bool:
-        """Give the OS what the transport holds; returns whether it took all.
+        """Send the transport's own output; returns whether the OS took all of it.
 
         Raises:
             OSError: the connection is lost.
@@ -110,25 +110,25 @@ class Transport(Descriptor, Protocol):
         """End our direction; see ``socket.shutdown``."""
 
     def close(self) -> None:
-        """Close; what the transport holds is dropped. Idempotent."""
+        """Close; the transport's own output is dropped. Idempotent."""
 
     @property
     def moved(self) -> int:
-        """Bytes that moved, beside those that ``recv`` and ``send`` tell of; a sign of life."""
+        """Bytes moved in addition to those of ``recv`` and ``send``; a sign of life."""
         ...
 
     # Questions to the OS
 
     def was_reset(self) -> bool:
-        """Whether the end of input that ``recv`` told of was no clean one."""
+        """Whether the end of input that ``recv`` returned was not a clean one."""
         ...
 
     def holds_input(self) -> bool:
-        """Whether there is input, whole or not, that nobody has read; an end is none."""
+        """Whether there is unread input, also an incomplete record; an end does not count."""
         ...
 
     def has_unread_input(self) -> bool:
-        """Whether closing now could reset the connection, because of input that nobody read."""
+        """Whether closing now could reset the connection, because of unread input."""
         ...
 
     def unacknowledged_bytes(self) -> int | None:
@@ -136,7 +136,7 @@ class Transport(Descriptor, Protocol):
         ...
 
     def take_sample(self) -> Sample | None:
-        """What tells a dead peer from one that does not read; ``None`` if unknown."""
+        """The facts that tell a dead peer from one that does not read; ``None`` if unknown."""
         ...
 
     # Readiness
@@ -188,11 +188,11 @@ class PlainTransport(stdlib_socket.socket):
         """See ``Transport``: the OS reports everything."""
 
     def flush(self) -> bool:
-        """See ``Transport``: nothing is held."""
+        """See ``Transport``: it has no output of its own."""
         return True
 
     def end(self) -> bool:
-        """See ``Transport``: ``shutdown`` says it all."""
+        """See ``Transport``: ``shutdown`` is enough."""
         return True
 
     def was_reset(self) -> bool:
