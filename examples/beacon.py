@@ -1,6 +1,6 @@
-"""Who is there? Services tell it by broadcasts, and who listens knows until they fall silent.
+"""Service discovery by broadcasts: services announce themselves, and expire when they are silent.
 
-For programs on one local network; where the other end is a machine of any kind, use mDNS. Each
+For programs of your own on one local network; for other devices use mDNS. Each
 beacon goes out by every interface of the machine that has a broadcast address of its own.
 """
 
@@ -10,11 +10,11 @@ from trio_xsock import NetworkInterface, UDPSocket, network_interfaces
 
 PORT = 47702
 INTERVAL = 0.05
-"""Seconds between two calls; a real one takes its time."""
+"""Seconds between two broadcasts; a real service would use a longer interval."""
 
 
 async def call(name: str, port: int, interface: NetworkInterface) -> None:
-    """Tell the network of ``interface``, again and again, that ``name`` is at ``port``."""
+    """Announce on the network of ``interface``, at intervals, that ``name`` is at ``port``."""
     async with UDPSocket(network_interface=interface) as sock:
         await sock.bind()
         while True:
@@ -29,7 +29,7 @@ async def call_everywhere(name: str, port: int) -> None:
 
 
 class Listener:
-    """Knows who has called lately."""
+    """Keeps a list of the services that were announced recently."""
 
     def __init__(self) -> None:
         self.last_heard: dict[str, float] = {}

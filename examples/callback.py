@@ -20,7 +20,7 @@ class Client(SocketHandler):
 
     def on_error(self, socket: TCPSocket, error: SocketError) -> None:
         print("ended:", error)
-        socket.close()  # also if nobody was there to connect to: run() ends
+        socket.close()  # also if connecting failed: run() returns
 
 
 async def main() -> None:
@@ -32,7 +32,7 @@ async def main() -> None:
         async with trio.open_nursery() as nursery:
             sock = TCPSocket("127.0.0.1", server.port, handler=Client())
             await nursery.start(sock.run)  # ends when the socket is closed
-            sock.start_soon(sock.connect)  # what becomes of it the handler is told
+            sock.start_soon(sock.connect)  # its result is reported to the handler
 
 
 if __name__ == "__main__":

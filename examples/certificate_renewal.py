@@ -1,4 +1,4 @@
-"""Certificates are renewed without a restart, and without a connection lost."""
+"""Renewing certificates without a restart, and without losing a connection."""
 
 import logging
 import sys
@@ -25,7 +25,7 @@ async def echo(sock: SSLSocket) -> None:
 
 
 async def connected(port: int, authority: Path, nursery: trio.Nursery) -> SSLSocket:
-    """A client, and what it sees of the server's certificate."""
+    """Connect a client, and print the server's certificate."""
     sock: SSLSocket = await nursery.start(SSLSocket("localhost", port, ca_file=authority).run)
     await sock.connect()
     names = (sock.peer_certificate or {})["subjectAltName"]
@@ -50,7 +50,7 @@ async def main(folder: Path) -> None:
         renew(authority, path, 2)
         await connected(port, folder / "ca.pem", nursery)
 
-        path.write_text("half a certif")  # somebody does it the wrong way
+        path.write_text("half a certif")  # the wrong way: not in one step
         await connected(port, folder / "ca.pem", nursery)
 
         await first.send_all(b"still here")

@@ -1,4 +1,4 @@
-"""Channel consumers: what happens to a socket, one event after the other."""
+"""Channel consumers: the events of a socket, one after the other."""
 
 import trio
 

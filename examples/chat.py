@@ -1,4 +1,4 @@
-"""A chat server: what one says in a line, all the others hear."""
+"""A chat server: each line of a client is sent to all others."""
 
 import trio
 
@@ -6,15 +6,15 @@ from trio_xsock import ServerSocket, SocketError, TCPSocket
 
 
 class Chat:
-    """The room: who is there, and how all of them are told something."""
+    """The clients of the room, and sending to all of them."""
 
     def __init__(self) -> None:
         self.names: dict[TCPSocket, str] = {}
 
     async def serve(self, sock: TCPSocket) -> None:
-        """Look after one client until it leaves; the first line is its name."""
+        """Serve one client until it leaves; the first line is its name."""
         try:
-            with sock.may_stop():  # it only ever waits for the next line
+            with sock.may_stop():  # a stop does not wait for the next line
                 async for line in sock.lines(max_bytes=1000):
                     if sock in self.names:
                         self.tell(f"{self.names[sock]}: {line}", but=sock)
@@ -28,12 +28,12 @@ class Chat:
                 self.tell(f"* {self.names.pop(sock)} has left", but=sock)
 
     def tell(self, text: str, but: TCPSocket | None = None) -> None:
-        """Send a line to everybody; a plain function, which waits for nobody."""
+        """Send a line to all clients; a plain function that never waits."""
         for sock in self.names:
             if sock is not but:
                 try:
                     sock.write(text + "\n")
-                except SocketError:  # it does not keep up, or has just gone
+                except SocketError:  # the client is too slow, or gone
                     sock.close()
 
 

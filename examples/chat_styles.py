@@ -16,7 +16,7 @@ LONGEST = 1000
 
 
 class Room:
-    """Who is there, and how all of them are told something; nothing in it waits."""
+    """The clients of the room, and sending to all of them; plain functions that never wait."""
 
     def __init__(self) -> None:
         self.names: dict[TCPSocket, str] = {}
@@ -48,11 +48,11 @@ class Room:
             if sock is not but:
                 try:
                     sock.write(text + "\n")
-                except SocketError:  # it does not keep up, or has just gone
+                except SocketError:  # the client is too slow, or gone
                     sock.close()
 
 
-# Events: one task hears all of them, so the room is its own, and is passed to nobody
+# Events: one task reads the events of all clients
 
 
 async def serve_by_events(task_status: trio.TaskStatus[int]) -> None:

@@ -29,7 +29,7 @@ except ImportError:
 
 
 class Transfer(SocketHandler):
-    """One file on its way, and its row in the window; the socket calls it as bytes go out."""
+    """The transfer of one file, and its row in the window; the handler of its socket."""
 
     def __init__(self, rows: ttk.Frame, path: Path) -> None:
         self.path = path
@@ -115,7 +115,7 @@ class Window:
         self.paths.set("")
 
     def add(self, names: Iterable[str]) -> None:
-        """Begin to send these files, all at a time."""
+        """Begin to send these files, concurrently."""
         host, _, port = self.place.get().rpartition(":")
         for name in names:
             if self.nursery is not None and port.isdecimal():

@@ -1,4 +1,4 @@
-"""One echo server in all three styles; whoever connects cannot tell them apart."""
+"""One echo server in all three styles; clients cannot tell them apart."""
 
 import trio
 

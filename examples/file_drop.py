@@ -1,4 +1,4 @@
-"""Drop a file on another program of the network: discovery finds it, messages carry the file."""
+"""Send a file to another program on the network: discovery finds it, messages carry the file."""
 
 import hashlib
 import os
@@ -42,7 +42,7 @@ async def receive(sock: EasyTCPSocket) -> None:
 
 
 async def show_progress(events: EventChannel, total: int) -> None:
-    """Tell of every tenth that went out."""
+    """Print each tenth that was sent."""
     sent, shown = 0, 0
     async for event in events:
         if isinstance(event, SendProgress):
@@ -53,7 +53,7 @@ async def show_progress(events: EventChannel, total: int) -> None:
 
 
 async def drop(member: Member, name: str, content: bytes) -> None:
-    """Send a file to a member, which has told where it listens."""
+    """Send a file to a member, whose metadata has its port."""
     async with EasyTCPSocket(member.address, int(member.metadata["drop"])) as sock:
         await sock.connect()
         sock.start_soon(show_progress, sock.subscribe(), len(content))
@@ -66,7 +66,7 @@ async def drop(member: Member, name: str, content: bytes) -> None:
 
 
 async def find(discovery: AutoDiscovery) -> Member:
-    """The first member that takes files."""
+    """The first member that accepts files."""
     async for event in discovery.events:
         if isinstance(event, MemberJoined) and "drop" in event.member.metadata:
             return event.member

@@ -1,4 +1,4 @@
-"""A file travels over TCP; the sender shows how far it has come, both compare a checksum."""
+"""Send a file over TCP with progress; both ends compare a checksum."""
 
 import hashlib
 import tempfile
@@ -26,7 +26,7 @@ async def send(path: Path, port: int) -> None:
 
 
 async def show_progress(events: EventChannel, size: int) -> None:
-    """Print each tenth of the way; return when it is over."""
+    """Print each tenth of the file; return when it was sent."""
     shown = 0
     async for event in events:
         match event:

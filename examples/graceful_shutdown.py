@@ -1,4 +1,4 @@
-"""A server that stops in good order when it is asked to, and in time."""
+"""A server that stops gracefully when it gets a signal, within a time limit."""
 
 import os
 import signal
@@ -8,11 +8,11 @@ import trio
 from trio_xsock import ServerSocket, TCPSocket
 
 GRACE = 1.0
-"""Seconds that those who are being served may take to finish."""
+"""Seconds that handlers may take to finish."""
 
 
 async def serve_until_signalled(server: ServerSocket) -> None:
-    """Serve; at SIGTERM or Ctrl-C take no more, finish what was begun, then cancel the rest."""
+    """Serve; at SIGTERM or Ctrl-C stop accepting, let handlers finish, then cancel the rest."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.serve, handle)
@@ -25,7 +25,7 @@ async def handle(sock: TCPSocket) -> None:
     """A job per line: the number of seconds that it takes."""
     lines = sock.lines()
     while True:
-        with sock.may_stop():  # nobody waits for a client who has nothing to do
+        with sock.may_stop():  # a stop does not wait for an idle client
             line = await anext(lines, None)
         if line is None:
             return

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server: h11 knows the protocol, the sockets carry its bytes."""
+"""An HTTP/1.1 server: h11 is the protocol, the sockets carry its bytes."""
 
 import h11
 import trio
@@ -19,7 +19,7 @@ async def serve(sock: TCPSocket) -> None:
         if connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):  # no answer has begun
             await respond(sock, connection, 400, f"{error}\n".encode(), leaving=True)
     except LostConnectionError:
-        pass  # nobody is left to answer
+        pass  # the client is gone
 
 
 async def serve_request(sock: TCPSocket, connection: h11.Connection) -> bool:
@@ -40,7 +40,7 @@ async def serve_request(sock: TCPSocket, connection: h11.Connection) -> bool:
 
 
 async def next_event(sock: TCPSocket, connection: h11.Connection) -> object:
-    """What the client sends next, as h11 understands it."""
+    """The next event of h11 from the client's bytes."""
     while (event := connection.next_event()) is h11.NEED_DATA:
         if connection.they_are_waiting_for_100_continue:
             go_on = h11.InformationalResponse(status_code=100, headers=[])

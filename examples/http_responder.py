@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 responder that can stand behind a load balancer and leave in good order.
+"""A small HTTP/1.1 responder for use behind a load balancer, with a graceful stop.
 
 Without arguments it shows itself; as a worker behind HAProxy it runs as
 ``http_responder.py --port 8001 --name a --proxy-protocol``.
@@ -26,7 +26,7 @@ GRACE = 5.0
 
 
 class Responder:
-    """Answers requests; once ``draining``, tells the load balancer to go elsewhere."""
+    """Answers requests; once ``draining``, its health check fails."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -27,7 +27,7 @@ def translated(timeout: float | None, too_slow: Any, failed: Any) -> Generator[N
 
 
 class Stream(httpcore.AsyncNetworkStream):
-    """One connection, as httpcore wants it."""
+    """One connection, with the interface of httpcore."""
 
     def __init__(self, sock: SSLSocket) -> None:
         self._sock = sock
@@ -62,7 +62,7 @@ class Stream(httpcore.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> Any:
         sock = self._sock
         match info:
-            case "is_readable":  # asked of an idle connection: then it is not used again
+            case "is_readable":  # for an idle connection, which is not used again if it is
                 return not sock.is_connected or sock.at_eof or sock.bytes_available > 0
             case "socket":
                 return sock.socket
@@ -70,7 +70,7 @@ class Stream(httpcore.AsyncNetworkStream):
                 return sock.socket.getsockname()
             case "server_addr":
                 return sock.socket.getpeername()
-            case "ssl_object" if sock.ssl_connected:  # as much of one as httpcore asks for
+            case "ssl_object" if sock.ssl_connected:  # the part of one that httpcore uses
                 return SimpleNamespace(selected_alpn_protocol=lambda: sock.selected_alpn_protocol)
             case _:
                 return None
@@ -90,7 +90,7 @@ class Backend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        # HTTP knows itself where a response ends, and many servers end without TLS's farewell.
+        # HTTP itself says where a response ends, and many servers end without close_notify.
         sock = SSLSocket(host, port, ssl_enabled=False, https_compatible=True)
         sock.bind_address = local_address or ""
         await self._nursery.start(sock.run)
@@ -109,7 +109,7 @@ class Backend(httpcore.AsyncNetworkBackend):
 
 
 def transport(nursery: trio.Nursery, context: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
-    """What an ``httpx.AsyncClient`` takes as ``transport``."""
+    """A ``transport`` for ``httpx.AsyncClient``."""
     made = httpx.AsyncHTTPTransport(verify=context)
     made._pool = httpcore.AsyncConnectionPool(context, network_backend=Backend(nursery))
     return made

@@ -1,4 +1,4 @@
-"""A chat without a server: the programs of a group find each other, and tell all the others."""
+"""A chat without a server: programs find each other by discovery, and send to the group."""
 
 import trio
 
@@ -23,7 +23,7 @@ class Participant:
         self.discovery = AutoDiscovery(
             port,
             name=name,
-            key=KEY,  # who does not have it is neither seen nor heard
+            key=KEY,  # programs without it cannot join or send
             network_interface=NetworkInterface.loopback(),  # leave this out, to see your network
         )
 
@@ -45,7 +45,7 @@ class Participant:
                 return ""
 
     async def next_line(self) -> str:
-        """What is to be shown next."""
+        """The next line to show."""
         while True:
             line = self.describe(await self.discovery.events.receive())
             if line:

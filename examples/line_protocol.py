@@ -1,7 +1,7 @@
 """A line protocol: a store of keys and values, served in all three styles.
 
-What the protocol says is in one plain class that knows no sockets, and is easy to test. A server
-is then what carries lines to it and answers back.
+The protocol is one plain class without I/O, which is easy to test. A server passes lines to it, and
+sends back its answers.
 """
 
 import trio
@@ -16,7 +16,7 @@ from trio_xsock import (
 )
 
 LONGEST = 1000
-"""Bytes of a line; who sends more is cut off."""
+"""Bytes of a line; a client that sends a longer one is disconnected."""
 
 
 class Store:

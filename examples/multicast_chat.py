@@ -1,4 +1,4 @@
-"""A chat without a server: everybody in a multicast group hears what one of them says.
+"""A chat without a server: each message goes to all members of a multicast group.
 
 ``python multicast_chat.py NAME [INTERFACE]`` on several machines of one network, or several times
 on one machine. Without a name it shows itself, with two who talk by way of the loopback
@@ -16,7 +16,7 @@ PORT = 47701
 
 
 async def join(sock: UDPSocket) -> None:
-    """Be in the chat. The port is shared by all on this machine, as they are in one group."""
+    """Join the chat. All members on this machine share the port, because they are in one group."""
     await sock.bind(PORT)
     if not sock.join_multicast_group(GROUP):
         raise SystemExit("the group cannot be joined; is the network there?")
@@ -27,7 +27,7 @@ def say(sock: UDPSocket, name: str, text: str) -> None:
 
 
 def heard(datagram: Datagram) -> str:
-    """What was said, whoever it was, fit for a terminal."""
+    """The message, escaped for a terminal."""
     return ascii(datagram.data.decode("utf-8", "replace"))[1:-1]
 
 

@@ -1,4 +1,4 @@
-"""A pool of connections to one server, which survives a server that hangs up."""
+"""A pool of connections to one server, which replaces connections that the server closes."""
 
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -33,7 +33,7 @@ class Pool:
             sock = self._take_idle() or await self._connect()
             try:
                 yield sock
-            except BaseException:  # cancelled, too: an answer may still be on its way
+            except BaseException:  # cancelled, too: an answer may still be in transit
                 sock.close()
                 raise
             self._idle.append(sock)
@@ -43,7 +43,7 @@ class Pool:
             sock = self._idle.pop()  # the one used last is the one most likely to be alive
             if sock.is_connected and not sock.at_eof and not sock.bytes_available:
                 return sock
-            sock.close()  # the server has closed it, or has sent what nobody asked for
+            sock.close()  # the server has closed it, or has sent unexpected data
         return None
 
     async def _connect(self) -> TCPSocket:
@@ -71,7 +71,7 @@ async def ask(pool: Pool, question: str) -> str:
 
 
 async def answer(sock: TCPSocket) -> None:
-    """The server: it hangs up after two answers."""
+    """The server: it closes after two answers."""
     lines = sock.lines()
     for _ in range(2):
         try:

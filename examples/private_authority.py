@@ -1,4 +1,4 @@
-"""TLS with an authority of one's own: who is there, and who is not let in."""
+"""TLS with a private authority: the server verifies the certificates of its clients."""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from trio_xsock import ServerSocket, SSLSocket, TLSError
 
 
 def make_certificates(folder: Path) -> None:
-    """What `openssl` does in earnest, see the page about this: here they live for a minute."""
+    """Make certificates for this demo; the page about this shows how to make real ones."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     server = authority.issue_cert("localhost")
@@ -20,14 +20,14 @@ def make_certificates(folder: Path) -> None:
 
 
 async def greet(sock: SSLSocket) -> None:
-    """Say hello by the name that the client's certificate has."""
+    """Greet the client by the name in its certificate."""
     certificate = sock.peer_certificate or {}
     ((_, name),) = certificate["subjectAltName"]
     await sock.send_all(f"hello {name}, this is {sock.tls_version}\n".encode())
 
 
 async def ask(port: int, folder: Path, certificate: Path | None = None) -> str:
-    """What the server says."""
+    """Connect, and return the server's greeting."""
     async with SSLSocket(
         "localhost", port, ca_file=folder / "ca.pem", certificate_file=certificate
     ) as sock:

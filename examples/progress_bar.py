@@ -8,7 +8,7 @@ SIZE = 30_000_000
 
 
 class Bar:
-    """A bar of text that grows in its place."""
+    """A bar of text, drawn in one line."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -40,7 +40,7 @@ async def draw(events: EventChannel, bar: Bar) -> None:
 
 
 class BarHandler:
-    """Feed the bar as a handler object, and abort after a third of the way."""
+    """Feed the bar as a handler object, and abort after a third of the data."""
 
     def __init__(self, bar: Bar) -> None:
         self.bar = bar

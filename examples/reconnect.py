@@ -63,7 +63,7 @@ async def main() -> None:
                 peer = await server.accept()
                 await peer.send_all(f"hello from the {start} server\n".encode())
                 await peer.aclose()
-            await trio.sleep(0.4)  # nobody listens now
+            await trio.sleep(0.4)  # nothing listens now
         nursery.cancel_scope.cancel()
 
 

@@ -1,6 +1,6 @@
 """A server that systemd starts when the first client comes, and that ends when it is idle.
 
-As a service it runs as it is; without systemd it shows itself, by doing what systemd does.
+It runs as a service of systemd; without systemd the demo starts it in the same way.
 """
 
 import socket

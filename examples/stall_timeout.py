@@ -1,4 +1,4 @@
-"""Stall timeout: a send may take as long as it likes, but it must get on."""
+"""Stall timeout: a send may take any time, as long as it makes progress."""
 
 import trio
 
@@ -6,21 +6,21 @@ from trio_xsock import EventChannel, SendProgress, ServerSocket, TCPSocket
 
 
 async def send_unless_stalled(sock: TCPSocket, data: bytes, seconds: float) -> None:
-    """Send ``data``; raise ``trio.TooSlowError`` if for ``seconds`` nothing of it went out."""
+    """Send ``data``; raise ``trio.TooSlowError`` if nothing of it was sent for ``seconds``."""
     with sock.subscribe() as progress, trio.fail_after(seconds) as scope:
         sock.start_soon(postpone, progress, scope, seconds)
         await sock.send_all(data)
 
 
 async def postpone(progress: EventChannel, scope: trio.CancelScope, seconds: float) -> None:
-    """Move the deadline each time something went out; ends when the channel is closed."""
+    """Move the deadline each time something was sent; ends when the channel is closed."""
     async for event in progress:
         if isinstance(event, SendProgress):
             scope.deadline = trio.current_time() + seconds
 
 
 async def slow_reader(sock: TCPSocket) -> None:
-    """Take a little every now and then, and at last nothing any more."""
+    """Read a little at intervals, and then stop reading."""
     for _ in range(25):
         await sock.receive_exactly(500_000)
         await trio.sleep(0.05)

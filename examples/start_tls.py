@@ -10,7 +10,7 @@ from trio_xsock import InvalidStateError, ServerSocket, SSLSocket
 
 
 async def serve_mail(sock: SSLSocket) -> None:
-    """Two words of SMTP: STARTTLS, and whoever else comes is told what it is on."""
+    """Two commands of SMTP: STARTTLS, and any other, which is answered with the encryption."""
     await sock.send_all(b"220 mail.example\r\n")
     async for line in sock.lines():
         if line == "STARTTLS":

@@ -23,7 +23,7 @@ class TimeServer:
 
     def on_data_available(self, sock: UDPSocket) -> None:
         while (question := sock.read()) is not None:
-            if len(question.data) == QUESTION.size:  # who knows what comes from a network
+            if len(question.data) == QUESTION.size:  # datagrams may be from anywhere
                 (number,) = QUESTION.unpack(question.data)
                 answer = ANSWER.pack(number, time.time())
                 sock.write(dataclasses.replace(question, data=answer))

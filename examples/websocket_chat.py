@@ -11,13 +11,13 @@ from trio_xsock import ServerSocket, TCPSocket
 
 
 class Chat:
-    """The room: for each who is there what is to be sent, and the scope of its task."""
+    """The room: for each client, the messages to send, and the cancel scope of its task."""
 
     def __init__(self) -> None:
         self._there: dict[str, tuple[trio.MemorySendChannel[str], trio.CancelScope]] = {}
 
     async def serve(self, request: ws.WebSocketRequest) -> None:
-        """Look after one client until it leaves; its name is the path that it asks for."""
+        """Serve one client until it leaves; its name is the path of its request."""
         name = request.path.strip("/")
         try:
             if not name or name in self._there:
@@ -61,12 +61,12 @@ class Chat:
             return
 
     def tell(self, text: str, but: str | None = None) -> None:
-        """Send a message to everybody; a plain function, which waits for nobody."""
+        """Send a message to all clients; a plain function that never waits."""
         for name, (send, scope) in self._there.items():
             if name != but:
                 try:
                     send.send_nowait(text)
-                except trio.WouldBlock:  # it does not keep up
+                except trio.WouldBlock:  # the client is too slow
                     scope.cancel()
 
 

@@ -1,9 +1,9 @@
-"""A worker for each core, all on one port; new code takes over without refusing anybody.
+"""A worker process for each core, all on one port; new code takes over without refused connections.
 
-The supervisor opens a listening socket for each worker and hands it down. The system spreads the
-connections over these sockets (SO_REUSEPORT). At SIGHUP each worker gets a successor, on the same
-socket; only then is it told to finish. Since the socket is never closed, not even the
-connections that wait in its backlog are lost. SIGTERM ends all.
+The supervisor opens a listening socket for each worker, which inherits it. The system distributes
+the connections among these sockets (SO_REUSEPORT). At SIGHUP each worker gets a successor with the
+same socket; only then it has to finish. Since the socket is never closed, the connections
+in its backlog are not lost. SIGTERM ends all.
 """
 
 import argparse
@@ -36,10 +36,10 @@ async def work(descriptor: int, name: str) -> None:
 
     async def answer(sock: TCPSocket) -> None:
         lines = sock.lines()
-        line = await anext(lines, None)  # who has just connected is answered in any case
+        line = await anext(lines, None)  # a new connection gets an answer even during a stop
         while line is not None:
             await sock.send_all(f"{name}\n".encode())
-            with sock.may_stop():  # idle clients do not hold up the next generation
+            with sock.may_stop():  # a stop does not wait for idle clients
                 line = await anext(lines, None)
 
     listener = socket.socket(fileno=descriptor)
@@ -107,11 +107,11 @@ def listen(port: int) -> socket.socket:
     return socket.create_server(("127.0.0.1", port), reuse_port=True, backlog=1024)
 
 
-# A show: clients that come all the time, while the workers are replaced
+# The demo: clients connect all the time, while the workers are replaced
 
 
 async def ask_until(name: str, port: int, answers: Counter[str]) -> None:
-    """Come and ask, again and again, until those of that name have answered often enough."""
+    """Connect and ask, again and again, until workers of that name have answered often enough."""
     while answers[name] < 50:
         async with TCPSocket("127.0.0.1", port) as sock:
             try:

@@ -1,7 +1,7 @@
 """Standard output and standard error, as whole lines, bytes, or a screen for rich.
 
-Lines never wait, because the program has other work to do. If the reader is so slow that too much
-waits, lines are lost, and their number is written as soon as there is room. Bytes are the purpose
+Lines never wait, because the program has other work to do. If the reader is too slow,
+lines are lost, and their number is written as soon as there is room. Bytes are the purpose
 of the command: ``send`` waits for room.
 """
 
