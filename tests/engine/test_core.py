@@ -253,6 +253,7 @@ class Bare(SocketCore):
 
     is_connected = False
     handle = -1
+    state = SocketState.CLOSED
 
     def _local_endpoint(self) -> None:
         return None
@@ -276,13 +277,15 @@ class Bare(SocketCore):
         return SocketStatistics()
 
     async def connect(self) -> None:
-        self._state = self._after(Move.BIND)
+        self.state = self._after(Move.BIND)
 
     def purge(self) -> None:
         """Nothing is received."""
 
     def close(self) -> None:
-        self._set_closed()
+        self.state = SocketState.CLOSED
+        if self._keeper is not None:
+            self._keeper.note_closed()
 
     async def aclose(self, grace: float = 5.0) -> None:
         self.close()

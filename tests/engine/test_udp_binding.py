@@ -18,6 +18,7 @@ from tests.support.peers import LOOPBACK
 from trio_xsock import (
     AddressInUseError,
     Connected,
+    EasyUDPSocket,
     ErrorOccurred,
     InvalidPortError,
     InvalidStateError,
@@ -124,19 +125,16 @@ async def test_a_taken_port_is_an_error_that_is_posted() -> None:
 async def test_a_port_is_shared_only_with_those_who_share() -> None:
     """From the first group on, and never of a class that does not share."""
 
-    class Exclusive(UDPSocket):
-        _shares_port = False
-
     async with bound(address="") as first:
         number = first.port
-        async with UDPSocket(number) as second, Exclusive(number) as third:
+        async with UDPSocket(number) as second, EasyUDPSocket(number) as third:
             with pytest.raises(AddressInUseError):
                 await second.bind()
             assert first.join_multicast_group(GROUP)
             await second.bind()
             with pytest.raises(AddressInUseError):
                 await third.bind()
-    async with Exclusive() as third, UDPSocket() as second:
+    async with EasyUDPSocket() as third, UDPSocket() as second:
         await third.bind()
         assert third.join_multicast_group(GROUP)
         with pytest.raises(AddressInUseError):

@@ -23,6 +23,7 @@ from trio_xsock import (
     SocketError,
     UDPSocket,
 )
+from trio_xsock._engine.datagram_requests import find_route
 
 
 class Answers(GatedResolver):
@@ -82,8 +83,8 @@ async def test_of_a_hosts_addresses_the_first_reachable_one_is_used() -> None:
     """Those of a family that is not there, or to which no route leads, are passed over."""
     with RawUDP() as peer:
         async with bound(address="") as sock:
-            sock._port_bound = port = Unreachable(sock._port_bound)
-            sock._watches = {port: next(iter(sock._watches.values()))}  # type: ignore[dict-item]
+            outlet: Any = sock._datagrams.outlet
+            outlet._port = Unreachable(outlet._port)
             Answers("192.0.2.1", LOOPBACK)
             await sock.send(Datagram("peer.example", peer.port, b"sent"))
             assert (await peer.receive())[0] == b"sent"
@@ -225,7 +226,7 @@ async def test_a_link_local_address_needs_a_zone() -> None:
         with pytest.raises(NameResolutionError, match="no interface"):
             sock.write_to("fe80::1%nowhere", b"data", 7)
     async with bound(address="", network_interface=NetworkInterface.loopback()) as sock:
-        route = sock._route("fe80::1", 7)
+        route = find_route(sock._datagrams, "fe80::1", 7, "", sock)
         assert route.address == ("fe80::1", 7, 0, socket.if_nametoindex("lo"))
 
 
@@ -234,5 +235,5 @@ async def test_ways_are_remembered_and_bounded() -> None:
     async with bound() as sock:
         for port in range(1, 3000):
             sock.write_to("127.0.0.2", b"", port)
-        assert len(sock._routes) <= 1024
-        assert sock._route("127.0.0.2", 5) is not None
+        assert len(sock._datagrams.outlet._routes) <= 1024
+        assert find_route(sock._datagrams, "127.0.0.2", 5, "", sock) is not None

@@ -296,7 +296,7 @@ async def test_a_graceful_close_sends_what_is_queued() -> None:
         nursery.start_soon(receive)
         await trio.lowlevel.checkpoint()
         nursery.start_soon(sock.aclose)
-        await until(lambda: sock._closed_by_us)
+        await until(lambda: sock._datagrams.closed_by_us)
         with pytest.raises(SocketClosedError):
             sock.write(DATA)
         network.end()
@@ -360,7 +360,7 @@ async def test_a_graceful_close_sends_what_the_network_would_have_taken_meanwhil
         network = Congestion(sock, for_ever=errno.EAGAIN)
         sock.write(DATA)
         nursery.start_soon(sock.aclose, 0.3)
-        await until(lambda: sock._closed_by_us)
+        await until(lambda: sock._datagrams.closed_by_us)
         await trio.lowlevel.checkpoint()
         network.for_ever = 0
         time.sleep(0.6)  # noqa: ASYNC251 - as a slow callback does

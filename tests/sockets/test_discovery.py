@@ -19,6 +19,8 @@ from trio_xsock import (
     Member,
     NameResolutionError,
 )
+from trio_xsock._engine.datagram_outlet import DatagramOutlet
+from trio_xsock._engine.datagram_requests import write
 
 
 @pytest.mark.parametrize("key", [None, b"a key"], ids=["open", "key"])
@@ -66,18 +68,18 @@ async def test_a_message_to_one_is_for_nobody_else(
     ):
         await met(one, two, three)
         sent: list[bytes] = []
-        write = AutoDiscovery._write
+        send = DatagramOutlet.send_now
 
-        def record(sock: AutoDiscovery, address: str, data: bytes, port: int) -> None:
+        def record(outlet: DatagramOutlet, route: Any, data: bytes, **again: bool) -> bool:
             sent.append(data)
-            write(sock, address, data, port)
+            return send(outlet, route, data, **again)
 
         others = {member.name: member for member in one.get_member_list()}
         with monkeypatch.context() as patched:
-            patched.setattr(AutoDiscovery, "_write", record)
+            patched.setattr(DatagramOutlet, "send_now", record)
             one.send_message_to_individual(others["two"], 1, b"pay")
         assert await two.wait_for_message(1) == b"pay"
-        one._write(LOOPBACK, sent[0], three.local_port)
+        write(one._datagrams, LOOPBACK, sent[0], three.local_port, "", one)
         one.send_message_to_individual(LOOPBACK, 2, b"after it", three.local_port)
         assert await three.wait_for_message(2) == b"after it"
         assert three.messages_available == 0

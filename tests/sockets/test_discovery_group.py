@@ -21,9 +21,10 @@ from trio_xsock import (
     SocketClosedError,
     SocketError,
 )
+from trio_xsock._engine.datagram_outlet import DatagramOutlet
 from trio_xsock._machines.packets import Identity, Kind, Packet, decode, encode
+from trio_xsock._machines.udp_groups import group_address
 from trio_xsock._network.udp_system import SystemPort
-from trio_xsock._sockets.easy_udp import group_address
 
 KEY = b"a key"
 
@@ -35,7 +36,7 @@ async def test_a_silent_member_expires() -> None:
     async with discovery(port, name="one", handler=listener, **fast) as one:
         async with discovery(port, name="two", **fast) as two:
             await met(one, two)
-            two._machine = None  # as if the process were stopped
+            two._member.machine = None  # as if the process were stopped
             began = trio.current_time()
             await until(lambda: names(one) == ["one"])
             assert 0.2 < trio.current_time() - began < 3
@@ -210,7 +211,7 @@ async def test_a_network_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
             raise SocketError("the network is down")
 
         with monkeypatch.context() as patched:
-            patched.setattr(AutoDiscovery, "_send_now", no_way)
+            patched.setattr(DatagramOutlet, "send_now", no_way)
             one.update_member_list()
             assert refused
         async with discovery(port, name="two") as two:

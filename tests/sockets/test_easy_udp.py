@@ -25,7 +25,7 @@ from trio_xsock import (
     SocketError,
 )
 from trio_xsock._machines.packets import encode_group_message
-from trio_xsock._sockets.easy_udp import group_address
+from trio_xsock._machines.udp_groups import group_address
 
 
 class Listener:

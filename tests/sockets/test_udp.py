@@ -97,7 +97,7 @@ async def test_poll_does_one_step() -> None:
     with RawUDP() as peer:
         async with bound(handler=recorder) as sock:
             assert sock.join_multicast_group(GROUP)
-            for watch in sock._watches.values():
+            for watch in sock._datagrams._watches.values():
                 watch.reading(False)
             assert not await sock.poll()
             peer.send(b"data", sock.port)
@@ -266,7 +266,7 @@ async def test_a_remote_twin_is_heard() -> None:
     """What somebody else sends from a port like ours is not ours, even if it is the same."""
     async with bound(address="", network_interface=LO) as sock:
         assert sock.join_multicast_group(GROUP)
-        port: Any = sock._port_bound
+        port: Any = sock._datagrams.bound
         sock.write_to(GROUP, b"same", sock.port)
         destination = socket.inet_aton(GROUP)
         came = type("came", (), {"destination": destination, "interface": port._scope.index})()
@@ -400,13 +400,13 @@ async def test_an_interface_that_changed_is_looked_for_again() -> None:
     """Its number is another one after it was removed and made again; then sends work again."""
     async with bound(address="", network_interface=LO) as sock:
         assert sock.join_multicast_group(GROUP)
-        port: Any = sock._port_bound
+        port: Any = sock._datagrams.bound
         assert port.refresh() is False
         port._scope.index = 999_999
         assert port.refresh() is True
         assert port._scope.index == socket.if_nametoindex("lo")
     async with bound() as sock:
-        port = sock._port_bound
+        port = sock._datagrams.bound
         assert port.refresh() is False
 
 

@@ -112,11 +112,9 @@ class Congestion:
         self.errors = deque(errors)
         self.for_ever = for_ever
         self.sent: list[bytes] = []
-        port: Any = sock._port_bound
-        self._route = port.route
-        sock._port_bound = self._through(port)
-        sock._watches[sock._port_bound] = sock._watches.pop(port)
-        sock._routes.clear()
+        outlet: Any = sock._datagrams.outlet
+        outlet._port = self._through(outlet._port)
+        outlet._routes.clear()
 
     def _through(self, port: Any) -> Any:
         congestion = self

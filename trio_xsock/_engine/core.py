@@ -31,7 +31,7 @@ class SocketCore(Scoped):
     its exception leaves the block as itself.
     """
 
-    __slots__ = ("_network_interface", "_port", "_state")
+    __slots__ = ("_network_interface", "_port")
 
     def __init__(
         self,
@@ -42,7 +42,6 @@ class SocketCore(Scoped):
     ) -> None:
         super().__init__(handler, events)
         self._port = self._checked_port(port)
-        self._state = CLOSED
         self._network_interface = check_interface(network_interface)
 
     @property
@@ -59,9 +58,9 @@ class SocketCore(Scoped):
         self._network_interface = check_interface(interface)
 
     @property
+    @abc.abstractmethod
     def state(self) -> SocketState:
         """Where in its life the socket is."""
-        return self._state
 
     @property
     def last_error(self) -> SocketError | None:
@@ -99,6 +98,9 @@ class SocketCore(Scoped):
     @port.setter
     def port(self, port: int) -> None:
         self._check_closed("port")
+        self._set_port(port)
+
+    def _set_port(self, port: int) -> None:
         self._port = self._checked_port(port)
 
     def _checked_port(self, port: int) -> int:
@@ -208,11 +210,6 @@ class SocketCore(Scoped):
             return next_state(self.state, move)
         except InvalidStateError as error:
             raise InvalidStateError(f"{self!r}: {error}") from None
-
-    def _set_closed(self) -> None:
-        self._state = CLOSED
-        if self._keeper is not None:
-            self._keeper.note_closed()
 
     @abc.abstractmethod
     async def connect(self) -> None:

@@ -134,6 +134,20 @@ def literal_address(host: str, port: int) -> ResolvedAddress | None:
     return ResolvedAddress(stdlib_socket.AF_INET6, (text, port, 0, scope))
 
 
+def ip_address(address: object) -> str:
+    """An IP address as the sender of a datagram is shown.
+
+    Raises:
+        TypeError: it is not a str.
+        NameResolutionError: it is no IP address.
+    """
+    text = check_address(address)
+    literal = literal_address(text, 0)
+    if literal is None:
+        raise NameResolutionError(f"an IP address is needed here, not {shown(text)}")
+    return address_text(literal.address)
+
+
 def is_link_local(address: ResolvedAddress) -> bool:
     """Whether ``address`` is an IPv6 one that needs a zone (fe80::/10)."""
     if address.family != stdlib_socket.AF_INET6:

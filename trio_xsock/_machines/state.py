@@ -38,6 +38,7 @@ CONNECTING: Final = SocketState.CONNECTING
 LISTENING: Final = SocketState.LISTENING
 CONNECTED: Final = SocketState.CONNECTED
 CLOSING: Final = SocketState.CLOSING
+BOUND: Final = SocketState.BOUND
 
 
 class Move(enum.Enum):

@@ -8,13 +8,17 @@ then all of them send from the same address.
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from trio_xsock._values.errors import NameResolutionError
+from trio_xsock._values.member import check_name
 
 from .endpoint import is_multicast, literal_address
 
+_NAMED_GROUPS: Final = "239.255"
+"""The addresses that RFC 2365 keeps for the use within one site."""
 _MOST_ECHOES = 4096
 """Own multicasts to remember; the OS's buffers hold fewer, and those beyond it has dropped."""
 
@@ -52,6 +56,26 @@ def multicast_group(text: object) -> Group | None:
         return None
     parts = address.address
     return Group(parts[0], len(parts) == 4, parts[3] if len(parts) == 4 else 0)
+
+
+def group_address(group: str) -> str:
+    """The multicast address of a named group, the same for everybody.
+
+    The last two bytes are the first two of the SHA-256 of the name in UTF-8. Names may share an
+    address: the name itself is in every packet, and is looked at.
+
+    Args:
+        group: its name, 1..64 bytes in UTF-8.
+
+    Returns:
+        An address in 239.255.0.0/16.
+
+    Raises:
+        ValueError, TypeError: no such name.
+    """
+    name = check_name("group", group, may_be_empty=False)
+    third, fourth = hashlib.sha256(name.encode()).digest()[:2]
+    return f"{_NAMED_GROUPS}.{third}.{fourth}"
 
 
 class Memberships:

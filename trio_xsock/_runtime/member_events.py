@@ -20,12 +20,18 @@ _CHANGES = MemberJoined | MemberLeft
 
 
 class MemberEventQueue(MessageEventQueue):
-    """The waiting events of an ``AutoDiscovery``, for one channel."""
+    """The waiting events of an ``AutoDiscovery``, for one channel.
 
-    __slots__ = ("_told",)
+    Args:
+        events: what waits already.
+        members: who is there now, by instance.
+    """
 
-    def __init__(self, events: EventQueue) -> None:
+    __slots__ = ("_members", "_told")
+
+    def __init__(self, events: EventQueue, members: dict[str, Member]) -> None:
         super().__init__(events)
+        self._members = members
         self._told: dict[str, Member] = {}
 
     def post(self, event: Event) -> None:
@@ -42,24 +48,21 @@ class MemberEventQueue(MessageEventQueue):
         mark = self.events[0][1]
         if not isinstance(mark, _CHANGES):
             return super().pop()
-        there: dict[str, Member] = mark.socket._members
         # Where nothing differs who came has gone again, or the other way round: both are told.
-        change = self._next_change(mark.socket, there) or mark
+        change = self._next_change(mark.socket) or mark
         if isinstance(change, MemberJoined):
             self._told[change.member.instance_id] = change.member
         else:
             self._told.pop(change.member.instance_id, None)
-        if self._told.keys() == there.keys():
+        if self._told.keys() == self._members.keys():
             self.events.pop(0)
         return change
 
-    def _next_change(
-        self, socket: object, there: dict[str, Member]
-    ) -> MemberJoined | MemberLeft | None:
+    def _next_change(self, socket: object) -> MemberJoined | MemberLeft | None:
         for instance_id, member in self._told.items():
-            if instance_id not in there:
+            if instance_id not in self._members:
                 return MemberLeft(socket, member)
-        for instance_id, member in there.items():
+        for instance_id, member in self._members.items():
             if instance_id not in self._told:
                 return MemberJoined(socket, member)
         return None
@@ -67,11 +70,19 @@ class MemberEventQueue(MessageEventQueue):
 
 @protect_from_ki
 class MemberHub(MessageHub):
-    """The hub of an ``AutoDiscovery``."""
+    """The hub of a socket of groups; of an ``AutoDiscovery`` it tells who comes and goes.
 
-    __slots__ = ()
+    Attributes:
+        members: who is in the group, by instance.
+    """
+
+    __slots__ = ("members",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.members: dict[str, Member] = {}
 
     def attach(self, channel: EventChannel, source: Source) -> None:
         """Post into ``channel`` from now on."""
-        source.queue = MemberEventQueue(source.queue)
+        source.queue = MemberEventQueue(source.queue, self.members)
         super(MessageHub, self).attach(channel, source)

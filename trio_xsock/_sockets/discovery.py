@@ -1,32 +1,43 @@
-"""``AutoDiscovery``: who else is there, and messages to them."""
+"""``AutoDiscovery``: who else is there, and messages to them.
+
+It has two ports. One is that of the group, which all members share and where they hear each other;
+the other is its own, from which it sends and where it is sent what is for it alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
-from trio_xsock._machines.endpoint import check_port
-from trio_xsock._machines.member_packets import Settings
-from trio_xsock._machines.packets import ID_SIZE, NONE
-from trio_xsock._network.interface import NetworkInterface
-from trio_xsock._network.options import check_positive, check_seconds
+import trio
+
+from trio_xsock._engine.datagram_reasons import check_bound
+from trio_xsock._engine.datagram_requests import find_route, write
+from trio_xsock._engine.group_member import GroupMember
+from trio_xsock._engine.member_options import checked_settings
+from trio_xsock._engine.renewal import INTERVAL
+from trio_xsock._machines.endpoint import (
+    ResolvedAddress,
+    check_port,
+    ip_address,
+    literal_address,
+)
+from trio_xsock._machines.membership import Membership
+from trio_xsock._machines.udp_groups import Group, group_address
+from trio_xsock._network.interface import NetworkInterface, interface_of
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
-from trio_xsock._values.errors import InvalidStateError
+from trio_xsock._values.errors import InvalidStateError, translate_os_error
 from trio_xsock._values.events import MemberEvent
-from trio_xsock._values.member import Member, check_metadata, check_name
-from trio_xsock._values.message import check_command
+from trio_xsock._values.member import Member
+from trio_xsock._values.message import check_command, message_data
 from trio_xsock._values.typing import Buffer
 
-from .discovery_group import GroupMember
-from .easy_udp import EasyUDPSocket, group_address, message_data
-from .group_receiving import ip_address
-
-_LONGEST_INTERVAL: Final = 600.0
+from .easy_udp import EasyUDPSocket
 
 
 @protect_from_ki
-class AutoDiscovery(GroupMember):
+class AutoDiscovery(EasyUDPSocket):
     """Finds the other programs of a group, and tells them of us. Xojo: ``AutoDiscovery``.
 
     Lives in ``async with``, like every socket::
@@ -84,7 +95,7 @@ class AutoDiscovery(GroupMember):
         TypeError, ValueError: another option is of a wrong type, or out of its range.
     """
 
-    __slots__ = ()
+    __slots__ = ("_member",)
 
     _HANDLER_METHODS = (*EasyUDPSocket._HANDLER_METHODS, "on_member_joined", "on_member_left")
 
@@ -118,39 +129,157 @@ class AutoDiscovery(GroupMember):
             network_interface=network_interface,
             receive_packet_limit=receive_packet_limit,
         )
-        interval, expiry = _check_times(heartbeat_interval, expiry)
-        self._init_group(
-            Settings(
-                name=check_name("name", name, may_be_empty=True),
-                metadata=check_metadata({} if metadata is None else metadata),
-                key=_check_key(key),
-                heartbeat_interval=interval,
-                expiry=expiry,
-                maximum_members=check_positive("maximum_members", maximum_members),
-            )
+        settings = checked_settings(
+            name=name,
+            metadata=metadata,
+            key=key,
+            heartbeat_interval=heartbeat_interval,
+            expiry=expiry,
+            maximum_members=maximum_members,
         )
+        members, outlet = self._hub.members, self._datagrams.outlet
+        self._member = GroupMember(self._delivery, self._inbox, outlet, members, settings)
+        self._datagrams.deliver_to(self._member)
+        self._datagrams.renewal.interval = min(INTERVAL, self.expiry / 3)
 
     # Facts
 
     @property
     def name(self) -> str:
         """What we call ourselves."""
-        return self._settings.name
+        return self._member.settings.name
 
     @property
     def metadata(self) -> Mapping[str, str]:
         """What else we tell of ourselves."""
-        return self._settings.metadata
+        return self._member.settings.metadata
 
     @property
     def heartbeat_interval(self) -> float:
         """Seconds between two announcements of ourselves."""
-        return self._settings.heartbeat_interval
+        return self._member.settings.heartbeat_interval
 
     @property
     def expiry(self) -> float:
         """Seconds of silence after which the others take us for gone."""
-        return self._settings.expiry
+        return self._member.settings.expiry
+
+    @property
+    def port(self) -> int:
+        """The port that the members share; ``local_port`` is our own. Xojo: ``Port``."""
+        return self._port
+
+    @port.setter
+    def port(self, port: int) -> None:
+        self._check_closed("port")
+        self._set_port(port)
+
+    @property
+    def group(self) -> str:
+        """The group that we are registered with; ``""`` for none."""
+        return self._member.group
+
+    def get_member_list(self) -> list[Member]:
+        """Who is in the group, ourselves first; a new list each time. Xojo: ``GetMemberList``."""
+        return list(self._member.members.values())
+
+    # Registering
+
+    async def bind(self, port: int | None = None) -> None:
+        """Take the port of the members, and one of our own. Xojo: ``Bind``.
+
+        Args:
+            port: what the members share, 1..65535; ``None`` for what ``port`` is set to.
+
+        Raises:
+            InvalidPortError: outside 1..65535, or the port needs privileges.
+            AddressInUseError: another program has the port, and does not share it; found out
+                by ``register``.
+            InvalidStateError, NameResolutionError, SocketError and others: as for
+                ``UDPSocket.bind``.
+
+        Cancellation: nothing is left over; the socket is closed and may be bound again.
+        Events: ``Connected``, or ``ErrorOccurred`` for what is raised after the first two.
+        """
+        check_port(self._port if port is None else port, allow_zero=False)
+        await self._bind(port, self._open_own)
+
+    def _open_own(self, local: ResolvedAddress | None) -> None:
+        """Open our own port; that of the members is for ``register``."""
+        interface = self._network_interface
+        if local is None and interface is not None:
+            # Else the source of what we send could be another interface's address (loopback).
+            local = literal_address(interface.ip_address, 0)
+        self._datagrams.open(local, 0, interface)
+
+    def register(self, group: str) -> None:
+        """Be a member of a group, and find the others. Xojo: ``Register``.
+
+        Registering twice with the same group counts once. Closing the socket says goodbye.
+
+        Args:
+            group: its name, 1..64 bytes in UTF-8.
+
+        Raises:
+            InvalidStateError: not bound, or registered with another group.
+            AddressInUseError: another program has the port, and does not share it.
+            SocketError: what else the OS said.
+            ValueError, TypeError: no such name.
+
+        Events: ``MemberJoined`` for ourselves, and for each member that is found.
+        """
+        address = group_address(group)
+        bound = check_bound(self._datagrams, self)
+        member = self._member
+        if member.machine is not None:
+            if group != member.group:
+                raise InvalidStateError(
+                    f"{self!r}: it is registered with {member.group!r}; "
+                    "unregister() first, or use another AutoDiscovery"
+                )
+            return
+        way = find_route(self._datagrams, address, self._port, "", self)
+        interface = self._network_interface
+        if interface is None and bound.own_address:
+            interface = interface_of(bound.own_address)  # hear the group where our address is
+        try:
+            self._datagrams.open_group(Group(address, is_ipv6=False, zone=0), self._port, interface)
+        except OSError as exc:
+            raise translate_os_error(exc, f"cannot join {address}:{self._port}") from exc
+        member.join(group, way, self.local_address, self.local_port, trio.current_time())
+
+    def unregister(self, group: str) -> None:
+        """Say goodbye to a group; nothing if we are not in it. Xojo: ``Unregister``.
+
+        Raises:
+            InvalidStateError: not bound.
+            ValueError, TypeError: no such name.
+
+        Events: ``MemberLeft`` for each member, ourselves last.
+        """
+        address = group_address(group)
+        check_bound(self._datagrams, self)
+        if self._member.machine is not None and group == self._member.group:
+            self._member.leave()
+            self._datagrams.close_group(Group(address, is_ipv6=False, zone=0))
+
+    def update_member_list(self) -> None:
+        """Ask all members for an answer; who gives none within 2 seconds has left.
+
+        Nobody leaves who is there. Xojo: ``UpdateMemberList``.
+
+        Raises:
+            InvalidStateError: not registered.
+        """
+        self._member.update(self._machine(), trio.current_time())
+
+    def _machine(self) -> Membership:
+        """The view of the group; raises if there is none."""
+        check_bound(self._datagrams, self)
+        machine = self._member.machine
+        if machine is None:
+            raise InvalidStateError(f"{self!r}: not registered; register() first")
+        return machine
 
     # Messages
 
@@ -170,14 +299,15 @@ class AutoDiscovery(GroupMember):
         """
         check_command(command)
         payload = message_data(data)
-        packet = self._registered_machine().packets.message(command, payload)
-        self._write(group_address(self._registered_group), packet, self._port)
+        packet = self._machine().packets.message(command, payload)
+        address = group_address(self._member.group)
+        write(self._datagrams, address, packet, self._port, "", self)
 
     def send_message_to_group(self, group: str, command: int, data: Buffer | str = b"") -> None:
         """The same as ``send_message``; the group must be the registered one."""
         group_address(group)
-        self._registered_machine()
-        if group != self._registered_group:
+        self._machine()
+        if group != self._member.group:
             raise InvalidStateError(f"{self!r}: not registered with {group!r}")
         self.send_message(command, data)
 
@@ -205,61 +335,14 @@ class AutoDiscovery(GroupMember):
 
         Events: ``SendComplete`` when nothing is queued any more.
         """
-        destinations = self._destinations(to, port)
-        check_command(command)
-        payload = message_data(data)
-        packets = self._registered_machine().packets
-        for receiver, address, port_there in destinations:
-            self._write(address, packets.message(command, payload, receiver), port_there)
-
-    def _destinations(self, to: Member | str, port: int | None) -> list[tuple[bytes, str, int]]:
-        """Instance, address and port of everybody who is meant."""
         if port is not None:
             check_port(port, allow_zero=False)
-        if isinstance(to, Member):
-            if port is not None:
-                raise ValueError("a Member has a port of its own; leave out port")
-            return [(_instance(to), to.address, to.port)]
-        address = ip_address(to)
-        there = [
-            (_instance(member), member.address, member.port)
-            for member in self._members.values()
-            if member.address == address and port in (None, member.port)
-        ]
-        if not there and port is not None and self._settings.key is None:
-            return [(NONE, address, port)]  # a stranger may listen to everybody
-        return there
-
-
-def _instance(member: Member) -> bytes:
-    try:
-        instance = bytes.fromhex(member.instance_id)
-    except (TypeError, ValueError):
-        instance = b""
-    if len(instance) != ID_SIZE:
-        raise ValueError(
-            f"Member.instance_id must be {2 * ID_SIZE} hexadecimal digits, "
-            f"not {member.instance_id!r}"
-        )
-    return instance
-
-
-def _check_key(key: object) -> bytes | None:
-    if key is not None and not isinstance(key, bytes):
-        raise TypeError(f"key must be bytes or None, not {type(key).__name__}")
-    if key == b"":
-        raise ValueError("key must not be empty")
-    return key
-
-
-def _check_times(interval: float, expiry: float) -> tuple[float, float]:
-    interval = check_seconds("heartbeat_interval", interval, positive=True)
-    expiry = check_seconds("expiry", expiry, positive=True)
-    if interval > _LONGEST_INTERVAL:
-        raise ValueError(f"heartbeat_interval must be at most {_LONGEST_INTERVAL:g} seconds")
-    if not 2 * interval <= expiry <= 6 * _LONGEST_INTERVAL:
-        raise ValueError(
-            f"expiry must be at least two heartbeat intervals and at most "
-            f"{6 * _LONGEST_INTERVAL:g} seconds, not {expiry:g}"
-        )
-    return interval, expiry
+        if not isinstance(to, Member):
+            to = ip_address(to)
+        recipients = self._member.recipients(to, port)
+        check_command(command)
+        payload = message_data(data)
+        packets = self._machine().packets
+        for receiver, address, number in recipients:
+            packet = packets.message(command, payload, receiver)
+            write(self._datagrams, address, packet, number, "", self)

@@ -2,67 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Final, Self
+import math
+from typing import TYPE_CHECKING, NoReturn, Self
 
-from trio_xsock._machines.endpoint import check_port
-from trio_xsock._machines.packets import Kind, PacketError, decode, encode_group_message
+import trio
+
+from trio_xsock._engine.datagram_port import DatagramPort
+from trio_xsock._engine.datagram_reasons import check_bound
+from trio_xsock._engine.datagram_requests import write
+from trio_xsock._engine.group_inbox import GroupInbox
+from trio_xsock._machines.endpoint import check_port, ip_address
+from trio_xsock._machines.packets import encode_group_message
+from trio_xsock._machines.udp_groups import group_address
 from trio_xsock._network.interface import NetworkInterface
+from trio_xsock._network.options import check_positive, check_seconds
 from trio_xsock._runtime.channel import EventChannel
-from trio_xsock._runtime.guard import protect_from_ki
-from trio_xsock._values.errors import SocketError
-from trio_xsock._values.events import GroupEvent
-from trio_xsock._values.member import check_name
-from trio_xsock._values.message import check_command
+from trio_xsock._runtime.guard import let_others_run, protect_from_ki
+from trio_xsock._runtime.member_events import MemberHub
+from trio_xsock._values.errors import InvalidStateError, SocketError
+from trio_xsock._values.events import GroupEvent, ReceivedMessage
+from trio_xsock._values.message import check_command, message_data
 from trio_xsock._values.typing import Buffer
 
-from .group_receiving import Arrival, GroupReceiving, ip_address
-
-_GROUPS: Final = "239.255"
-"""The addresses that RFC 2365 keeps for the use within one site."""
-
-
-def group_address(group: str) -> str:
-    """The multicast address of a named group, the same for everybody.
-
-    The last two bytes are the first two of the SHA-256 of the name in UTF-8. Names may share an
-    address: the name itself is in every packet, and is looked at.
-
-    Args:
-        group: its name, 1..64 bytes in UTF-8.
-
-    Returns:
-        An address in 239.255.0.0/16.
-
-    Raises:
-        ValueError, TypeError: no such name.
-    """
-    name = check_name("group", group, may_be_empty=False)
-    third, fourth = hashlib.sha256(name.encode()).digest()[:2]
-    return f"{_GROUPS}.{third}.{fourth}"
-
-
-def message_data(data: Buffer | str) -> bytes:
-    """The bytes of a message, of whatever was given.
-
-    Raises:
-        TypeError: it is neither text nor a buffer.
-        UnicodeEncodeError: it is text that UTF-8 cannot encode: half of a surrogate pair.
-    """
-    if isinstance(data, str):
-        return data.encode()
-    try:
-        view = memoryview(data)
-    except TypeError:
-        raise TypeError(
-            f"data must be a str, or bytes in any buffer, not {type(data).__name__}"
-        ) from None
-    with view:
-        return view.tobytes()
+from .multicast import MulticastCalls
 
 
 @protect_from_ki
-class EasyUDPSocket(GroupReceiving):
+class EasyUDPSocket(MulticastCalls):
     """Messages over UDP, to named groups and to single machines. Xojo: ``EasyUDPSocket``.
 
     Lives in ``async with``, like every socket::
@@ -87,15 +53,20 @@ class EasyUDPSocket(GroupReceiving):
     Xojo; programs that are to share one use ``AutoDiscovery``.
     """
 
-    __slots__ = ("_group_addresses",)
+    __slots__ = ("_inbox",)
 
-    _shares_port = False
+    _HANDLER_METHODS: tuple[str, ...] = (
+        "on_connected",
+        "on_received_message",
+        "on_send_complete",
+        "on_error",
+    )
 
     if TYPE_CHECKING:
 
         @property
-        def events(self) -> EventChannel[GroupEvent[Self]]: ...  # type: ignore[override]
-        def subscribe(self) -> EventChannel[GroupEvent[Self]]: ...  # type: ignore[override]
+        def events(self) -> EventChannel[GroupEvent[Self]]: ...
+        def subscribe(self) -> EventChannel[GroupEvent[Self]]: ...
 
     def __init__(
         self,
@@ -107,19 +78,38 @@ class EasyUDPSocket(GroupReceiving):
         network_interface: NetworkInterface | None = None,
         receive_packet_limit: int = 1024,
     ) -> None:
-        super().__init__(
-            port,
-            address=address,
-            handler=handler,
-            events=events,
-            network_interface=network_interface,
-            receive_packet_limit=receive_packet_limit,
-        )
-        self._group_addresses: dict[str, str] = {}  # of the groups that are registered, by name
+        super().__init__(port, address, handler, events, network_interface)
+        limit = check_positive("receive_packet_limit", receive_packet_limit)
+        self._inbox = GroupInbox(self._delivery, self._hub, limit)
+        self._datagrams = DatagramPort(self._delivery, self._inbox, may_share=False)
 
-    def _stop_calls(self) -> None:
-        super()._stop_calls()
-        self._group_addresses.clear()
+    def _new_hub(self) -> MemberHub:
+        return MemberHub()
+
+    @property
+    def _hub(self) -> MemberHub:
+        hub = self._delivery.hub
+        assert isinstance(hub, MemberHub)
+        return hub
+
+    async def bind(self, port: int | None = None) -> None:
+        """Bind to ``port``, which nobody else may have. Xojo: ``Bind``, ``Connect``.
+
+        Args:
+            port: what ``port`` is set to before; ``None`` leaves it as it is. 0 lets the OS pick.
+
+        Raises:
+            InvalidStateError: not closed, or outside the block.
+            InvalidPortError: outside 0..65535, or the port needs privileges.
+            AddressInUseError: the port is taken.
+            NameResolutionError, SocketError and others: as for ``UDPSocket.bind``.
+
+        Cancellation: nothing is left over; the socket is closed and may be bound again.
+        Events: ``Connected``, or ``ErrorOccurred`` for what is raised after the first two.
+        """
+        await self._bind(port, self._open)
+
+    # Groups
 
     def register(self, group: str) -> None:
         """Hear what is sent to a group of this name, on this port. Xojo: ``Register``.
@@ -135,8 +125,8 @@ class EasyUDPSocket(GroupReceiving):
             ValueError, TypeError: no such name.
         """
         address = group_address(group)
-        self._check_bound()
-        groups = self._group_addresses
+        check_bound(self._datagrams, self)
+        groups = self._inbox.groups
         if group not in groups:
             if not self.join_multicast_group(address):
                 raise SocketError(
@@ -154,10 +144,12 @@ class EasyUDPSocket(GroupReceiving):
             ValueError, TypeError: no such name.
         """
         address = group_address(group)
-        self._check_bound()
-        groups = self._group_addresses
+        check_bound(self._datagrams, self)
+        groups = self._inbox.groups
         if groups.pop(group, None) is not None and address not in groups.values():
             self.leave_multicast_group(address)
+
+    # Sending
 
     def send_message_to_group(self, group: str, command: int, data: Buffer | str = b"") -> None:
         """Send a message to a group, registered or not; never waits.
@@ -181,8 +173,8 @@ class EasyUDPSocket(GroupReceiving):
         address = group_address(group)
         check_command(command)
         packet = encode_group_message(group, command, message_data(data))
-        self._check_bound()
-        self._write(address, packet, self._port_there())
+        check_bound(self._datagrams, self)
+        write(self._datagrams, address, packet, self._port_there(), "", self)
 
     def send_message_to_individual(
         self, to: str, command: int, data: Buffer | str = b"", port: int | None = None
@@ -207,15 +199,110 @@ class EasyUDPSocket(GroupReceiving):
         packet = encode_group_message("", command, message_data(data))
         if port is not None:
             check_port(port, allow_zero=False, host=address)
-        self._check_bound()
-        self._write(address, packet, self._port_there() if port is None else port)
+        check_bound(self._datagrams, self)
+        number = self._port_there() if port is None else port
+        write(self._datagrams, address, packet, number, "", self)
 
-    def _take_packet(self, data: bytes, address: str, port: int) -> None:
-        try:
-            packet = decode(data)
-        except PacketError:
-            return
-        if packet.kind is Kind.MESSAGE and (
-            not packet.group or packet.group in self._group_addresses
-        ):
-            self._deliver(Arrival(address, port, packet.command, packet.data))
+    # Receiving
+
+    @property
+    def messages_available(self) -> int:
+        """Messages that have arrived and that nobody has taken."""
+        return self._inbox.size
+
+    @property
+    def packets_available(self) -> int:
+        """The same: each came in a packet of its own."""
+        return self._inbox.size
+
+    async def wait_for_message(
+        self,
+        command: int,
+        from_address: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - Xojo's signature
+    ) -> bytes | None:
+        """Wait for a message with this command. Xojo: ``WaitForMessage``.
+
+        One that has arrived and waits is taken at once; the others go their way.
+
+        Args:
+            command: 0..2**31-1.
+            from_address: the IP address that it must come from; ``None`` for any.
+            timeout: seconds; ``None`` for no limit, 0 for what is there.
+
+        Returns:
+            The message's data, or ``None`` when the time is up.
+
+        Raises:
+            SocketClosedError: we closed the socket, before or meanwhile.
+            InvalidStateError: not bound.
+            NameResolutionError: ``from_address`` is no IP address.
+            ValueError, TypeError: an argument of a wrong type, or out of range.
+
+        Cancellation: no message is lost, and none comes twice.
+        """
+        check_command(command)
+        if from_address is not None:
+            from_address = ip_address(from_address)
+        seconds = math.inf if timeout is None else check_seconds("timeout", timeout)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        check_bound(self._datagrams, self)
+        inbox = self._inbox
+        arrival = inbox.take(command, from_address)
+        if arrival is not None:
+            await let_others_run()
+            return arrival.data
+        self._check_thread()
+        waiter = inbox.wait(command, from_address)
+        return await self._park_for(waiter.parking, seconds, lambda: inbox.forget(waiter))
+
+    def _handler_changed(self) -> None:
+        """What waits for whoever comes first goes to the new handler."""
+        if self._keeper is not None:
+            self._inbox.pass_to_handler()
+
+    def _has_messages(self) -> bool:
+        return self._inbox.size > 0
+
+    def _take_for_channel(self) -> ReceivedMessage:
+        """A message becomes an event at the moment when a consumer takes it."""
+        address, port, command, data = self._inbox.take_oldest()
+        return ReceivedMessage(self, command, data, address, port)
+
+    # What would not be messages
+
+    def read(self) -> NoReturn:
+        """Refused: datagrams are not what this socket is about.
+
+        Raises:
+            InvalidStateError: always; its text says what to use.
+        """
+        raise self._no_datagrams("read()", "events, or wait_for_message(),")
+
+    def write(self, datagram: object = None) -> NoReturn:
+        """Refused; see ``read``."""
+        raise self._no_datagrams("write()", "send_message_to_group()")
+
+    def write_to(self, *_: object, **__: object) -> NoReturn:
+        """Refused; see ``read``."""
+        raise self._no_datagrams("write_to()", "send_message_to_individual()")
+
+    async def send(self, value: object = None) -> NoReturn:
+        """Refused; see ``read``."""
+        raise self._no_datagrams("send()", "send_message_to_individual()")  # noqa: ASYNC910
+
+    async def receive(self) -> NoReturn:
+        """Refused; see ``read``."""
+        raise self._no_datagrams("receive()", "events, or wait_for_message(),")  # noqa: ASYNC910
+
+    def __aiter__(self) -> Self:
+        """Refused when the first message is asked for; see ``read``."""
+        return self
+
+    async def __anext__(self) -> NoReturn:
+        raise self._no_datagrams("iteration", "events")  # noqa: ASYNC910
+
+    def _no_datagrams(self, call: str, instead: str) -> InvalidStateError:
+        return InvalidStateError(
+            f"{self!r}: {call} is for sockets that move datagrams; use {instead} instead"
+        )

@@ -1,41 +1,37 @@
-"""``UDPSocket``: the datagram socket, put together and with its options."""
+"""``UDPSocket``: the calls that move datagrams, and its options."""
 
 from __future__ import annotations
 
-import errno as errnos
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import trio
 
-from trio_xsock._engine.udp_sending import UDPSending
-from trio_xsock._machines.endpoint import shown
-from trio_xsock._machines.udp_groups import Group, multicast_group
-from trio_xsock._network.interface import NetworkInterface, broadcast_address, interface_of
-from trio_xsock._network.options import check_count
-from trio_xsock._network.udp_port import Port
+from trio_xsock._engine.datagram_inbox import DatagramInbox
+from trio_xsock._engine.datagram_outlet import Waiting
+from trio_xsock._engine.datagram_port import DatagramPort
+from trio_xsock._engine.datagram_reasons import check_bound
+from trio_xsock._engine.datagram_requests import find_route, queue, write
+from trio_xsock._machines.endpoint import check_address, check_port, literal_address
+from trio_xsock._machines.udp_queue import Departure
+from trio_xsock._network.interface import NetworkInterface
+from trio_xsock._network.names import NameMemory
+from trio_xsock._network.options import check_positive
+from trio_xsock._network.udp_port import Route
 from trio_xsock._runtime.channel import EventChannel
-from trio_xsock._runtime.guard import protect_from_ki
-from trio_xsock._values.datagram import Datagram
-from trio_xsock._values.errors import SocketError, describe
+from trio_xsock._runtime.epoll import look_before_waiting
+from trio_xsock._runtime.guard import Parking, let_others_run, protect_from_ki
+from trio_xsock._values.datagram import Datagram, check_datagram
 from trio_xsock._values.events import DatagramEvent
+from trio_xsock._values.typing import Buffer
 
-_MOST_HOPS = 255
-_ADVICE = {
-    errnos.ENOBUFS: "at most net.ipv4.igmp_max_memberships groups for each socket",
-    errnos.ENODEV: "there is no such interface, or no route to the group",
-    errnos.ENETUNREACH: "there is no route to the group; choose a network_interface",
-}
-_WILDCARDS = ("", "0.0.0.0", "::")
+from .multicast import MulticastCalls
 
-
-def _not_joined(group: str, exc: OSError) -> SocketError:
-    advice = _ADVICE.get(exc.errno or 0)
-    text = f"cannot join {shown(group)}: {describe(exc)}" + (f": {advice}" if advice else "")
-    return SocketError(text, errno=exc.errno)
+_BETWEEN_CHECKPOINTS: Final = 64
+"""Datagrams that have arrived and that iteration hands out before other tasks get their turn."""
 
 
 @protect_from_ki
-class UDPSocket(UDPSending, trio.abc.Channel[Datagram]):
+class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
     """Datagrams over IPv4 and IPv6, to one, to a group, to all. Xojo: ``UDPSocket``.
 
     A ``trio.abc.Channel[Datagram]`` that lives in ``async with``::
@@ -70,7 +66,7 @@ class UDPSocket(UDPSending, trio.abc.Channel[Datagram]):
         TypeError, ValueError: another option is of a wrong type, or out of its range.
     """
 
-    __slots__ = ("_group_ports",)
+    __slots__ = ("_handed_out", "_inbox", "_names")
 
     if TYPE_CHECKING:
 
@@ -88,160 +84,193 @@ class UDPSocket(UDPSending, trio.abc.Channel[Datagram]):
         network_interface: NetworkInterface | None = None,
         receive_packet_limit: int = 1024,
     ) -> None:
-        super().__init__(port, address, handler, events, network_interface, receive_packet_limit)
-        self._group_ports: dict[Group, Port] = {}
+        super().__init__(port, address, handler, events, network_interface)
+        limit = check_positive("receive_packet_limit", receive_packet_limit)
+        self._inbox = DatagramInbox(self._delivery, limit)
+        self._datagrams = DatagramPort(self._delivery, self._inbox)
+        self._names = NameMemory()
+        self._handed_out = 0  # datagrams, since the last checkpoint of an iteration
 
     async def __aenter__(self) -> Self:
         return await super().__aenter__()
 
-    @property
-    def router_hops(self) -> int:
-        """How many routers a multicast or a broadcast may pass; 32 unless set.
+    async def bind(self, port: int | None = None) -> None:
+        """Bind to ``port``, from now on the socket sends and receives. Xojo: ``Connect``, ``Bind``.
 
-        Once it is set it holds for unicasts as well, which otherwise may pass as many as the OS
-        lets them. 0 keeps multicasts on this machine. Takes effect at once, and stays when the
-        socket is closed. Xojo: ``RouterHops``.
-
-        Raises (assignment):
-            ValueError, TypeError: outside 0..255, or not an int.
-        """
-        return self._router_hops
-
-    @router_hops.setter
-    def router_hops(self, hops: int) -> None:
-        if check_count("router_hops", hops) > _MOST_HOPS:
-            raise ValueError(f"router_hops must be in 0..{_MOST_HOPS}, not {hops}")
-        self._router_hops = hops
-        self._unicast_hops = True
-        if self._port_bound is not None:
-            self._port_bound.set_hops(hops, unicast=True)
-
-    @property
-    def send_to_self(self) -> bool:
-        """Whether this very socket hears what it sends to a group that it is in; False unless set.
-
-        Other programs on this machine hear it in any case. Takes effect at once, and stays when
-        the socket is closed. Xojo: ``SendToSelf``.
-
-        Raises (assignment):
-            TypeError: not a bool.
-        """
-        return self._send_to_self
-
-    @send_to_self.setter
-    def send_to_self(self, wanted: bool) -> None:
-        if not isinstance(wanted, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"send_to_self must be a bool, not {type(wanted).__name__}")
-        self._send_to_self = wanted
-        self._note_groups()
-
-    @property
-    def broadcast_address(self) -> str:
-        """Where to send what all IPv4 hosts of our network should get. Xojo: ``BroadcastAddress``.
-
-        Computed from address and mask of ``network_interface``; without one, of the interface
-        that has the socket's address, else of the default route's; ``"255.255.255.255"`` where
-        that gives none. The socket hears its own broadcasts. Never raises.
-        """
-        interface = self._network_interface
-        if interface is None:
-            address = self._local_endpoint()
-            host = address[0] if address else self._address
-            interface = interface_of("" if host in _WILDCARDS else host)
-        return broadcast_address(interface)
-
-    # Groups
-
-    def join_multicast_group(self, group: str) -> bool:
-        """Hear what is sent to a multicast group and to our port. Xojo: ``JoinMulticastGroup``.
-
-        Groups of which the socket is no member are not heard, whatever other programs on this
-        machine have joined. From the first group on the port may be shared: other sockets that
-        join groups may bind to it as well, and each hears its groups. What is sent to the port
-        and to no group then reaches only one of them, the OS decides which, so for that use a
-        socket with a port of its own.
+        The port is this socket's alone until it joins a multicast group; from then on other
+        sockets may have it, too, as all of them are to hear the group.
 
         Args:
-            group: an IP address: 224.0.0.0 to 239.255.255.255, or one that begins with ``ff``,
-                with ``%zone`` if not that of ``network_interface``, or of the routes, is meant.
-
-        Returns:
-            True if the socket is in the group now; False if that is none, or the OS refuses:
-            then ``last_error`` says why.
+            port: what ``port`` is set to before; ``None`` leaves it as it is. 0 lets the OS pick.
 
         Raises:
-            InvalidStateError: not bound.
-            SocketClosedError: we closed the socket.
-            TypeError: ``group`` is not a str.
+            InvalidStateError: not closed, or outside the block.
+            InvalidPortError: outside 0..65535, or the port needs privileges.
+            AddressInUseError: the port is taken.
+            NameResolutionError: ``address`` has no address, or is malformed.
+            SocketClosedError: ``close()`` was called meanwhile.
+            OpenDriverError, OutOfMemoryError, SocketError: what else the OS said; such as that
+                there is no such address or interface.
+            TypeError: ``port`` is not an int.
+
+        Cancellation: nothing is left over; the socket is closed and may be bound again.
+        Events: ``Connected``, or ``ErrorOccurred`` for what is raised after the first two.
         """
-        wanted = multicast_group(group)
-        self._check_bound()
-        if wanted is None:
-            self._delivery.last_error = SocketError(f"{shown(group)} is no multicast group")
-            return False
-        if wanted in self._memberships:
-            return True
-        assert self._port_bound is not None
-        try:
-            extra = self._port_bound.join(wanted)
-        except OSError as exc:
-            self._delivery.last_error = _not_joined(group, exc)
-            return False
-        self._memberships.add(wanted)
-        if extra is not None:
-            self._group_ports[wanted] = extra
-            self._watch(extra)
-        self._keep_memberships()
-        self._note_groups()
-        return True
+        await self._bind(port, self._open)
 
-    def leave_multicast_group(self, group: str) -> None:
-        """Hear a group no more; nothing if the socket is not in it. Xojo: ``LeaveMulticastGroup``.
+    # Receiving
 
-        Args:
-            group: as for ``join_multicast_group``.
+    @property
+    def packets_available(self) -> int:
+        """Datagrams that have arrived and are unread. Xojo: ``PacketsAvailable``."""
+        return len(self._inbox.arrivals.packets)
 
-        Raises:
-            InvalidStateError: not bound.
-            SocketClosedError: we closed the socket.
-            TypeError: ``group`` is not a str.
-        """
-        wanted = multicast_group(group)
-        self._check_bound()
-        if wanted is None or wanted not in self._memberships:
-            return
-        assert self._port_bound is not None
-        extra = self._group_ports.pop(wanted, None)
-        if extra is not None:
-            self._unwatch(extra)
-        else:
-            self._port_bound.leave(wanted)
-        self._memberships.remove(wanted)
-        self._note_groups()
-
-    def _note_groups(self) -> None:
-        """What the ports have to look at may have changed."""
-        for port in self._watches:
-            port.set_send_to_self(self._send_to_self)
-
-    def _stop_calls(self) -> None:
-        super()._stop_calls()
-        self._group_ports.clear()
-
-    async def poll(self) -> bool:
-        """One step by hand: take in, send, deliver. Xojo: ``Poll``.
+    def read(self) -> Datagram | None:
+        """Take the oldest datagram that has arrived. Xojo: ``Read``.
 
         Returns:
-            Whether anything happened.
+            The datagram with its sender's address and port, or ``None`` if there is none now.
+        """
+        return self._inbox.take()
 
-        Cancellation: seen before anything is done.
+    async def receive(self) -> Datagram:
+        """Wait for a datagram; of several tasks that do, the first one gets the next datagram.
+
+        Returns:
+            The oldest unread datagram, with its sender's address and port.
+
+        Raises:
+            SocketClosedError: we closed the socket, before or meanwhile.
+            InvalidStateError: not bound.
+
+        Cancellation: nothing was taken.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        check_bound(self._datagrams, self)
+        datagram = self._inbox.take()
+        if datagram is not None:
+            await let_others_run()
+            return datagram
         self._check_thread()
-        happened = bool(self._delivery.hub.calls)
-        for port in list(self._watches):
-            happened = self._read_step(port) or happened
-        happened = self._write_step() or happened
+        inbox = self._inbox
+        parking = inbox.wait()
+        look_before_waiting()
+        return cast("Datagram", await parking.park(lambda: inbox.forget(parking)))
+
+    def __aiter__(self) -> Self:
+        """Iterate over datagrams, for ever; ends by ``SocketClosedError`` or cancellation.
+
+        Datagrams that have arrived are handed out without a checkpoint each; there is one for
+        every 64, and whenever the iterator has to wait.
+        """
+        return self
+
+    async def __anext__(self) -> Datagram:
+        if self._handed_out < _BETWEEN_CHECKPOINTS and self._inbox.arrivals.packets:
+            check_bound(self._datagrams, self)
+            datagram = self._inbox.take()
+            if datagram is not None:
+                self._handed_out += 1
+                return datagram  # noqa: ASYNC910 - see __aiter__
+        self._handed_out = 0
+        return await self.receive()
+
+    # Sending
+
+    def write(self, datagram: Datagram) -> None:
+        """Send a datagram to its ``address`` and ``port``; never waits. Xojo: ``Write``.
+
+        It goes at once; only where the OS has no room for it now it is queued.
+
+        Args:
+            datagram: ``address`` must be an IP address; ``send`` takes host names. It leaves
+                from ``local_address`` where that is set.
+
+        Raises:
+            InvalidStateError: not bound.
+            SocketClosedError: we closed the socket.
+            NameResolutionError: the address is no IP address.
+            InvalidPortError: the port is outside 1..65535.
+            SocketError: the OS refuses the datagram; ``errno`` says why, such as EMSGSIZE for
+                one that is too large, or ENETUNREACH. The socket goes on.
+            OutOfMemoryError: more than 64 MiB would be queued.
+            TypeError: ``datagram`` is no ``Datagram``.
+
+        Events: ``SendComplete`` when nothing is queued any more; ``ErrorOccurred`` if the OS
+        refuses the datagram later, when its turn has come.
+        """
+        if type(datagram) is not Datagram:
+            check_datagram(datagram)
+        if not self._datagrams.outlet.send_known(datagram):
+            port, source = datagram.port, datagram.local_address
+            write(self._datagrams, datagram.address, datagram.data, port, source, self)
+
+    def write_to(self, address: str, data: Buffer, port: int | None = None) -> None:
+        """Send bytes to an address; never waits. Xojo: ``Write(address, data)``.
+
+        Args:
+            address: an IP address.
+            data: the bytes, in any buffer; a copy is made where they have to be queued.
+            port: the port there; ``None`` for the one that ``port`` was set to here.
+
+        Raises:
+            InvalidPortError: the port is outside 1..65535; or there is none, and ours was
+                left to the OS, which the other side's is not.
+            InvalidStateError, SocketClosedError, NameResolutionError, SocketError,
+            OutOfMemoryError, TypeError: as ``write``.
+
+        Events: as ``write``.
+        """
+        check_bound(self._datagrams, self)
+        number = self._port_there() if port is None else port
+        write(self._datagrams, address, data, number, "", self)
+
+    async def send(self, value: Datagram) -> None:
+        """Send a datagram to its ``address`` and ``port``; returns when the OS has taken it.
+
+        Args:
+            value: the datagram; its ``address`` is an IP address or a host name. Of a name's
+                addresses it is the first one to which there is a way. A name is looked up once
+                and remembered for 5 seconds. It leaves from ``local_address``, as with ``write``.
+
+        Raises:
+            NameResolutionError: the name has no address, or is empty or malformed.
+            trio.ClosedResourceError: as ``SocketClosedError``, before or meanwhile.
+            SocketError: as of ``write``.
+            TypeError: ``value`` is no ``Datagram``.
+
+        Cancellation: the datagram was not sent.
+        Events: ``SendComplete`` when nothing is queued any more.
+        """
+        check_datagram(value)
+        data, outlet = value.data, self._datagrams.outlet
+        await trio.lowlevel.checkpoint_if_cancelled()
+        routes = await self._routes_to(value.address, value.port, value.local_address)
+        if not outlet.is_empty or not outlet.send_by_first(routes, data):
+            await self._wait_to_send(Departure(bytes(data), routes[0]))
+            return
+        outlet.tell_sent(data)
         await self._settle()
         await trio.lowlevel.cancel_shielded_checkpoint()
-        return happened
+
+    async def _routes_to(self, address: str, port: int, source: str) -> list[Route]:
+        """The ways to a host; at least one."""
+        datagrams = self._datagrams
+        known = datagrams.outlet.known_route(address, port, source)
+        if known is not None:
+            return [known]  # noqa: ASYNC910 - the caller has a checkpoint
+        family = check_bound(datagrams, self).family
+        check_port(port, allow_zero=False, host=check_address(address))
+        if literal_address(address, port) is not None:
+            return [find_route(datagrams, address, port, source, self)]  # noqa: ASYNC910 - as above
+        found = await self._names.resolve(address, port, family)
+        check_bound(datagrams, self)  # it may have been closed meanwhile
+        return [datagrams.outlet.route(each, source) for each in found]
+
+    async def _wait_to_send(self, departure: Waiting) -> None:
+        self._check_thread()
+        outlet = self._datagrams.outlet
+        parking = departure.waiter = Parking[None]()
+        queue(self._datagrams, departure, self)
+        await parking.park(lambda: outlet.withdraw(departure))
+        await self._settle()  # noqa: ASYNC120 - cancelled only if a handler failed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from .typing import Buffer
+
 LARGEST_COMMAND: Final = 2**31 - 1
 """Commands are Xojo's Int32; negative ones are not used."""
 
@@ -49,3 +51,22 @@ def check_command(command: object) -> int:
     if not 0 <= command <= LARGEST_COMMAND:
         raise ValueError(f"command must be in 0..{LARGEST_COMMAND}, not {command}")
     return int(command)
+
+
+def message_data(data: Buffer | str) -> bytes:
+    """The bytes of a message, of whatever was given.
+
+    Raises:
+        TypeError: it is neither text nor a buffer.
+        UnicodeEncodeError: it is text that UTF-8 cannot encode: half of a surrogate pair.
+    """
+    if isinstance(data, str):
+        return data.encode()
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise TypeError(
+            f"data must be a str, or bytes in any buffer, not {type(data).__name__}"
+        ) from None
+    with view:
+        return view.tobytes()

@@ -27,13 +27,14 @@ from trio_xsock._network.udp_port import Port, Route
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch
+from trio_xsock._sockets.easy_udp import EasyUDPSocket
 from trio_xsock._sockets.udp import UDPSocket
 from trio_xsock._values.typing import Address, Buffer
 
 from ._seam import use_ports_of
 from ._watch import NEVER, NOW, SelfWatch
 
-S = TypeVar("S", bound=UDPSocket)
+S = TypeVar("S", bound=UDPSocket | EasyUDPSocket)
 
 _FIRST_FREE: Final = 49152
 _MOST_AT_ONCE: Final = 64
@@ -98,7 +99,7 @@ class DatagramNetwork:
         """Put a socket on one of the network's hosts, from its next ``bind`` on.
 
         Args:
-            sock: a ``UDPSocket``, or one of a class made of it; closed.
+            sock: a ``UDPSocket`` or an ``EasyUDPSocket``; closed.
             address: the host's IP address; several sockets may be on one host.
 
         Returns:
@@ -107,7 +108,7 @@ class DatagramNetwork:
         Raises:
             ValueError: ``address`` is no IP address.
             InvalidStateError: the socket is bound.
-            TypeError: not a ``UDPSocket``.
+            TypeError: it is neither.
         """
         literal = literal_address(address, 0)
         if literal is None:

@@ -8,6 +8,8 @@ from trio_xsock._network.transport import Transport
 from trio_xsock._network.udp_port import Opener
 from trio_xsock._server.server_listening import ServerListening
 from trio_xsock._sockets.connected import ConnectedSocket
+from trio_xsock._sockets.datagram_socket import DatagramSocket
+from trio_xsock._sockets.easy_udp import EasyUDPSocket
 from trio_xsock._sockets.tcp import TCPSocket
 from trio_xsock._sockets.udp import UDPSocket
 from trio_xsock._values.errors import InvalidStateError
@@ -57,15 +59,15 @@ def use_network(sock: object, network: ForeignNetwork) -> None:
     sock._network = network  # pyright: ignore[reportPrivateUsage]
 
 
-def use_ports_of(sock: UDPSocket, opener: Opener) -> None:
+def use_ports_of(sock: UDPSocket | EasyUDPSocket, opener: Opener) -> None:
     """Let a socket, closed, be bound to ports of another kind from now on.
 
     Raises:
-        TypeError: not a ``UDPSocket``.
+        TypeError: neither a ``UDPSocket`` nor an ``EasyUDPSocket``.
         InvalidStateError: it is bound.
     """
-    if not isinstance(sock, UDPSocket):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"sock must be a UDPSocket, not {type(sock).__name__}")
+    if not isinstance(sock, DatagramSocket):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"sock must be a UDPSocket or an EasyUDPSocket, not {type(sock).__name__}")
     if sock.is_connected:
         raise InvalidStateError(f"{sock!r}: it is bound already; close() it first")
-    sock._opener = opener  # pyright: ignore[reportPrivateUsage]
+    sock._datagrams.open_by(opener)  # pyright: ignore[reportPrivateUsage]
