@@ -37,15 +37,15 @@ LIMITS = {
     "classes of TCPSocket": Limit(8, goal=7),
     "classes of SSLSocket": Limit(10, goal=8),
     "classes of EasyTCPSocket": Limit(8, goal=5),
-    "classes of UDPSocket": Limit(8, goal=6),
-    "classes of AutoDiscovery": Limit(12, goal=6),
+    "classes of UDPSocket": Limit(5, goal=6),
+    "classes of AutoDiscovery": Limit(6, goal=6),
     "classes of ServerSocket": Limit(6, goal=3),
-    "private methods overridden": Limit(26, goal=15),
+    "private methods overridden": Limit(18, goal=15),
     "longest chain of overrides": Limit(3, goal=2),
-    "attributes with several writers": Limit(24, goal=0),
+    "attributes with several writers": Limit(12, goal=0),
     "levels of the import contract": Limit(10, goal=10),
-    "modules over 350 lines": Limit(4, goal=0),
-    "assertions of not None": Limit(25, goal=0),
+    "modules over 350 lines": Limit(3, goal=0),
+    "assertions of not None": Limit(18, goal=0),
 }
 
 
