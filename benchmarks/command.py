@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import contenders, matrix, svg, table, workloads
+from . import contenders, linux, matrix, svg, table, workloads
 from .processes import MeasurementError
 from .results import Results, machine
 from .runner import Runner
@@ -24,7 +24,7 @@ SECONDS = {Size.FULL: 465.0, Size.QUICK: 65.0, Size.TINY: 60.0}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what was asked for; returns the exit code."""
     options = _parser().parse_args(argv)
-    if not sys.platform.startswith("linux"):
+    if not linux.is_here():
         print("benchmarks: they need Linux (epoll, /proc, passing of descriptors)")
         return 1
     try:

@@ -7,12 +7,12 @@ same way. It is blocked in a system call while something is measured and costs n
 from __future__ import annotations
 
 import os
-import resource
 import threading
 import time
 from array import array
 from collections.abc import Sequence
 
+from . import linux
 from .wire import Message, Wire, WireClosedError
 
 Params = dict[str, int]
@@ -66,7 +66,7 @@ class Control:
         self._wire.send({"error": reason[-20000:]})
 
     def _mark(self) -> Message:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
+        usage = linux.getrusage(linux.RUSAGE_SELF)
         sleeps, self.sleeps = self.sleeps, array("d")
         mark: Message = {
             "cpu": usage.ru_utime + usage.ru_stime,
@@ -82,7 +82,7 @@ class Control:
 def resident_bytes() -> int:
     """The memory of this process that is in RAM (VmRSS)."""
     with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+        return int(file.read().split()[1]) * int(linux.getpagesize())
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -10,7 +10,6 @@ import asyncio
 import gc
 import importlib
 import os
-import resource
 import signal
 import sys
 import time
@@ -18,6 +17,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from . import linux
 from .control import Control
 from .wire import Message, Wire, WireClosedError
 
@@ -50,7 +50,7 @@ def _obey(wire: Wire, message: Message, children: set[int]) -> None:
         wire.send({"ended": pid})
         return
     control_descriptor = message["descriptors"][0]
-    pid = os.fork()
+    pid = linux.fork()
     if not pid:
         wire.close()
         _run(Control(Wire.from_descriptor(control_descriptor), message["params"]), message)
@@ -82,9 +82,9 @@ def _run(control: Control, message: Message) -> None:
 def _end(pid: int, patience: float) -> None:
     """Wait for a child of ours; end it if that takes too long."""
     deadline = time.monotonic() + patience
-    while not os.waitpid(pid, os.WNOHANG)[0]:
+    while not os.waitpid(pid, linux.WNOHANG)[0]:
         if time.monotonic() >= deadline:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, linux.SIGKILL)
             os.waitpid(pid, 0)
             return
         time.sleep(0.002)
@@ -102,9 +102,9 @@ def warm_allocator() -> None:
 
 def raise_descriptor_limit() -> int:
     """Allow ourselves as many descriptors as we may; returns how many."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    _, hard = linux.getrlimit(linux.RLIMIT_NOFILE)
+    linux.setrlimit(linux.RLIMIT_NOFILE, (hard, hard))
+    return int(hard)
 
 
 # How a program is run

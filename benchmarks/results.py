@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
+from . import linux
 from .contenders import LIMIT, Contender
 from .statistics import Summary, ratio, summary
 from .workload import Sample, Workload
@@ -136,7 +137,7 @@ def machine() -> Mapping[str, str | int]:
     facts: dict[str, str | int] = {
         "date": time.strftime("%Y-%m-%d %H:%M"),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(linux.sched_getaffinity(0)),
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }

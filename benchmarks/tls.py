@@ -7,7 +7,6 @@ and one context for all their connections. The programs of trio_xsock are those 
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ import trio
 import trio_xsock.testing
 from trio_xsock import SSLSocket, TCPSocket
 
+from . import linux
 from .control import Control
 from .programs import asyncio_protocol, trio_stream, xsock_caller, xsock_handler
 from .programs.xsock_serving import serve_calls, serve_handlers
@@ -131,15 +131,15 @@ def raw_tls_echo(control: Control) -> None:
     context = _context()
     with socket.create_server((HOST, 0), backlog=1024) as server:
         control.ready(server.getsockname()[1])
-        epoll = select.epoll()
-        epoll.register(server, select.EPOLLIN)
+        epoll = linux.epoll()
+        epoll.register(server, linux.EPOLLIN)
         connections: dict[int, ssl.SSLSocket] = {}
         while True:
             for descriptor, _ in epoll.poll():
                 if descriptor == server.fileno():
                     sock = _accept(server, context)
                     connections[sock.fileno()] = sock
-                    epoll.register(sock, select.EPOLLIN)
+                    epoll.register(sock, linux.EPOLLIN)
                 elif not _echo(connections[descriptor]):
                     epoll.unregister(descriptor)
                     connections.pop(descriptor).close()

@@ -6,6 +6,8 @@ import json
 import socket
 from typing import Any
 
+from benchmarks import linux
+
 Message = dict[str, Any]
 
 _LARGEST = 2**18
@@ -24,7 +26,7 @@ class Wire:
     @classmethod
     def pair(cls) -> tuple[Wire, Wire]:
         """Two connected ends."""
-        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        one, other = socket.socketpair(linux.AF_UNIX, socket.SOCK_SEQPACKET)
         return cls(one), cls(other)
 
     @classmethod
@@ -39,7 +41,7 @@ class Wire:
             WireClosedError: nobody is there to read it.
         """
         try:
-            socket.send_fds(self.sock, [json.dumps(message).encode()], descriptors)
+            linux.send_fds(self.sock, [json.dumps(message).encode()], descriptors)
         except (BrokenPipeError, ConnectionResetError) as exc:
             raise WireClosedError from exc
 
@@ -52,7 +54,7 @@ class Wire:
         """
         self.sock.settimeout(timeout)
         try:
-            data, descriptors, _, _ = socket.recv_fds(self.sock, _LARGEST, 4)
+            data, descriptors, _, _ = linux.recv_fds(self.sock, _LARGEST, 4)
         except ConnectionResetError as exc:
             raise WireClosedError from exc
         if not data:

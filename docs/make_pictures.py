@@ -92,7 +92,8 @@ def layers() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = project["tool"]["importlinter"]["contracts"]
     found: list[str] = next(one["layers"] for one in contracts if one["id"] == "layers")
-    return [name for name in found if name != "__main__"]
+    names = [name.strip() for level in found for name in level.split("|")]
+    return [name for name in names if name != "__main__"]
 
 
 def descriptions() -> dict[str, tuple[str, str]]:

@@ -24,6 +24,8 @@ from trio_xsock import (
     TCPSocket,
 )
 
+assert sys.platform != "win32", "Windows hands no sockets down by descriptor, and has no SIGHUP"
+
 GRACE = 10.0
 """Seconds that a worker's connections may take to end."""
 

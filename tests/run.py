@@ -55,7 +55,9 @@ def lint() -> Iterator[Check]:
 def types() -> Iterator[Check]:
     """Both type checkers, strict, and the completeness of the public types."""
     yield "no trio-stubs", [PYTHON, "tests/typing/tripwire.py"]
-    yield "mypy", [PYTHON, "-m", "mypy"]
+    for platform in ("linux", "darwin", "win32"):  # a cache for each, or none would ever fit
+        options = [f"--platform={platform}", f"--cache-dir=.mypy_cache/{platform}"]
+        yield f"mypy, {platform}", [PYTHON, "-m", "mypy", *options]
     pyright = [PYTHON, "-m", "pyright"]
     yield "pyright", pyright
     yield "pyright --verifytypes", [*pyright, "--verifytypes", "trio_xsock", "--ignoreexternal"]

@@ -13,6 +13,7 @@ folders below it, and no modules import each other in a circle:
 ``_runtime``   Trio's machinery: scopes, tasks, delivery of events, channels, readiness
 ``_machines``  buffers, ledgers, framing, the TLS engine, membership: no I/O, no clock
 ``_values``    errors, events, datagrams, messages, statistics
+``_platform``  what the operating system has and lacks; knows nothing of ``_values``
 =============  ==============================================================================
 
 This file only re-exports.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import time
 
+from benchmarks import linux
 from benchmarks.control import Params, percentile
 
 from .bulk import Load
@@ -32,13 +32,13 @@ def to_server(params: Params) -> Load:
 
 
 def _come_and_go(port: int, count: int, at_once: int) -> None:
-    epoll = select.epoll()
+    epoll = linux.epoll()
     here: dict[int, socket.socket] = {}
 
     def come() -> None:
         sock = connect(port)
         here[sock.fileno()] = sock
-        epoll.register(sock, select.EPOLLIN)
+        epoll.register(sock, linux.EPOLLIN)
         sock.send(b"?")
 
     try:
@@ -121,7 +121,7 @@ class _Crowd(Pinger):
                         began = clock()
                         sock = connect(port)
                         newcomers[sock.fileno()] = sock, began
-                        self.epoll.register(sock, select.EPOLLIN)
+                        self.epoll.register(sock, linux.EPOLLIN)
                         sock.send(b"?")
         finally:
             close_all(sock for sock, _ in newcomers.values())

@@ -7,11 +7,11 @@ and it is the sender who pays: the program under test. Here it pays for its own 
 from __future__ import annotations
 
 import os
-import select
 import socket
 import time
 from array import array
 
+from benchmarks import linux
 from benchmarks.control import Params, percentile
 
 from .bulk import Load
@@ -26,13 +26,13 @@ class Pinger:
 
     def __init__(self, connections: list[socket.socket], size: int) -> None:
         self.latencies = array("d")
-        self.epoll = select.epoll()
+        self.epoll = linux.epoll()
         self._message = os.urandom(size)
         self._receive = {sock.fileno(): sock.recv for sock in connections}
         self._send = {sock.fileno(): sock.send for sock in connections}
         self._parts: dict[int, bytes] = {}
         for sock in connections:
-            self.epoll.register(sock, select.EPOLLIN)
+            self.epoll.register(sock, linux.EPOLLIN)
 
     def run(self, total: int) -> None:
         """Exchange ``total`` messages and note how long each took."""
@@ -122,11 +122,11 @@ class _WithNoise(Pinger):
                 pass
 
     def _take_back(self) -> None:
-        if not self.noise.recv(_NOISE, socket.MSG_DONTWAIT):
+        if not self.noise.recv(_NOISE, linux.MSG_DONTWAIT):
             raise ConnectionError("the noisy connection was closed")
 
     def _send_more(self) -> None:
-        self.noise.send(self._block, socket.MSG_DONTWAIT)
+        self.noise.send(self._block, linux.MSG_DONTWAIT)
 
 
 def beside_noise(params: Params) -> Load:
@@ -172,7 +172,7 @@ def _receive_at_once(sock: socket.socket) -> bytes:
     receive, deadline = sock.recv, time.perf_counter() + PATIENCE
     while True:
         try:
-            return receive(_RECEIVE, socket.MSG_DONTWAIT)
+            return receive(_RECEIVE, linux.MSG_DONTWAIT)
         except BlockingIOError:
             if time.perf_counter() > deadline:
                 raise TimeoutError("the other side fell silent") from None
@@ -204,10 +204,10 @@ def _echo_one(sock: socket.socket) -> None:
 
 
 def _echo_many(connections: list[socket.socket]) -> None:
-    epoll = select.epoll()
+    epoll = linux.epoll()
     pairs = {sock.fileno(): (sock.recv, sock.send) for sock in connections}
     for sock in connections:
-        epoll.register(sock, select.EPOLLIN)
+        epoll.register(sock, linux.EPOLLIN)
     deadline = time.perf_counter() + PATIENCE
     while pairs:
         ready = epoll.poll(0, len(pairs))

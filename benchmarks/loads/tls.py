@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import ssl
 import time
 from array import array
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import trio_xsock.testing
+from benchmarks import linux
 from benchmarks.control import Params, percentile
 
 from . import bulk, sockets
@@ -102,11 +102,11 @@ def _exchange(connections: list[ssl.SSLSocket], message: bytes, total: int) -> a
     """Exchange ``total`` messages; how long each took."""
     latencies = array("d")
     clock = time.perf_counter
-    epoll = select.epoll()
+    epoll = linux.epoll()
     by_descriptor = {sock.fileno(): sock for sock in connections}
     began: dict[int, float] = {}
     for descriptor, sock in list(by_descriptor.items())[:total]:
-        epoll.register(descriptor, select.EPOLLIN)
+        epoll.register(descriptor, linux.EPOLLIN)
         began[descriptor] = clock()
         sock.send(message)
     unsent, deadline = total - len(began), clock() + PATIENCE

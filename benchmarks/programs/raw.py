@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import select
 import socket
 
+from benchmarks import linux
 from benchmarks.control import Control
 
 HOST = "127.0.0.1"
@@ -41,8 +41,8 @@ def echo(control: Control) -> None:
 
 def _echo_many(server: socket.socket) -> None:
     server.setblocking(False)
-    epoll = select.epoll()
-    epoll.register(server, select.EPOLLIN)
+    epoll = linux.epoll()
+    epoll.register(server, linux.EPOLLIN)
     connections: dict[int, socket.socket] = {}
     listening = server.fileno()
     while True:
@@ -52,7 +52,7 @@ def _echo_many(server: socket.socket) -> None:
                     while True:
                         sock = _prepare(server.accept()[0])
                         connections[sock.fileno()] = sock
-                        epoll.register(sock, select.EPOLLIN)
+                        epoll.register(sock, linux.EPOLLIN)
                 except BlockingIOError:
                     continue
             sock = connections[descriptor]
@@ -135,11 +135,11 @@ def client_receive(control: Control) -> None:
 def client_ping(control: Control) -> None:
     message = bytes(control["size"])
     sockets = {}
-    epoll = select.epoll()
+    epoll = linux.epoll()
     for _ in range(control["connections"]):
         sock = _connect(control)
         sockets[sock.fileno()] = sock
-        epoll.register(sock, select.EPOLLIN)
+        epoll.register(sock, linux.EPOLLIN)
 
     def play(count: int) -> None:
         if len(sockets) == 1:

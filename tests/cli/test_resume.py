@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import random
@@ -14,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from trio_xsock._cli import _partial
 from trio_xsock._cli._errors import RefusedError
 from trio_xsock._cli._files import Folder, IfExists
 from trio_xsock._cli._partial import BusyError, find_whole, open_partial, partial_name
@@ -410,7 +410,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def flock(fd: int, how: int) -> None:
         raise OSError(errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr(_partial.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     with Folder(str(tmp_path), resume=True) as folder:
         open_partial(folder, "f", 10).discard()
     assert list(tmp_path.iterdir()) == []

@@ -17,6 +17,7 @@ from trio_xsock._network import dial as _dial
 from trio_xsock._network.dial import dial
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.routes import Origin
+from trio_xsock._platform import sockets
 from trio_xsock._values.errors import (
     ConnectError,
     ErrorCode,
@@ -633,7 +634,7 @@ async def test_connecting_from_an_interface_without_linuxs_option(
     listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other systems choose the port at once."""
-    monkeypatch.setattr(_dial, "_BIND_ADDRESS_NO_PORT", None)
+    monkeypatch.setattr(sockets, "BIND_ADDRESS_NO_PORT", 0)
     host, port = listen().getsockname()
     with await dial(host, port, origin=from_only("127.0.0.2")) as sock:
         assert sock.getsockname()[0] == "127.0.0.2"

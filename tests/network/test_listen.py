@@ -15,6 +15,7 @@ from trio_xsock._machines.endpoint import ResolvedAddress, literal_address
 from trio_xsock._network import listen as _listen
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.listen import check_backlog, listen_addresses, open_listeners
+from trio_xsock._platform import sockets
 from trio_xsock._values.errors import (
     AddressInUseError,
     ErrorCode,
@@ -312,7 +313,7 @@ def test_a_port_is_shared_on_request_only(opened: list[socket.socket]) -> None:
 @pytest.mark.usefixtures("opened")
 def test_a_system_that_cannot_share_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has nothing of the kind."""
-    monkeypatch.delattr(socket, "SO_REUSEPORT")
+    monkeypatch.setattr(sockets, "REUSE_PORT", 0)
     with pytest.raises(SocketError) as caught:
         open_listeners([at("127.0.0.1")], reuse_port=True)
     assert caught.value.errno == errno.ENOPROTOOPT

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trio_xsock._network import page_cache
 from trio_xsock._network.descriptor import Descriptor
 from trio_xsock._network.page_cache import PageCache
+from trio_xsock._platform import files
+from trio_xsock._platform.system import is_linux
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be asked")
+pytestmark = pytest.mark.skipif(not is_linux(), reason="only Linux can be asked")
 
 MIB = 2**20
 SIZE = 5 * MIB
@@ -109,7 +109,7 @@ def test_a_system_that_has_no_such_question(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As for a file system that cannot be asked."""
-    monkeypatch.setattr(page_cache, "_NO_WAIT", 0)
+    monkeypatch.setattr(files, "_NO_WAIT", 0)
     assert PageCache(9).available(0, 10) == 0
     assert kernel.asked == []
 
@@ -146,7 +146,7 @@ def test_a_failed_read_ahead_is_told(fileno: int, monkeypatch: pytest.MonkeyPatc
     answers = [10, 20, OSError(errno.EIO, "broken")]
     positions: list[int] = []
 
-    def read(_fd: int, _buffers: Any, position: int) -> int:
+    def read(_fd: int, _buffers: Any, position: int, _flags: int) -> int:
         positions.append(position)
         answer = answers.pop(0)
         if isinstance(answer, OSError):

@@ -19,8 +19,9 @@ from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._network.tcp_info import set_keepalive, take_sample
 from trio_xsock._network.tls_transport import TLSTransport
 from trio_xsock._network.transport import Transport
+from trio_xsock._platform.system import is_linux
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tcp_info is Linux's")
+pytestmark = pytest.mark.skipif(not is_linux(), reason="tcp_info is Linux's")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -30,6 +29,7 @@ from trio_xsock import (
     TCPSocket,
 )
 from trio_xsock._network.transport import Transport
+from trio_xsock._platform import sockets
 from trio_xsock.testing._seam import take_over
 
 
@@ -224,7 +224,7 @@ NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 """Python has the name on Linux from 3.12 on."""
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="TCP_NOTSENT_LOWAT is asked on Linux only")
+@pytest.mark.skipif(not sockets.NOTSENT_LOWAT, reason="no TCP_NOTSENT_LOWAT")
 async def test_every_connection_keeps_little_unsent_data_in_the_kernel() -> None:
     """A client's, an accepted one, one from outside."""
 

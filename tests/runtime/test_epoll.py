@@ -20,11 +20,12 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.support import RawPeer, raw_pair, until
 from trio_xsock import TCPSocket
 from trio_xsock._engine.connection import Connection
+from trio_xsock._platform.system import is_linux
 from trio_xsock._runtime import epoll as _epoll
 from trio_xsock._runtime.epoll import EpollHub, EpollWatch
 from trio_xsock._runtime.guard import Wakeups
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="epoll is Linux's")
+pytestmark = pytest.mark.skipif(not is_linux(), reason="epoll is Linux's")
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "trio_xsock readiness hub"

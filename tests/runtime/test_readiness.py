@@ -25,6 +25,7 @@ from tests.support.tls import credentials
 from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._network.tls_transport import TLSTransport
 from trio_xsock._network.transport import Transport
+from trio_xsock._platform.system import is_linux
 from trio_xsock._runtime import readiness as _readiness
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import PortableWatch, Watch, release_readiness, watch_socket
@@ -36,7 +37,7 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     kind: str = request.param
     if kind == "portable":
         monkeypatch.setenv("TRIO_XSOCK_READINESS", "portable")
-    elif sys.platform != "linux":  # pragma: no cover
+    elif not is_linux():  # pragma: no cover
         pytest.skip("only Linux has the readiness hub")
     else:
         monkeypatch.delenv("TRIO_XSOCK_READINESS", raising=False)

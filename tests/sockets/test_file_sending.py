@@ -38,13 +38,14 @@ from trio_xsock import (
 from trio_xsock._network import file_sending as _file_sending
 from trio_xsock._network import page_cache
 from trio_xsock._network.transport import PlainTransport
+from trio_xsock._platform.system import is_linux
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = random.Random(1).randbytes(2_000_000)
 INTERVAL = 65536
 PIECE_AT_MOST = 2**18
 
-kernel_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has this sendfile")
+kernel_only = pytest.mark.skipif(not is_linux(), reason="only Linux has this sendfile")
 
 
 class Way:
@@ -72,7 +73,7 @@ class Way:
 @pytest.fixture(params=["kernel", "read"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way:
     """Each test runs both ways: the kernel sends the file, or refuses to."""
-    if sys.platform != "linux":
+    if not is_linux():
         pytest.skip("only Linux has this sendfile")
     return Way(request.param, monkeypatch)
 
@@ -916,7 +917,7 @@ def test_sigpipe_kills_nobody(path: Path, peer: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
+@pytest.mark.skipif(not is_linux(), reason="VmHWM is Linux's")
 @pytest.mark.parametrize(("way", "size"), [("kernel", 2**30), ("read", 2**28)])
 def test_a_huge_file_takes_no_memory(
     request: pytest.FixtureRequest, tmp_path: Path, way: str, size: int

@@ -12,13 +12,13 @@ was sent about when the client ended, or later, and was answered by a reset.
 
 from __future__ import annotations
 
-import select
 from collections import deque
 from collections.abc import Callable
 
 import trio
 
 from trio_xsock import LostConnectionError, TCPSocket, TLSError
+from trio_xsock._platform import system as platform
 
 from ._beside import both
 from ._stdin import PIECE, Input
@@ -171,8 +171,8 @@ class Conversation:
 
 def _was_reset(descriptor: int) -> bool:
     """Whether the peer answered with a reset, which no read of ours will find after its end."""
-    if descriptor < 0 or not hasattr(select, "poll"):
+    if descriptor < 0 or not platform.has_poll():
         return False
-    poll = select.poll()
+    poll = platform.make_poll()
     poll.register(descriptor, 0)
-    return any(state & select.POLLERR for _, state in poll.poll(0))
+    return any(state & platform.POLLERR for _, state in poll.poll(0))

@@ -3,15 +3,12 @@
 Everything here blocks and is meant to be called in a worker thread, one call at a time;
 nothing here uses the network.
 
-All calls name files relative to the folder's descriptor and never follow a link, so that no file
-is written elsewhere, even if the path changes meanwhile. Names are stored as UTF-8 in any locale.
-Not every file system says how much room is left; then room is not checked.
+No link is ever followed, see ``_place``. Not every file system says how much room is left; then
+room is not checked.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import secrets
 import stat
@@ -22,6 +19,7 @@ from ._errors import RefusedError, UsageError
 from ._incoming_file import IfExists as IfExists
 from ._incoming_file import IncomingFile as IncomingFile
 from ._incoming_file import disk_errors, exists_already
+from ._place import NEW, Place
 from ._text import amount, escape, quote
 
 TEMPORARY_PREFIX = ".xsock-"
@@ -38,7 +36,7 @@ class Folder:
         *,
         ask_for_room: bool = True,
         resume: bool = False,
-        fd: int | None = None,
+        place: Place | None = None,
     ) -> None:
         """Open ``path``.
 
@@ -47,7 +45,7 @@ class Folder:
             if_exists: what happens to a name that is in use.
             ask_for_room: refuse a file that is larger than the room that is left.
             resume: keep the part of a file whose transfer broke off, and continue from there.
-            fd: its descriptor, if it is open already; it is closed with this.
+            place: the folder, if it is open already; it is closed with this.
 
         Raises:
             UsageError: it is not there, not a folder, or not writable.
@@ -56,15 +54,15 @@ class Folder:
         self.if_exists = if_exists
         self.resume = resume
         self._ask_for_room = ask_for_room
-        if fd is not None:
-            self.fd = fd
+        if place is not None:
+            self.place = place
             return
         try:
-            self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.place = Place(os.fsencode(path))
         except (OSError, ValueError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "not a valid path"
             raise UsageError(f"cannot receive into {quote(path)}: {reason}") from exc
-        if not os.access(".", os.W_OK | os.X_OK, dir_fd=self.fd):
+        if not self.place.is_writable():
             self.close()
             raise UsageError(f"cannot receive into {quote(path)}: it is not writable")
 
@@ -76,19 +74,19 @@ class Folder:
         Raises:
             RefusedError: it cannot be created, or there is something else of that name.
         """
-        fd = os.dup(self.fd)
+        place = self.place.again()
         for part in parts:
             try:
-                inner = _enter(fd, part)
+                inner = _enter(place, part)
             finally:
-                os.close(fd)
-            fd = inner
+                place.close()
+            place = inner
         return Folder(
             os.path.join(self.path, *parts),
             self.if_exists,
             ask_for_room=self._ask_for_room,
             resume=self.resume,
-            fd=fd,
+            place=place,
         )
 
     def check_room(self, name: str, size: int) -> None:
@@ -114,15 +112,14 @@ class Folder:
         if not self._ask_for_room:
             return None
         try:
-            disk = os.fstatvfs(self.fd)
+            return self.place.room()
         except OSError:
             return None
-        return disk.f_bavail * disk.f_frsize if disk.f_blocks else None
 
     def check_name(self, name: str) -> None:
         """Refuse a name that is in use; raises ``RefusedError``."""
         try:
-            status = os.stat(name.encode(), dir_fd=self.fd, follow_symlinks=False)
+            status = self.place.status(name)
         except FileNotFoundError:
             return
         except OSError as exc:
@@ -138,17 +135,14 @@ class Folder:
         Raises:
             CommandError: the disk does not allow it.
         """
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         name = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
         with disk_errors("creating the file"):
-            fd = os.open(name, flags, 0o666, dir_fd=self.fd)
-        return IncomingFile(self.fd, name, fd, self.if_exists)
+            fd = self.place.open(name, NEW)
+        return IncomingFile(self.place, name, fd, self.if_exists)
 
     def close(self) -> None:
         """Close the folder; legal more than once."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        self.place.close()
 
     def __enter__(self) -> Self:
         return self
@@ -157,16 +151,13 @@ class Folder:
         self.close()
 
 
-def _enter(fd: int, name: str) -> int:
-    """The descriptor of a folder in the folder ``fd``, made if it is missing."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+def _enter(place: Place, name: str) -> Place:
+    """A folder in ``place``, made if it is missing."""
     try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name.encode(), dir_fd=fd)
-        return os.open(name.encode(), flags, dir_fd=fd)
+        return place.below(name)
+    except NotADirectoryError as exc:
+        raise RefusedError(f"{quote(name)} exists already and is not a folder") from exc
     except OSError as exc:
-        if exc.errno in (errno.ENOTDIR, errno.ELOOP):
-            raise RefusedError(f"{quote(name)} exists already and is not a folder") from exc
         raise RefusedError(f"the folder {quote(name)} cannot be used: {exc.strerror}") from exc
 
 

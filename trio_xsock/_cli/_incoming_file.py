@@ -20,8 +20,11 @@ import hashlib
 import os
 from collections.abc import Generator
 
+from trio_xsock._platform import files as platform
+
 from ._errors import RefusedError
 from ._names import numbered
+from ._place import NEW, Place
 from ._source import PIECE
 from ._text import quote
 
@@ -54,7 +57,7 @@ class IncomingFile:
     """A file on its way in, under a temporary name until :meth:`publish`.
 
     Args:
-        folder_fd: the descriptor of the folder that it lies in.
+        place: the folder that it lies in.
         temporary_name: its name there.
         fd: its own descriptor.
         if_exists: what happens to a name that is in use.
@@ -68,7 +71,7 @@ class IncomingFile:
 
     def __init__(
         self,
-        folder_fd: int,
+        place: Place,
         temporary_name: str,
         fd: int,
         if_exists: IfExists,
@@ -76,7 +79,7 @@ class IncomingFile:
         keep: bool = False,
         there: int = 0,
     ) -> None:
-        self._folder_fd = folder_fd
+        self._place = place
         self._if_exists = if_exists
         self._keep = keep
         self._temporary: str | None = temporary_name
@@ -168,13 +171,16 @@ class IncomingFile:
 
     def discard(self) -> None:
         """Close and remove what is left of the temporary file; legal at any time."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._close()
         if self._temporary is not None:
             with contextlib.suppress(OSError):
-                os.unlink(self._temporary, dir_fd=self._folder_fd)
+                self._place.unlink(self._temporary)
             self._temporary = None
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            platform.close_file(self._fd)
+            self._fd = -1
 
     def _published_as(self, name: str) -> str:
         self._published = True
@@ -184,7 +190,7 @@ class IncomingFile:
         """Whether ``name`` was free and is ours now."""
         assert self._temporary is not None
         try:
-            self._link(self._temporary, name)
+            self._place.link(self._temporary, name)
         except FileExistsError:
             return False
         except OSError as exc:
@@ -193,31 +199,25 @@ class IncomingFile:
             return self._claim_without_links(name)
         return True
 
-    def _link(self, temporary: str, name: str) -> None:
-        fd = self._folder_fd
-        os.link(
-            temporary.encode(), name.encode(), src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False
-        )
-
     def _claim_without_links(self, name: str) -> bool:
         """As :meth:`_claim` where the file system has no links: reserve, then replace."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            os.close(os.open(name.encode(), flags, 0o666, dir_fd=self._folder_fd))
+            os.close(self._place.open(name, NEW))
         except FileExistsError:
             return False
         try:
             self._replace(name)
         except BaseException:
             with contextlib.suppress(OSError):  # the first error is the one to report
-                os.unlink(name.encode(), dir_fd=self._folder_fd)
+                self._place.unlink(name)
             raise
         return True
 
     def _replace(self, name: str) -> None:
         assert self._temporary is not None
-        fd = self._folder_fd
-        os.replace(self._temporary.encode(), name.encode(), src_dir_fd=fd, dst_dir_fd=fd)
+        if not platform.RENAMES_OPEN_FILES:
+            self._close()
+        self._place.replace(self._temporary, name)
         self._temporary = None
 
 

@@ -21,9 +21,10 @@ from typing import Any, Final, Self, TypeVar
 
 import trio
 
+from trio_xsock._platform.system import ending_signals
+
 T = TypeVar("T")
 
-_WANTED: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 _LAST_WORDS: Final = 1.0
 """Seconds after a signal in which output may still be read."""
 
@@ -66,8 +67,7 @@ class Signals:
             self._react = None
 
     def __enter__(self) -> Self:
-        present = [signal.Signals[name] for name in _WANTED if hasattr(signal, name)]
-        wanted = [number for number in present if signal.getsignal(number) is not signal.SIG_IGN]
+        wanted = [each for each in ending_signals() if signal.getsignal(each) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._handle) for number in wanted}
         return self
 

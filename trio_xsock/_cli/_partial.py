@@ -13,17 +13,15 @@ import contextlib
 import hashlib
 import os
 import stat
-import sys
 from typing import Final, Protocol
+
+from trio_xsock._platform import files as platform
 
 from ._errors import RefusedError
 from ._files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Folder
 from ._incoming_file import IncomingFile, disk_errors
 from ._source import PIECE
 from ._text import quote
-
-if sys.platform != "win32":
-    import fcntl
 
 _ATTEMPTS: Final = 8
 
@@ -88,9 +86,8 @@ class WholeFile:
 
 def find_whole(folder: Folder, name: str, size: int) -> WholeFile | None:
     """The regular file ``name``, if there is one of that size that can be read."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        fd = os.open(name.encode(), flags, dir_fd=folder.fd)
+        fd = folder.place.open(name, os.O_RDONLY | platform.NON_BLOCKING)
     except OSError:  # there is no such file
         return None
     status = os.fstat(fd)
@@ -123,34 +120,32 @@ def open_partial(folder: Folder, name: str, size: int) -> IncomingFile:
             if there is not None:
                 keep = folder.resume
                 file = IncomingFile(
-                    folder.fd, temporary, fd, folder.if_exists, keep=keep, there=there
+                    folder.place, temporary, fd, folder.if_exists, keep=keep, there=there
                 )
                 if there > size:
                     file.start_over()
                 return file
-            os.close(fd)
+            platform.close_file(fd)
     raise BusyError(f"{quote(name)} cannot be locked: something else uses {quote(temporary)}")
 
 
 def _open_locked(folder: Folder, temporary: str, name: str) -> int | None:
     """A descriptor that holds the lock; ``None`` if there was a link of that name, now removed."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        fd = os.open(temporary, flags, 0o666, dir_fd=folder.fd)
+        fd = folder.place.open(temporary, os.O_RDWR | os.O_CREAT | platform.NON_BLOCKING)
     except OSError:
-        status = os.stat(temporary, dir_fd=folder.fd, follow_symlinks=False)
-        if not stat.S_ISLNK(status.st_mode):
+        status = folder.place.status(temporary)
+        if not platform.is_link(status):
             raise
-        os.unlink(temporary, dir_fd=folder.fd)
+        folder.place.unlink(temporary)
         return None
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            raise BusyError(f"{quote(name)} is being received by another transfer") from None
-        except OSError:  # the file system has no locks
-            pass
+    try:
+        platform.lock_file(fd)
+    except BlockingIOError:
+        os.close(fd)
+        raise BusyError(f"{quote(name)} is being received by another transfer") from None
+    except OSError:  # the file system has no locks
+        pass
     return fd
 
 
@@ -162,14 +157,14 @@ def _usable(folder: Folder, temporary: str, fd: int) -> int | None:
     """
     status = os.fstat(fd)
     try:
-        named = os.stat(temporary, dir_fd=folder.fd, follow_symlinks=False)
+        named = folder.place.status(temporary)
     except FileNotFoundError:
         return None
     if not os.path.samestat(status, named):
         return None
-    ours = sys.platform == "win32" or status.st_uid == os.geteuid()
-    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and ours:
+    ours = status.st_nlink == 1 and platform.is_ours(status)
+    if stat.S_ISREG(status.st_mode) and ours:
         return status.st_size
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary, dir_fd=folder.fd)
+        folder.place.unlink(temporary)
     return None

@@ -6,13 +6,13 @@ import contextlib
 import math
 import socket as stdlib_socket
 import struct
-import sys
 from collections.abc import Awaitable, Callable, Generator
 from typing import Final, TypeVar
 
 import trio
 
 from trio_xsock import SocketError, TCPSocket
+from trio_xsock._platform import sockets as platform
 
 from ._beside import beside
 from ._errors import PeerSilentError
@@ -114,15 +114,13 @@ def _signs_of_life(sock: TCPSocket | None) -> tuple[int, int]:
     """Two numbers of which one changes when the peer sends or acknowledges anything."""
     if sock is None or sock.handle < 0:
         return 0, 0
-    if sys.platform == "linux":
-        try:
-            with stdlib_socket.fromfd(sock.handle, 0, stdlib_socket.SOCK_STREAM) as same:
-                size = _PROGRESS_OFFSET + _PROGRESS.size
-                info = same.getsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_INFO, size)
-            acknowledged, received = _PROGRESS.unpack_from(info, _PROGRESS_OFFSET)
-        except (OSError, struct.error):  # no descriptor, or a kernel without these fields
-            pass
-        else:
-            return acknowledged, received
+    try:
+        with stdlib_socket.fromfd(sock.handle, 0, stdlib_socket.SOCK_STREAM) as same:
+            info = platform.tcp_info(same, _PROGRESS_OFFSET + _PROGRESS.size) or b""
+        acknowledged, received = _PROGRESS.unpack_from(info, _PROGRESS_OFFSET)
+    except (OSError, struct.error):  # no descriptor, or a kernel without these fields
+        pass
+    else:
+        return acknowledged, received
     books = sock.statistics()
     return books.bytes_out, books.bytes_in

@@ -15,8 +15,6 @@ import contextlib
 import errno
 import functools
 import os
-import select
-import sys
 import threading
 import time
 from collections import deque
@@ -24,6 +22,8 @@ from collections.abc import Callable
 from typing import Final, Protocol, TextIO
 
 import trio
+
+from trio_xsock._platform import system as platform
 
 LIMIT: Final = 2**20
 """The most bytes that wait; more are lost."""
@@ -196,10 +196,10 @@ class ThreadSink:
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="xsock output", daemon=True)
-        if hasattr(select, "poll"):
+        if platform.has_poll():
             self._wake = os.pipe()
             for fd in self._wake:
-                os.set_blocking(fd, False)
+                platform.set_blocking(fd, False)
         try:
             thread.start()
         except RuntimeError:  # the system starts no further thread
@@ -231,17 +231,17 @@ class ThreadSink:
 
     def _await_wake(self, wake: int) -> None:
         """Wait to be woken, or until the reader closes its end."""
-        poll = select.poll()
-        poll.register(wake, select.POLLIN)
+        poll = platform.make_poll()
+        poll.register(wake, platform.POLLIN)
         poll.register(self._fd, 0)  # ERR, HUP and NVAL are reported in any case
         ready = dict(poll.poll())
         if wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)
         state = ready.get(self._fd, 0)
-        if state & select.POLLNVAL:
+        if state & platform.POLLNVAL:
             self._settle(error=OSError(errno.EBADF, os.strerror(errno.EBADF)))
-        elif state & (select.POLLERR | select.POLLHUP) and not self._queue:
+        elif state & (platform.POLLERR | platform.POLLHUP) and not self._queue:
             self._settle(gone=True)
 
     def _write_next(self) -> None:
@@ -271,11 +271,11 @@ class ThreadSink:
                     raise
 
     def _await_room(self, refused: int) -> None:
-        if refused > 1 or not hasattr(select, "poll"):  # what it said of its room is not so
+        if refused > 1 or not platform.has_poll():  # what it said of its room is not so
             time.sleep(_SLICE)
         else:
-            poll = select.poll()
-            poll.register(self._fd, select.POLLOUT)
+            poll = platform.make_poll()
+            poll.register(self._fd, platform.POLLOUT)
             poll.poll()
 
     def _settle(
@@ -308,7 +308,7 @@ def open_sink(stream: TextIO) -> Sink:
         stream.flush()
     except (OSError, ValueError):  # io.UnsupportedOperation is both
         return DirectSink(stream)
-    if sys.platform == "win32" and stream.isatty():  # its console takes no bytes
+    if platform.console_wants_text() and stream.isatty():
         return DirectSink(stream)
     return ThreadSink(fd)
 

@@ -15,13 +15,12 @@ from typing import TextIO
 
 import trio
 
+from trio_xsock._platform.files import is_for_writing_only
+from trio_xsock._platform.system import waits_for_pipes
+
 from ._report import Report
 
 PIECE = 65536
-
-
-if sys.platform != "win32":
-    import fcntl
 
 
 class _Job:
@@ -68,7 +67,7 @@ class Input:
         stdin: TextIO | None = sys.stdin
         self._report = report
         self._fd = -1 if stdin is None else 0
-        self._waits = sys.platform != "win32"  # Windows can wait for sockets only
+        self._waits = waits_for_pipes()
         self._kept = b""
         self._crlf = crlf
         self._after_cr = False
@@ -133,7 +132,5 @@ class Input:
 
 def _check_readable(fd: int) -> None:
     """Raise the error of a read, for descriptors on which waiting would never end."""
-    if sys.platform != "win32":
-        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-        if flags & os.O_ACCMODE == os.O_WRONLY:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    if is_for_writing_only(fd):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))

@@ -14,7 +14,8 @@ import trio
 from trio_xsock._machines.ledger import Batch, Chunk, FileRange, SendLedger, Ticket
 from trio_xsock._network.file_sending import send_range
 from trio_xsock._network.page_cache import PageCache
-from trio_xsock._network.transport import NO_SIGNAL, Transport
+from trio_xsock._network.transport import Transport
+from trio_xsock._platform.sockets import NO_SIGNAL
 from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.guard import ConflictDetector, Parking, protect_from_ki
 from trio_xsock._runtime.readiness import Watch

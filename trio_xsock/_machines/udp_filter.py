@@ -13,11 +13,13 @@ import struct
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from trio_xsock._platform.sockets import IP_PKTINFO, IPV6_PKTINFO
+
 from .endpoint import address_text
 
-PACKET_INFO_4: Final = (0, 8)
-"""Level and type of the ancillary data that tell an IPv4 datagram's destination on Linux."""
-PACKET_INFO_6: Final = (41, 50)
+PACKET_INFO_4: Final = (0, IP_PKTINFO)
+"""Level and type of the ancillary data that tell an IPv4 datagram's destination."""
+PACKET_INFO_6: Final = (41, IPV6_PKTINFO)
 """The same of IPv6; for sockets of both kinds, of IPv4 as well, in mapped form."""
 _LARGEST_INFO: Final = 64
 
@@ -89,8 +91,10 @@ class InterfaceFilter:
         self._is_loopback = is_loopback
 
     def accepts(self, came: Arrival) -> bool:
-        """Whether a datagram is for the socket."""
+        """Whether a datagram is for the socket; all are whose destination is unknown."""
         destination = came.destination
+        if not destination:
+            return True
         if came.interface != self.index:
             # Each interface has its own link-local addresses, which may be the same.
             return destination in self._addresses and not destination.startswith(_LINK_LOCAL)

@@ -124,19 +124,19 @@ class Memberships:
         """Where among the multicasts that may come back this one stands, if it does.
 
         Args:
-            address: the group's.
+            address: the group's; ``""`` if the OS does not tell where it was sent to.
             data: what it carries.
             some_lost: the OS has dropped something. Otherwise it can only be the first, because
                 the order is kept; another one like it is of a program with our address and port.
         """
         if not self._echoes:
             return None
-        if self._echoes[0] == (address, data):
-            return 0
-        try:
-            return self._echoes.index((address, data)) if some_lost else None
-        except ValueError:
-            return None
+        for place, (group, sent) in enumerate(self._echoes):
+            if sent == data and address in (group, ""):
+                return place
+            if not some_lost:
+                break
+        return None
 
     def forget_echo(self, place: int) -> None:
         """The echo has come back.

@@ -13,8 +13,10 @@ import threading
 from collections.abc import Generator
 from typing import Final, NamedTuple
 
+from trio_xsock._platform import files as platform
+
 # Opening a pipe would wait for its other end.
-_FLAGS: Final[int] = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS: Final[int] = os.O_RDONLY | platform.NON_BLOCKING | platform.BINARY
 
 _SCRATCH: Final = 65536
 """Bytes of a buffer whose content is not used; small enough to stay in the processor's cache."""
@@ -22,7 +24,7 @@ _SCRATCH: Final = 65536
 
 def may_state_another_size(status: os.stat_result) -> bool:
     """Whether a regular file occupies no block: the kernel generates it, or it is one hole."""
-    return not status.st_size or not getattr(status, "st_blocks", 1)
+    return not status.st_size or platform.blocks(status) == 0
 
 
 class Measure(NamedTuple):
@@ -65,7 +67,10 @@ class Descriptor:
 
     @property
     def seekable(self) -> bool:
+        """It can be read at any position."""
         try:
+            if stat.S_ISFIFO(os.fstat(self.fileno).st_mode):  # Windows would let it pass
+                return False
             os.lseek(self.fileno, 0, os.SEEK_CUR)
         except OSError:
             return False
@@ -74,7 +79,12 @@ class Descriptor:
     def read_at(self, count: int, position: int) -> bytes:
         """Read, in a thread."""
         with self._in_thread() as is_open:
-            return os.pread(self.fileno, count, position) if is_open else b""
+            return platform.pread(self.fileno, count, position) if is_open else b""
+
+    def read(self, count: int) -> bytes:
+        """Read what comes next, in a thread."""
+        with self._in_thread() as is_open:
+            return os.read(self.fileno, count) if is_open else b""
 
     def load(self, count: int, position: int) -> None:
         """Have the OS read a part of the file into its memory, in a thread; Linux only."""
@@ -83,12 +93,12 @@ class Descriptor:
             scratch = bytearray(_SCRATCH)
             while position < end:
                 pieces = [scratch] * -(-(end - position) // _SCRATCH)
-                got = os.preadv(self.fileno, pieces, position)
+                got = platform.preadv(self.fileno, pieces, position)
                 if not got:  # the file has ended
                     return
                 position += got
             if is_open:  # the OS reads ahead while this part is sent
-                os.posix_fadvise(self.fileno, end, count, os.POSIX_FADV_WILLNEED)
+                platform.read_ahead(self.fileno, end, count)
 
     @contextlib.contextmanager
     def _in_thread(self) -> Generator[bool]:
@@ -122,6 +132,6 @@ def _measured(fileno: int) -> Measure:
     size = status.st_size
     if not stat.S_ISREG(status.st_mode) or not size:
         return Measure(is_folder, None)
-    if may_state_another_size(status) and not os.pread(fileno, 1, size - 1):
+    if may_state_another_size(status) and not platform.pread(fileno, 1, size - 1):
         return Measure(is_folder, None)  # its last byte is not there
     return Measure(is_folder, size)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno as errnos
 import os
 import socket as stdlib_socket
-import sys
 from collections.abc import Callable, Sequence
 from typing import Final, final
 
@@ -24,6 +23,7 @@ from trio_xsock._machines.endpoint import (
     format_endpoint,
     literal_address,
 )
+from trio_xsock._platform import sockets as platform
 from trio_xsock._values.errors import (
     AddressInUseError,
     ConnectError,
@@ -45,13 +45,6 @@ _IN_PROGRESS = frozenset({0, errnos.EINPROGRESS, errnos.EWOULDBLOCK})
 # Of an established connection. A refused one, by a reset too, fails with ECONNREFUSED.
 _RESET_SINCE = frozenset({errnos.ECONNRESET, errnos.EPIPE})
 _UNREACHABLE = frozenset({errnos.ENETUNREACH, errnos.EHOSTUNREACH, errnos.ETIMEDOUT})
-# ip(7); without it a socket bound to an address takes a port from all destinations' one pool.
-_BIND_ADDRESS_NO_PORT: Final[int | None] = getattr(
-    stdlib_socket, "IP_BIND_ADDRESS_NO_PORT", 24 if sys.platform == "linux" else None
-)
-
-
-_SHARE_PORT: Final = os.name == "posix"  # by Windows's SO_REUSEADDR ports are stolen
 _NO_PERMISSION = frozenset({errnos.EACCES, errnos.EPERM})
 _ANYWHERE: Final = Origin()
 
@@ -186,12 +179,12 @@ def _bind_source(sock: stdlib_socket.socket, route: Route) -> OSError | None:
     if source is None:
         return None
     if source[1]:
-        if _SHARE_PORT:
+        if platform.CLIENTS_SHARE_PORT:
             # Concurrent attempts share the port, and an earlier connection in TIME_WAIT does
             # not block it. A listening socket, or one that is only bound, does.
             sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_REUSEADDR, 1)
-    elif _BIND_ADDRESS_NO_PORT is not None:
-        sock.setsockopt(stdlib_socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+    elif platform.BIND_ADDRESS_NO_PORT:
+        sock.setsockopt(stdlib_socket.IPPROTO_IP, platform.BIND_ADDRESS_NO_PORT, 1)
     try:
         sock.bind(source)
     except OSError as exc:

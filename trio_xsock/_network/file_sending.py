@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno as errnos
-import os
-import signal
-import sys
 
 from trio_xsock._machines.ledger import FileRange
+from trio_xsock._platform import sockets as platform
 
 from .transport import Transport
 
@@ -28,10 +26,7 @@ _CONNECTION_ERRORS = frozenset(
 
 def kernel_sends_files(transport: Transport | None) -> bool:
     """Whether to try ``send_range`` on this transport."""
-    if sys.platform != "linux" or transport is None or not transport.takes_files:
-        return False
-    # sendfile has no MSG_NOSIGNAL; it is not used if SIGPIPE would kill the program.
-    return signal.getsignal(signal.SIGPIPE) is not signal.SIG_DFL
+    return transport is not None and transport.takes_files and platform.has_sendfile()
 
 
 def send_range(transport: Transport, piece: FileRange) -> int:
@@ -47,7 +42,7 @@ def send_range(transport: Transport, piece: FileRange) -> int:
     if not transport.takes_files:  # any more, since the file was queued
         return 0
     try:
-        return os.sendfile(transport.fileno(), piece.fileno, piece.offset, piece.size)
+        return platform.sendfile(transport.fileno(), piece.fileno, piece.offset, piece.size)
     except (BlockingIOError, InterruptedError):
         raise
     except OSError as exc:

@@ -9,13 +9,15 @@ from typing import Any, Final
 
 import trio
 
+from trio_xsock._platform import files as platform
+from trio_xsock._platform.system import set_blocking
 from trio_xsock._values.errors import OutOfMemoryError
 
 from .file_source import FileArgument, check_binary
 from .threads import run_in_thread
 
 # Opening a named pipe without a reader fails, because it would wait for one.
-_FLAGS: Final[int] = os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+_FLAGS: Final[int] = os.O_WRONLY | platform.BINARY | platform.NON_BLOCKING
 
 
 class FileSink:
@@ -108,8 +110,7 @@ def _open(path: str | os.PathLike[str], overwrite: bool) -> io.FileIO:
         text = "there is such a file; overwrite=True replaces it"
         raise FileExistsError(errnos.EEXIST, text, os.fspath(path)) from exc
     try:
-        if hasattr(os, "O_NONBLOCK"):
-            os.set_blocking(fileno, True)
+        set_blocking(fileno, True)
         return io.FileIO(fileno, "wb")
     except BaseException:
         os.close(fileno)

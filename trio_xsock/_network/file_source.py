@@ -20,6 +20,8 @@ from typing import Any, BinaryIO, TypeAlias
 
 import trio
 
+from trio_xsock._platform import system as platform
+
 from .descriptor import Descriptor, Measure, may_state_another_size
 from .options import check_count
 from .threads import run_in_thread
@@ -224,7 +226,7 @@ class _OnDisk(FileSource):
 
 
 class _Pipe(FileSource):
-    """A named pipe, or a terminal: it is waited for as for a socket."""
+    """A named pipe, or a terminal: it is waited for as for a socket, where that can be done."""
 
     __slots__ = ("_descriptor",)
 
@@ -233,6 +235,9 @@ class _Pipe(FileSource):
         self._descriptor = descriptor
 
     async def read(self, count: int) -> bytes:
+        if not platform.waits_for_pipes():
+            read = self._descriptor.read
+            return await run_in_thread("read the file", read, count, abandon_on_cancel=True)
         fileno = self._descriptor.fileno
         while True:
             await trio.lowlevel.wait_readable(fileno)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket as stdlib_socket
-import struct
-import sys
+
+from trio_xsock._platform import sockets as platform
 
 
 def has_unread_input(sock: stdlib_socket.socket) -> bool:
@@ -41,13 +41,7 @@ def unacknowledged_bytes(sock: stdlib_socket.socket) -> int | None:
     """
     if sock.fileno() < 0:  # there is nothing to wait for any more
         return 0
-    if sys.platform != "linux":
-        return None
-    import fcntl  # noqa: PLC0415 - not everywhere
-    import termios  # noqa: PLC0415
-
     try:
-        answer = fcntl.ioctl(sock, termios.TIOCOUTQ, struct.pack("i", 0))
+        return platform.unacknowledged_bytes(sock)
     except OSError:
         return None
-    return int(struct.unpack("i", answer)[0])

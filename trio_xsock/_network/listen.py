@@ -13,7 +13,6 @@ import errno as errnos
 import os
 import socket as stdlib_socket
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 import trio
 
@@ -24,6 +23,7 @@ from trio_xsock._machines.endpoint import (
     check_port,
     format_endpoint,
 )
+from trio_xsock._platform import sockets as platform
 from trio_xsock._values.errors import AddressInUseError, SocketError, translate_os_error
 
 from .interface import NetworkInterface, bindable_addresses
@@ -37,7 +37,6 @@ so a small backlog protects nothing, and drops connections that arrive in bursts
 """
 
 _PORT_ATTEMPTS = 32
-_REUSE: Final[int] = getattr(stdlib_socket, "SO_EXCLUSIVEADDRUSE", stdlib_socket.SO_REUSEADDR)
 _NOT_ON_THIS_MACHINE = frozenset({errnos.EAFNOSUPPORT, errnos.EADDRNOTAVAIL})
 _WILDCARDS = {stdlib_socket.AF_INET: "0.0.0.0", stdlib_socket.AF_INET6: "::"}
 _ADVICE = {
@@ -217,11 +216,10 @@ def _set_options(
     sock: stdlib_socket.socket, family: stdlib_socket.AddressFamily, reuse_port: bool
 ) -> None:
     sock.setblocking(False)
-    sock.setsockopt(stdlib_socket.SOL_SOCKET, _REUSE, 1)
+    sock.setsockopt(stdlib_socket.SOL_SOCKET, platform.RESTART_ON_PORT, 1)
     if family == stdlib_socket.AF_INET6:
         sock.setsockopt(stdlib_socket.IPPROTO_IPV6, stdlib_socket.IPV6_V6ONLY, 1)
     if reuse_port:
-        option = getattr(stdlib_socket, "SO_REUSEPORT", None)
-        if option is None:
+        if not platform.REUSE_PORT:
             raise OSError(errnos.ENOPROTOOPT, os.strerror(errnos.ENOPROTOOPT))
-        sock.setsockopt(stdlib_socket.SOL_SOCKET, option, 1)
+        sock.setsockopt(stdlib_socket.SOL_SOCKET, platform.REUSE_PORT, 1)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
-_NO_WAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
+from trio_xsock._platform import files as platform
+
 _AHEAD: Final = 2**20
 """Bytes to ask for at a time: to ask costs 1 or 2 us, and files are mostly in memory, or not."""
 
@@ -35,7 +35,7 @@ class PageCache:
         self._fileno = fileno
         self._byte = bytearray(1)
         self._until = 0
-        self._tells = bool(_NO_WAIT)
+        self._tells = platform.tells_what_is_in_memory()
         self.ahead = LEAST_AHEAD
 
     def available(self, offset: int, size: int) -> int:
@@ -62,7 +62,7 @@ class PageCache:
         if not self._tells:
             return False
         try:  # beyond the end of the file there is nothing to wait for, and nothing is learnt
-            there = os.preadv(self._fileno, (self._byte,), position, _NO_WAIT)
+            there = platform.preadv(self._fileno, (self._byte,), position, wait=False)
         except BlockingIOError:
             return False
         except OSError:

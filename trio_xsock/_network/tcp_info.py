@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket as stdlib_socket
 import struct
-import sys
 from collections.abc import Callable
 from typing import Protocol
 
 from trio_xsock._machines.dead_peers import Sample
+from trio_xsock._platform import sockets as platform
 
 from .kernel import unacknowledged_bytes
 
@@ -18,12 +18,6 @@ _PROBES = 3
 _LAST_SENT_AND_ACK = struct.Struct("=I8xI")  # tcpi_last_data_sent and tcpi_last_ack_recv
 _LAST_SENT_OFFSET = 44
 _SIZE = 104
-
-_KEEPALIVE_OPTIONS = (
-    getattr(stdlib_socket, "TCP_KEEPIDLE", 0x10),  # macOS calls it TCP_KEEPALIVE
-    stdlib_socket.TCP_KEEPINTVL,
-    stdlib_socket.TCP_KEEPCNT,
-)
 
 
 class HasOptions(Protocol):
@@ -43,11 +37,11 @@ def take_sample(sock: stdlib_socket.socket) -> Sample | None:
         not TCP).
     """
     waiting = unacknowledged_bytes(sock)
-    if sys.platform != "linux" or waiting is None:
-        return None
     try:
-        info = sock.getsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_INFO, _SIZE)
+        info = platform.tcp_info(sock, _SIZE)
     except OSError:
+        return None
+    if info is None or waiting is None:
         return None
     sent, acknowledged = _LAST_SENT_AND_ACK.unpack_from(info, _LAST_SENT_OFFSET)  # ms ago
     retransmits, probes = info[_RETRANSMITS], info[_PROBES]
@@ -74,7 +68,7 @@ def set_keepalive(sock: HasOptions, keepalive: tuple[int, int, int] | None) -> N
     try:
         sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_KEEPALIVE, keepalive is not None)
         if keepalive is not None:
-            for option, value in zip(_KEEPALIVE_OPTIONS, keepalive, strict=True):
+            for option, value in zip(platform.KEEPALIVE, keepalive, strict=True):
                 sock.setsockopt(stdlib_socket.IPPROTO_TCP, option, value)
     except OSError:
         pass

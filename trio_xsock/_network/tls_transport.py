@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from trio_xsock._machines.dead_peers import Sample
 from trio_xsock._machines.tls import RECORD, SLICE, TLSEngine
+from trio_xsock._platform.sockets import NO_SIGNAL
 from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch
 
-from .transport import NO_SIGNAL, Transport
+from .transport import Transport
 
 _MOST_ANSWERS: Final = SLICE
 """The most bytes of answers to keep for a peer that sends requests and does not read."""

@@ -8,25 +8,19 @@ kind, such as one through a proxy, has these methods and nothing to register.
 from __future__ import annotations
 
 import socket as stdlib_socket
-import sys
 from collections.abc import Callable
 from typing import Final, Protocol, Self
 
 from trio_xsock._machines.dead_peers import Sample
 from trio_xsock._machines.tls import TLSEngine
+from trio_xsock._platform import sockets as platform
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch, watch_socket
 
 from . import kernel, tcp_info
 from .socket_view import Descriptor
 
-NO_SIGNAL: Final[int] = getattr(stdlib_socket, "MSG_NOSIGNAL", 0)
-"""Prevents SIGPIPE, whose default action, if a program has restored it, would kill the process."""
-
 _INTERNET: Final = (stdlib_socket.AF_INET, stdlib_socket.AF_INET6)
-_NOTSENT_LOWAT: Final[int | None] = getattr(
-    stdlib_socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None
-)
 _NOT_SENT: Final = 16384
 """Bytes that the OS may hold beyond what it has sent (TCP_NOTSENT_LOWAT, tcp(7)).
 
@@ -171,8 +165,8 @@ class PlainTransport(stdlib_socket.socket):
         transport = cls(family, kind, protocol, fileno=sock.detach())
         try:
             transport.setblocking(False)
-            if _NOTSENT_LOWAT is not None and family in _INTERNET:
-                transport._hold_little(_NOTSENT_LOWAT)
+            if platform.NOTSENT_LOWAT and family in _INTERNET:
+                transport._hold_little(platform.NOTSENT_LOWAT)
         except BaseException:
             transport.close()  # nobody else has the descriptor now
             raise

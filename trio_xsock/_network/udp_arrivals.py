@@ -15,6 +15,7 @@ from trio_xsock._machines.udp_filter import (
 )
 from trio_xsock._machines.udp_groups import Memberships
 from trio_xsock._machines.udp_queue import Packet
+from trio_xsock._platform import sockets as platform
 from trio_xsock._values.typing import Address
 
 from . import udp_options as options
@@ -47,6 +48,7 @@ class Arrivals:
         "_memberships",
         "_number",
         "_own_address",
+        "_receive_message",
         "_scope",
         "_send_to_self",
         "_sock",
@@ -62,6 +64,7 @@ class Arrivals:
         send_to_self: bool,
     ) -> None:
         self._sock = sock
+        self._receive_message = platform.receive_message(sock)
         self._scope = scope
         self._memberships = memberships
         self._bound_to = own_address
@@ -89,7 +92,7 @@ class Arrivals:
                 for _ in range(_MOST_AT_ONCE):
                     add(receive(_LARGEST))
             else:
-                receive_message, known = self._sock.recvmsg, self._destinations
+                receive_message, known = self._receive_message, self._destinations
                 for _ in range(_MOST_AT_ONCE):
                     data, ancillary, _, source = receive_message(_LARGEST, ANCILLARY_SPACE)
                     local = known.get(ancillary[0][2]) if ancillary else self._bound_to
@@ -103,7 +106,7 @@ class Arrivals:
         return packets
 
     def _receive_filtered(self, packets: list[Packet]) -> None:
-        receive = self._sock.recvmsg
+        receive = self._receive_message
         for _ in range(_MOST_AT_ONCE):
             data, ancillary, _, source = receive(_LARGEST, ANCILLARY_SPACE)
             if self._is_wanted(data, arrival(ancillary), source):
@@ -145,12 +148,14 @@ class Arrivals:
     def _is_wanted(self, data: bytes, came: Arrival, source: Address) -> bool:
         if self._scope.filter is not None and not self._scope.filter.accepts(came):
             return False
-        if source[1] != self._number or not is_group(came.destination):
+        destination, group = came.destination, ""
+        if source[1] != self._number or (destination and not is_group(destination)):
             return True
-        family = stdlib_socket.AF_INET if len(came.destination) == 4 else stdlib_socket.AF_INET6
-        group = stdlib_socket.inet_ntop(family, came.destination)
+        if destination:
+            family = stdlib_socket.AF_INET if len(destination) == 4 else stdlib_socket.AF_INET6
+            group = stdlib_socket.inet_ntop(family, destination)
         dropped = options.dropped_by_system(self._sock)
-        some_lost = dropped > self._dropped_before
+        some_lost = dropped > self._dropped_before or not platform.SO_MEMINFO
         place = self._memberships.find_echo(group, data, some_lost=some_lost)
         if place is None or not self._is_own_address(source):
             return True

@@ -15,6 +15,7 @@ from trio_xsock._machines.endpoint import (
     is_multicast,
     literal_address,
 )
+from trio_xsock._platform import sockets as platform
 from trio_xsock._values.errors import SocketError
 from trio_xsock._values.typing import Address, Buffer
 
@@ -87,8 +88,9 @@ class Departures:
         if not (is_group or is_ipv6) and self._is_broadcast(host):
             return Route(functools.partial(self._send_broadcast, from_source), target)
         send: _Send = self._sock.sendto
-        if from_source is not None:
-            send = _sender_with(self._sock, from_source)
+        send_message = platform.send_message(self._sock)
+        if from_source is not None and send_message is not None:
+            send = _sender_with(send_message, from_source)
         if is_group and address.address[1] == self._number:
             send = functools.partial(self._send_to_own_number, host, send)
         return Route(send, target)
@@ -114,7 +116,7 @@ class Departures:
         Raises:
             OSError: the address is of the other family.
         """
-        if not source or source == self._bound_to or not hasattr(self._sock, "sendmsg"):
+        if not source or source == self._bound_to or platform.send_message(self._sock) is None:
             return None
         literal = literal_address(source, 0)
         if literal is None or is_multicast(literal) or literal.address[0] in WILDCARDS:
@@ -141,15 +143,19 @@ class Departures:
     def _send_broadcast(
         self, from_source: _ControlMessage | None, data: Buffer, address: Address
     ) -> int:
+        send_message = platform.send_message(self._sock)
+        if send_message is None:
+            with options.other_hops(self._sock, self._hops):
+                return self._sock.sendto(data, address)
         ancillary = [(stdlib_socket.IPPROTO_IP, stdlib_socket.IP_TTL, self._hops)]
         if from_source is not None:
             ancillary.append(from_source)
-        return self._sock.sendmsg([data], ancillary, 0, address)
+        return send_message([data], ancillary, 0, address)
 
 
-def _sender_with(sock: stdlib_socket.socket, message: _ControlMessage) -> _Send:
+def _sender_with(send_message: platform.SendMessage, message: _ControlMessage) -> _Send:
     """What sends datagrams with a control message (RFC 3542, 6)."""
-    send_message, messages = sock.sendmsg, (message,)
+    messages = (message,)
 
     def send(data: Buffer, address: Address) -> int:
         return send_message((data,), messages, 0, address)

@@ -10,21 +10,16 @@ import contextlib
 import errno as errnos
 import socket as stdlib_socket
 import struct
+from collections.abc import Generator
 from typing import Final
 
 from trio_xsock._machines.endpoint import ResolvedAddress, packed_address
 from trio_xsock._machines.udp_groups import Group
+from trio_xsock._platform import sockets as platform
 
 _IP: Final[int] = stdlib_socket.IPPROTO_IP
 _IPV6: Final[int] = stdlib_socket.IPPROTO_IPV6
 
-# What Python's socket module does not name, or not in all versions; numbers of Linux.
-_IP_PKTINFO: Final = 8
-_IP_MULTICAST_ALL: Final = 49
-_IP_UNICAST_IF: Final = 50
-_IPV6_MULTICAST_ALL: Final = 29
-_IPV6_UNICAST_IF: Final = 76
-_SO_MEMINFO: Final = 55
 _MEMINFO: Final = struct.Struct("9I")
 _DROPS: Final = 8  # its place in SO_MEMINFO
 
@@ -94,8 +89,8 @@ def speaks(sock: stdlib_socket.socket) -> tuple[bool, bool]:
 
 def _hear_only_own_groups(sock: stdlib_socket.socket) -> None:
     """Linux hands each socket what any program on the machine has joined, unless told not to."""
-    _set(sock, _IP, _IP_MULTICAST_ALL, 0)
-    _set(sock, _IPV6, _IPV6_MULTICAST_ALL, 0)
+    _set(sock, _IP, platform.IP_MULTICAST_ALL, 0)
+    _set(sock, _IPV6, platform.IPV6_MULTICAST_ALL, 0)
 
 
 def tell_arrivals(sock: stdlib_socket.socket) -> bool:
@@ -104,8 +99,8 @@ def tell_arrivals(sock: stdlib_socket.socket) -> bool:
     Returns:
         Whether it does.
     """
-    return _set(sock, _IPV6, getattr(stdlib_socket, "IPV6_RECVPKTINFO", 0), 1) or _set(
-        sock, _IP, _IP_PKTINFO, 1
+    return _set(sock, _IPV6, platform.IPV6_RECVPKTINFO, 1) or _set(
+        sock, _IP, platform.IP_RECVPKTINFO, 1
     )
 
 
@@ -113,9 +108,9 @@ def source_info(address: ResolvedAddress) -> tuple[int, int, bytes]:
     """The ancillary data with which a datagram leaves from an address of ours."""
     packed = packed_address(address.address[0])
     if address.family == stdlib_socket.AF_INET:
-        return _IP, _IP_PKTINFO, struct.pack("i4s4x", 0, packed)  # ip(7): struct in_pktinfo
+        return _IP, platform.IP_PKTINFO, struct.pack("i4s4x", 0, packed)  # ip(7): struct in_pktinfo
     zone = address.address[3] if len(address.address) == 4 else 0
-    return _IPV6, stdlib_socket.IPV6_PKTINFO, packed + struct.pack("i", zone)
+    return _IPV6, platform.IPV6_PKTINFO, packed + struct.pack("i", zone)
 
 
 def set_hops(sock: stdlib_socket.socket, hops: int, *, unicast: bool) -> None:
@@ -128,6 +123,17 @@ def set_hops(sock: stdlib_socket.socket, hops: int, *, unicast: bool) -> None:
         _set(sock, _IPV6, stdlib_socket.IPV6_UNICAST_HOPS, least)
 
 
+@contextlib.contextmanager
+def other_hops(sock: stdlib_socket.socket, value: bytes) -> Generator[None]:
+    """For what is sent in this block, another number of hops; see ``hops_value``."""
+    before = sock.getsockopt(_IP, stdlib_socket.IP_TTL)
+    _set(sock, _IP, stdlib_socket.IP_TTL, value)
+    try:
+        yield
+    finally:
+        _set(sock, _IP, stdlib_socket.IP_TTL, before)
+
+
 def hops_value(hops: int) -> bytes:
     """What to send along with one datagram for it to pass so many routers."""
     return struct.pack("i", max(hops, 1))
@@ -135,17 +141,17 @@ def hops_value(hops: int) -> bytes:
 
 def send_by(sock: stdlib_socket.socket, index: int, *, unicasts: bool) -> None:
     """Send multicasts, and unicasts, too, if wanted, by one interface only."""
-    _set(sock, _IP, stdlib_socket.IP_MULTICAST_IF, _request("", "", index))
+    _set(sock, _IP, stdlib_socket.IP_MULTICAST_IF, platform.interface_request("", "", index))
     _set(sock, _IPV6, stdlib_socket.IPV6_MULTICAST_IF, index)
     if unicasts:
         network_order = struct.pack("!I", index)
-        _set(sock, _IP, _IP_UNICAST_IF, network_order)
-        _set(sock, _IPV6, _IPV6_UNICAST_IF, network_order)
+        _set(sock, _IP, platform.IP_UNICAST_IF, network_order)
+        _set(sock, _IPV6, platform.IPV6_UNICAST_IF, network_order)
 
 
 def send_multicasts_from(sock: stdlib_socket.socket, address: str) -> None:
     """Send IPv4 multicasts by the interface that has an address."""
-    _set(sock, _IP, stdlib_socket.IP_MULTICAST_IF, _request("", address, 0))
+    _set(sock, _IP, stdlib_socket.IP_MULTICAST_IF, platform.interface_request("", address, 0))
 
 
 def join(sock: stdlib_socket.socket, group: Group, address: str, index: int) -> None:
@@ -185,19 +191,15 @@ def _change_membership(
         packed = stdlib_socket.inet_pton(stdlib_socket.AF_INET6, group.address)
         sock.setsockopt(_IPV6, ipv6, packed + struct.pack("i", index))
     else:
-        sock.setsockopt(_IP, ipv4, _request(group.address, address, index))
-
-
-def _request(group: str, address: str, index: int) -> bytes:
-    """A ``struct ip_mreqn``, see ip(7)."""
-    pack = stdlib_socket.inet_aton
-    return pack(group or "0.0.0.0") + pack(address or "0.0.0.0") + struct.pack("i", index)
+        sock.setsockopt(_IP, ipv4, platform.interface_request(group.address, address, index))
 
 
 def dropped_by_system(sock: stdlib_socket.socket) -> int:
     """Datagrams that the OS has dropped for want of room; 0 where it does not tell."""
+    if not platform.SO_MEMINFO:
+        return 0
     try:
-        info = sock.getsockopt(stdlib_socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+        info = sock.getsockopt(stdlib_socket.SOL_SOCKET, platform.SO_MEMINFO, _MEMINFO.size)
         return int(_MEMINFO.unpack(info)[_DROPS])
     except (OSError, struct.error):
         return 0
@@ -205,7 +207,7 @@ def dropped_by_system(sock: stdlib_socket.socket) -> int:
 
 def _set(sock: stdlib_socket.socket, level: int, option: int, value: int | bytes) -> bool:
     """Set an option, where the system has it; whether it did."""
-    if level == _IPV6 and sock.family != stdlib_socket.AF_INET6:
+    if not option or (level == _IPV6 and sock.family != stdlib_socket.AF_INET6):
         return False
     try:
         sock.setsockopt(level, option, value)

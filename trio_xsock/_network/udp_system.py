@@ -8,6 +8,7 @@ import socket as stdlib_socket
 from trio_xsock._machines.endpoint import ResolvedAddress, address_text
 from trio_xsock._machines.udp_groups import Group, Memberships
 from trio_xsock._machines.udp_queue import Packet
+from trio_xsock._platform import sockets as platform
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch, watch_socket
 from trio_xsock._values.typing import Address
@@ -87,8 +88,9 @@ class SystemPort:
         self._may_share = may_share
         self._send_to_self = send_to_self
         name: Address = sock.getsockname()
-        self._hears_groups = name[0] in WILDCARDS
-        self.own_address = "" if self._hears_groups else address_text(name)
+        is_wildcard = name[0] in WILDCARDS
+        self._hears_groups = is_wildcard or not platform.BINDS_TO_GROUPS
+        self.own_address = "" if is_wildcard else address_text(name)
         self._groups = JoinedGroups(sock, scope.locate)
         self._arrivals = Arrivals(
             sock, scope, memberships, self.own_address, is_extra, send_to_self

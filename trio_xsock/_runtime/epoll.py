@@ -15,12 +15,13 @@ the last block that uses it is left. It is an accelerator: everything works with
 from __future__ import annotations
 
 import functools
-import select
 import socket as stdlib_socket
 from collections.abc import Callable
 from time import perf_counter
 
 import trio
+
+from trio_xsock._platform.system import EpollSet, make_epoll
 
 from .faults import give_back
 from .guard import WAKEUPS, Parking, protect_from_ki
@@ -81,7 +82,7 @@ class EpollHub:
 
     def __init__(self, place: _Place) -> None:
         self._place = place
-        self._epoll = select.epoll()
+        self._epoll = make_epoll()
         self._watches: dict[int, EpollWatch] = {}
         self._users = 0
         self._credit = 0
@@ -255,7 +256,7 @@ class EpollWatch:
 
     def __init__(
         self,
-        epoll: select.epoll,
+        epoll: EpollSet,
         watches: dict[int, EpollWatch],
         fileno: int,
         read_step: Callable[[], None],

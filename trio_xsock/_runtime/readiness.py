@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import socket as stdlib_socket
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import trio
+
+from trio_xsock._platform.system import is_linux
 
 from .clock import runs_by_itself
 from .epoll import EpollHub
@@ -46,7 +47,7 @@ def watch_socket(
 ) -> Watch:
     """Watch a non-blocking socket; nothing is wanted at first.
 
-    On Linux this is the readiness hub's doing, see ``_epoll``; with any other clock than the
+    On Linux this is the readiness hub's doing, see ``epoll``; with any other clock than the
     system's, elsewhere, or with ``TRIO_XSOCK_READINESS=portable`` in the environment, a
     ``PortableWatch``.
 
@@ -78,7 +79,7 @@ async def release_readiness(keeper: Keeper) -> None:  # noqa: ASYNC910 - see Kee
 
 
 def _hub_is_usable() -> bool:
-    if sys.platform != "linux" or os.environ.get("TRIO_XSOCK_READINESS") == "portable":
+    if not is_linux() or os.environ.get("TRIO_XSOCK_READINESS") == "portable":
         return False
     # A mock clock stands still while the kernel does not: let Trio see each socket itself.
     return runs_by_itself()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno as errnos
 import socket as stdlib_socket
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ import trio
 from trio_xsock._machines.dead_peers import Sample
 from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._network.transport import Transport
+from trio_xsock._platform import sockets as platform
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Step, Watch
@@ -229,8 +229,9 @@ class FaultyTransport:
             (inner.reset if reset else inner.close)()
             return
         if reset and inner.fileno() >= 0:
-            at_once = struct.pack("ii", 1, 0)
-            inner.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, at_once)
+            inner.setsockopt(
+                stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, platform.RESET_ON_CLOSE
+            )
         inner.close()
 
     # Facts
