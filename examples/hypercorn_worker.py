@@ -51,8 +51,6 @@ class Worker:
             nursery.cancel_scope.cancel()
 
     async def _handle(self, sock: TCPSocket) -> None:
-        if not sock.is_connected:  # a reset came first, and hypercorn would ask for its address
-            return
         stream: Any = sock  # its types name Trio's streams only
         state = ConnectionState(self._state.copy())
         await TCPServer(self._app, self._config, self._context, state, stream).run()

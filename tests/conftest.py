@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib.util
 import math
 import os
 import signal
@@ -28,6 +29,13 @@ import trio
 # At the end of the path, so that an installed trio_xsock is tested and not the tree's.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 pytest.register_assert_rewrite("tests.support")
+
+if importlib.util.find_spec("hypothesis") is not None:  # tox's tls-audit does without
+    from hypothesis import settings
+
+    # It measures wall time, which tells how busy the machine is.
+    settings.register_profile("no deadline", deadline=None)
+    settings.load_profile("no deadline")
 
 PATIENCE = 2.0
 """Seconds for threads that nobody waits for any more (look-ups) to end."""

@@ -328,7 +328,15 @@ def test_no_standard_streams_at_all() -> None:
         os.close(1)
 
     with raw_receiver(answer) as place:
-        with Raw("connect", place, stdin=None, stdout=None, preexec_fn=close_both) as program:
+        command = Raw(
+            "connect",
+            place,
+            stdin=None,
+            stdout=None,
+            preexec_fn=close_both,
+            variables={"PYTHONDEVMODE": "1"},  # tells of what is left open
+        )
+        with command as program:
             code, _, lines = program.end()
     assert (code, requests) == (0, [b""])
     assert lines[-1] == "xsock: closed: 0 bytes went out, 6 came in"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from trio_xsock import (
     EasyTCPSocket,
     EasyUDPSocket,
     InvalidStateError,
+    LostConnectionError,
     SSLSocket,
     TCPSocket,
     UDPSocket,
@@ -70,6 +72,32 @@ def check_there_is_none(sock: Any) -> None:
     ):
         with pytest.raises(InvalidStateError, match="there is no descriptor"):
             call()
+
+
+@pytest.mark.trio
+async def test_of_a_connection_that_was_lost() -> None:
+    """Other libraries ask for addresses without knowing that, and expect an OSError."""
+    async with linked() as (sock, peer):
+        before = sock.socket
+        peer.reset()
+        with pytest.raises(LostConnectionError):
+            await sock.receive_some()
+        for view in before, sock.socket:
+            for call in (
+                view.getsockname,
+                view.getpeername,
+                view.fileno,
+                lambda view=view: view.family,
+                lambda view=view: view.getsockopt(*BUFFER),
+                lambda view=view: view.setsockopt(*BUFFER, 4096),
+            ):
+                with pytest.raises(OSError, match="there is no descriptor") as caught:
+                    call()
+                assert isinstance(caught.value, InvalidStateError)
+                assert caught.value.errno == errno.EBADF
+                assert caught.value.error_number == 106
+        with pytest.raises(OSError, match="there is no descriptor"):
+            sock.getsockopt(*BUFFER)
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,10 @@ class Report:
         self, *, as_json: bool = False, out: TextIO | None = None, err: TextIO | None = None
     ) -> None:
         self.as_json = as_json
+        self._opened = contextlib.ExitStack()
         self.out, self.err = standard_streams(
-            out or sys.stdout or _nowhere(),
-            err or sys.stderr or _nowhere(),
+            out or sys.stdout or self._nowhere(),
+            err or sys.stderr or self._nowhere(),
         )
         self.around: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
         self.paint: Callable[[str, str], None] | None = None
@@ -152,8 +153,8 @@ class Report:
         self.err.sink.drain(give_up)
         self.out.sink.close()
         self.err.sink.close()
+        self._opened.close()
 
-
-def _nowhere() -> TextIO:
-    """Replaces a stream that was closed before the program began, as by ``>&-``."""
-    return open(os.devnull, "w", encoding="utf-8")
+    def _nowhere(self) -> TextIO:
+        """Replaces a stream that was closed before the program began, as by ``>&-``."""
+        return self._opened.enter_context(open(os.devnull, "w", encoding="utf-8"))

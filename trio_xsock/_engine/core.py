@@ -8,7 +8,13 @@ from typing import overload
 from trio_xsock._machines.endpoint import address_text, check_port
 from trio_xsock._machines.state import CLOSED, Move, SocketState, next_state
 from trio_xsock._network.interface import NetworkInterface, local_address_of
-from trio_xsock._network.socket_view import Descriptor, SocketView, get_option, set_option
+from trio_xsock._network.socket_view import (
+    Descriptor,
+    NoDescriptorError,
+    SocketView,
+    get_option,
+    set_option,
+)
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.scoped import Scoped
@@ -128,10 +134,16 @@ class SocketCore(Scoped):
     def socket(self) -> SocketView:
         """The OS's socket, to be asked and set, as other libraries want it of a stream.
 
+        A connection may be lost at any moment, so after an error (``last_error``) there is a
+        view as well; its calls raise ``InvalidStateError`` then, which is an ``OSError`` (EBADF)
+        here, as of a ``socket.socket`` that was closed.
+
         Raises:
-            InvalidStateError: there is no descriptor: the socket is not open.
+            InvalidStateError: there is no descriptor: the socket is not open, and no error has
+                closed it.
         """
-        self._find_descriptor()
+        if self.last_error is None:
+            self._find_descriptor()
         return SocketView(self._find_descriptor)
 
     @overload
@@ -150,7 +162,8 @@ class SocketCore(Scoped):
             An int, or with a ``buffersize`` bytes.
 
         Raises:
-            InvalidStateError: there is no descriptor: the socket is not open.
+            InvalidStateError: there is no descriptor: the socket is not open. It is an
+                ``OSError`` (EBADF) too.
             OSError: what the OS says.
         """
         return get_option(self._find_descriptor(), level, option, buffersize)
@@ -174,7 +187,8 @@ class SocketCore(Scoped):
             length: in place of a value, which is ``None`` then.
 
         Raises:
-            InvalidStateError: there is no descriptor: the socket is not open.
+            InvalidStateError: there is no descriptor: the socket is not open. It is an
+                ``OSError`` (EBADF) too.
             OSError: what the OS says.
             TypeError: both of ``value`` and ``length``, or neither.
         """
@@ -183,7 +197,7 @@ class SocketCore(Scoped):
     def _find_descriptor(self) -> Descriptor:
         descriptor = self._descriptor()
         if descriptor is None:
-            raise InvalidStateError(f"{self!r}: there is no descriptor; the socket is not open")
+            raise NoDescriptorError(f"{self!r}: there is no descriptor; the socket is not open")
         return descriptor
 
     @abc.abstractmethod

@@ -5,9 +5,11 @@ A view cannot close, read or write: that would go behind the back of the buffers
 
 from __future__ import annotations
 
+import errno as errnos
 from collections.abc import Callable
 from typing import Any, Protocol, overload
 
+from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.typing import Buffer
 
 
@@ -42,6 +44,17 @@ class Descriptor(Protocol):
         ...
 
 
+class NoDescriptorError(InvalidStateError, OSError):
+    """There is no descriptor: the socket is not open (106, EBADF).
+
+    It is an ``OSError`` too, because that is what a closed ``socket.socket`` raises: libraries
+    ask for the peer's address and expect one if the connection was lost meanwhile.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, errno=errnos.EBADF)
+
+
 def get_option(sock: Descriptor, level: int, option: int, buffersize: int) -> int | bytes:
     """``getsockopt`` with a ``buffersize`` that is 0 where there is none."""
     value: int | bytes = (
@@ -72,7 +85,7 @@ class SocketView:
     It always looks at the descriptor that there is at the time of the call.
 
     Raises (every call):
-        InvalidStateError: there is no descriptor now.
+        InvalidStateError: there is no descriptor now; it is an ``OSError`` (EBADF) too.
         OSError: what the OS says.
     """
 
