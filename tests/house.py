@@ -44,7 +44,7 @@ LIMITS = {
     "longest chain of overrides": Limit(3, goal=2),
     "attributes with several writers": Limit(12, goal=0),
     "levels of the import contract": Limit(10, goal=10),
-    "modules over 350 lines": Limit(3, goal=0),
+    "modules over 350 lines": Limit(2, goal=0),
     "assertions of not None": Limit(18, goal=0),
 }
 

@@ -1,22 +1,35 @@
-"""The walks through the code in CONTRIBUTING are what happens."""
+"""The walks through the code in CONTRIBUTING are what happens, and they are short."""
 
 from __future__ import annotations
 
 import importlib
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from tests.support import RawPeer, accept, raw_listener, raw_pair
-from trio_xsock import LostConnectionError, ServerSocket, SocketHandler, TCPSocket
+from tests.support import RawPeer, accept, raw_listener, raw_pair, until
+from trio_xsock import (
+    EasyTCPSocket,
+    LostConnectionError,
+    ServerSocket,
+    SocketHandler,
+    TCPSocket,
+)
+from trio_xsock._engine.connection import Connection
+from trio_xsock._machines.framing import encode_message
 
+_DESCRIPTORS = ("socket", "epoll", "PlainTransport")
+_SYSTEM = ("fcntl", "posix", "_socket")
+_ASK_NOBODY = ("fileno", "strerror")
 CONTRIBUTING = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
 
 
@@ -52,6 +65,45 @@ def recorded(codes: list[CodeType]) -> Iterator[list[CodeType]]:
     sys.setprofile(trace)
     try:
         yield entered
+    finally:
+        sys.setprofile(before)
+
+
+class Step:
+    """What happens in one call of a connection's ``on_readable``.
+
+    Attributes:
+        ours: the functions of the library that were entered, in order.
+        asked: what the OS was asked, in order.
+    """
+
+    def __init__(self) -> None:
+        self.ours: list[str] = []
+        self.asked: list[str] = []
+
+
+@contextmanager
+def step() -> Iterator[Step]:
+    """Record the steps that are taken inside."""
+    found, inside = Step(), 0
+    begin = Connection.on_readable.__code__
+
+    def trace(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal inside
+        code = frame.f_code
+        inside += (event == "call") - (event == "return") if code is begin or inside else 0
+        if inside and event == "call" and "trio_xsock" in code.co_filename:
+            found.ours.append(code.co_qualname)
+        elif inside and event == "c_call":
+            owner, _, name = argument.__qualname__.rpartition(".")
+            asks = owner in _DESCRIPTORS or argument.__module__ in _SYSTEM
+            if asks and name not in _ASK_NOBODY:
+                found.asked.append(name)
+
+    before = sys.getprofile()
+    sys.setprofile(trace)
+    try:
+        yield found
     finally:
         sys.setprofile(before)
 
@@ -118,6 +170,61 @@ async def test_a_reset() -> None:
                         async for _ in events:
                             pass
     check(steps, entered)
+
+
+async def test_a_message_takes_few_calls() -> None:
+    """From the descriptor to the handler and back."""
+    received: list[bytes] = []
+
+    class Handler(SocketHandler):
+        def on_received_message(self, socket: EasyTCPSocket, command: int, data: bytes) -> None:
+            received.append(data)
+
+    async with ServerSocket(
+        address="127.0.0.1", add_socket=lambda: EasyTCPSocket(handler=Handler())
+    ) as server:
+        await server.listen()
+        with await RawPeer.connect(server.port) as peer:
+            await peer.send(encode_message(1, b"first"))
+            await until(lambda: received)
+            with step() as taken:
+                await peer.send(encode_message(1, b"second"))
+                await until(lambda: len(received) == 2)
+    assert len(taken.ours) + 1 <= 27, taken.ours  # with the handler
+
+
+async def test_a_reset_with_a_queue_does_nothing_twice() -> None:
+    """Nor is the OS asked for anything that is not needed any more."""
+    ours, theirs = raw_pair()
+    async with TCPSocket.from_socket(ours, handler=SocketHandler()) as sock:
+        events = sock.events
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_send_in_vain, sock)
+            nursery.start_soon(_read_to_the_end, sock)
+            await trio.testing.wait_all_tasks_blocked()
+            with step() as taken:
+                theirs.reset()
+                async for _ in events:
+                    pass
+    counts = Counter(taken.ours)
+    once = [
+        *("Intake.take_in", "lose", "Ends.happens", "carry_out", "_release", "Link.close"),
+        *(
+            "why_not_sending",
+            "drop_queue",
+            "Outlet.drop",
+            "SendLedger.abort",
+            "SendWaits.interrupt",
+        ),
+        *("Outlet.end_batch", "ByteInbox.end", "Delivery.post_error", "Delivery.close"),
+    ]
+    assert {name: counts[name] for name in once} == dict.fromkeys(once, 1)
+    assert [name for name in taken.asked if name != "unregister"] == ["recv", "close"]
+
+
+async def _send_in_vain(sock: TCPSocket) -> None:
+    with pytest.raises(LostConnectionError):
+        await sock.send_all(bytes(30_000_000))
 
 
 async def _read_to_the_end(sock: TCPSocket) -> None:

@@ -663,7 +663,7 @@ async def test_a_silent_pipe_keeps_nobody(fifo: Path, begun: bool, end: str) -> 
                 writer.write(b"one")
                 assert await peer.recv_exactly(3) == b"one"
             await until(
-                lambda: sock._connection.outlet._interrupt is not None
+                lambda: sock._connection.outlet.waits._interrupt is not None
             )  # it has opened the pipe and reads
             if end == "reset":
                 peer.reset()

@@ -10,7 +10,7 @@ functions that never wait, in modules of their own:
 * ``requests``: what the socket asks for its user;
 * ``ticking``: what the keeper task does.
 
-Cancellation can only come between steps, so the books are exact.
+Cancellation can only come between steps, so the counts are exact.
 """
 
 from __future__ import annotations

@@ -139,15 +139,14 @@ def _release(connection: Connection) -> None:
     ends, outlet = connection.ends, connection.outlet
     dropped = ends.loss is not None or outlet.ledger.open
     connection.release(say_so=ends.closed_by_us and not dropped)
-    outlet.wake_for_room()
-    outlet.interrupt()
+    outlet.end_waits()
     _tell_closed(connection)
 
 
 def _tell_closed(connection: Connection) -> None:
     """Wake those who wait for the end, and tell the block and the server."""
-    link, who = connection.link, connection.delivery.socket
-    link.fail_drainers(why_not_sending(connection, who))
+    who = connection.delivery.socket
+    connection.link.fail_drainers(lambda: why_not_sending(connection, who))
     if connection.closing is not None:
         connection.closing.done()
     if connection.delivery.keeper is not None:  # also where nothing was begun

@@ -5,6 +5,7 @@ TLS and testing tools put another transport in the place of the first; the conne
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from trio_xsock._network.handshake import Handshake
@@ -161,8 +162,8 @@ class Link:
             for parking in drainers:
                 parking.unpark()
 
-    def fail_drainers(self, error: SocketError) -> None:
-        """The OS will not have it any more."""
+    def fail_drainers(self, why: Callable[[], SocketError]) -> None:
+        """The OS will not have it any more; ``why`` makes the error that says so."""
         drainers, self._drainers = self._drainers, ()
         for parking in drainers:
-            parking.fail(error)
+            parking.fail(why())

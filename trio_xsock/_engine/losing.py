@@ -53,7 +53,6 @@ def lose(connection: Connection, error: SocketError) -> None:
 
 def lose_to(connection: Connection, exc: OSError) -> None:
     """The OS, or TLS, says that the connection is lost."""
-    connection.intake.stop()
     lose(connection, _loss(connection, exc))
 
 

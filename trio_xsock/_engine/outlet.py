@@ -1,15 +1,10 @@
 """``Outlet``: the sending half of a connection, which counts every byte.
 
-It posts ``SendProgress`` and ``SendComplete``, and wakes the tasks that wait for their bytes, for
-an empty queue, or for room. What the OS says of the connection (``OSError``) goes to the caller.
+It posts ``SendProgress`` and ``SendComplete``; the tasks that wait for that are in its
+``SendWaits``. What the OS says of the connection (``OSError``) goes to the caller.
 """
 
 from __future__ import annotations
-
-from collections import deque
-from collections.abc import Callable
-
-import trio
 
 from trio_xsock._machines.ledger import Batch, Chunk, FileRange, SendLedger, Ticket
 from trio_xsock._network.file_sending import send_range
@@ -19,16 +14,14 @@ from trio_xsock._platform.sockets import NO_SIGNAL
 from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.guard import ConflictDetector, Parking, protect_from_ki
 from trio_xsock._runtime.readiness import Watch
-from trio_xsock._values.errors import SocketError
 from trio_xsock._values.events import SendComplete, SendProgress
+
+from .send_waits import SendWaits, WhyLost, WhyRemoved
 
 _CHUNKS_PER_STEP = 4
 """Of what nobody watches 1 MiB: a quarter of a millisecond in which all other sockets wait."""
 _UNWATCHED_CHUNK = 2**18
 _BUSY = "another task is sending through this socket"
-
-WhyRemoved = Callable[[Ticket], SocketError]
-"""Makes the error for a caller whose bytes were dropped."""
 
 
 @protect_from_ki
@@ -42,22 +35,19 @@ class Outlet:
 
     Attributes:
         ledger, progress_interval: as above.
-        caller: held by the task that is sending; no second one may.
         bytes_sent: bytes that the transport took on this connection.
         refused: the OS took no more at the last try; it reports when it does.
     """
 
     __slots__ = (
-        "_delivery",
-        "_flushers",
         "_cache",
-        "_interrupt",
+        "_caller",
+        "_delivery",
         "_room",
-        "_senders",
+        "_waits",
         "_watch",
         "_watching",
         "bytes_sent",
-        "caller",
         "ledger",
         "progress_interval",
         "refused",
@@ -67,17 +57,29 @@ class Outlet:
         self.ledger = ledger
         self.progress_interval = progress_interval
         self.bytes_sent: int = 0
-        self.caller = ConflictDetector(_BUSY)
         self.refused = False
         self._delivery = delivery
         self._watch: Watch | None = None
         self._watching = False
         # Most connections never have any of these.
-        self._senders: deque[tuple[Ticket, Parking[None]]] | None = None
-        self._flushers: list[Parking[None]] | None = None
+        self._caller: ConflictDetector | None = None
+        self._waits: SendWaits | None = None
         self._room: Parking[None] | None = None
         self._cache: PageCache | None = None
-        self._interrupt: trio.CancelScope | None = None
+
+    @property
+    def caller(self) -> ConflictDetector:
+        """Held by the task that is sending; no second one may."""
+        if self._caller is None:
+            self._caller = ConflictDetector(_BUSY)
+        return self._caller
+
+    @property
+    def waits(self) -> SendWaits:
+        """The tasks that wait for bytes to go out."""
+        if self._waits is None:
+            self._waits = SendWaits()
+        return self._waits
 
     def attach(self, watch: Watch | None) -> None:
         """Use this watch from now on; ``None`` for no more."""
@@ -174,8 +176,8 @@ class Outlet:
         Raises:
             OSError: as for ``offer``.
         """
-        if self._flushers:
-            return False  # they wait for this batch's end
+        if self._waits is not None and self._waits.batch_matters:
+            return False
         payload = self.ledger.take_back()
         if payload is None:
             return False
@@ -230,14 +232,19 @@ class Outlet:
             size = cache.available(chunk.offset, chunk.size)
             if not size:  # to send it could wait for the disk: its caller has it loaded first
                 self.ledger.give_up_file(for_now=True)
-                self.settle()
+                self._settle()
                 return 0
             chunk = chunk._replace(size=size)
         sent = send_range(transport, chunk)
         if not sent:  # the kernel does not send this file: its caller reads it instead
             self.ledger.give_up_file()
-            self.settle()
+            self._settle()
         return sent
+
+    def _settle(self) -> None:
+        """A ticket has nothing to send until its caller has seen to it."""
+        if self._waits is not None:
+            self._waits.settle()
 
     def ask_before_sending_files(self, cache: PageCache | None) -> None:
         """Have the kernel send only what ``cache`` says is in memory."""
@@ -250,14 +257,14 @@ class Outlet:
         self.bytes_sent += sent
         if sent and SendProgress in delivery.hub.wanted:
             delivery.post(SendProgress, sent, ledger.left, ledger.batch_sent)
-        if self._senders:
-            self.settle()
+        if self._waits is not None:
+            self._waits.settle()
         if not ledger.left:
             self.end_batch(None)
 
     # Dropping
 
-    def drop(self, why: WhyRemoved, lost: SocketError | None = None) -> None:
+    def drop(self, why: WhyRemoved, lost: WhyLost | None = None) -> None:
         """Take all that is queued out of the queue; the batch ends.
 
         Args:
@@ -266,13 +273,13 @@ class Outlet:
                 goes on.
         """
         self.ledger.abort()
-        self._fail_removed(why)
+        self._drop_waits(why)
         self.end_batch(lost)
 
     def abort(self, why: WhyRemoved) -> None:
         """As ``drop``, by the user's wish; a message that has begun to go out stays."""
         self.ledger.abort_unbegun()
-        self._fail_removed(why)
+        self._drop_waits(why)
         self.end_batch(None)
 
     def remove(self, ticket: Ticket) -> None:
@@ -281,7 +288,7 @@ class Outlet:
         if not self.ledger.left:
             self.end_batch(None)
 
-    def end_batch(self, lost: SocketError | None) -> None:
+    def end_batch(self, lost: WhyLost | None) -> None:
         """If the queue has run empty, report the batch and wake those who wait for that."""
         batch: Batch | None = self.ledger.end_batch()
         if batch is None:
@@ -290,63 +297,23 @@ class Outlet:
         delivery = self._delivery
         if SendComplete in delivery.hub.wanted:
             delivery.post(SendComplete, batch.unsent > 0, batch.sent, batch.unsent)
-        while self._flushers:
-            parking = self._flushers.pop()
-            if lost is None:
-                parking.unpark()
-            else:
-                parking.fail(lost)
+        if self._waits is not None:
+            self._waits.wake_flushers(lost)
+
+    def _drop_waits(self, why: WhyRemoved) -> None:
+        """Tickets were dropped."""
+        if self._waits is not None:
+            self._waits.interrupt()
+            self._waits.fail_removed(why)
 
     # Waiting
 
-    def wait_for(self, ticket: Ticket, parking: Parking[None]) -> None:
-        """Wake ``parking`` when ``ticket`` has nothing to send at present, or was dropped."""
-        if self._senders is None:
-            self._senders = deque()
-        self._senders.append((ticket, parking))
-        self.settle()
-
-    def forget(self, ticket: Ticket) -> None:
-        """Nobody waits for ``ticket`` any more."""
-        self._senders = deque(each for each in self._senders or () if each[0] is not ticket)
-
-    def settle(self) -> None:
-        """Wake the callers whose bytes have gone; they are sent in their order."""
-        senders = self._senders
-        while senders and senders[0][0].idle and not senders[0][0].removed:
-            senders.popleft()[1].unpark()
-
-    def interrupt_on_drop(self, scope: trio.CancelScope | None) -> None:
-        """Cancel ``scope``, in which a caller reads what it sends next, if the queue is dropped."""
-        self._interrupt = scope
-
-    def interrupt(self) -> None:
-        """Whoever reads what it would send next need not go on."""
-        if self._interrupt is not None:
-            self._interrupt.cancel("the send was dropped")
-
-    def _fail_removed(self, why: WhyRemoved) -> None:
-        self.interrupt()
-        waiting, self._senders = self._senders, None
-        for ticket, parking in waiting or ():
-            if ticket.removed:
-                parking.fail(why(ticket))
-            else:
-                self.wait_for(ticket, parking)
-
     def wait_until_empty(self, parking: Parking[None]) -> None:
         """Wake ``parking`` when the queue is empty."""
-        if not self.ledger.open:
+        if self.ledger.open:
+            self.waits.wait_until_empty(parking)
+        else:
             parking.unpark()
-            return
-        if self._flushers is None:
-            self._flushers = []
-        self._flushers.append(parking)
-
-    def forget_flusher(self, parking: Parking[None]) -> None:
-        """Its task was cancelled."""
-        if self._flushers and parking in self._flushers:
-            self._flushers.remove(parking)
 
     def wait_for_room(self, parking: Parking[None]) -> None:
         """Wake ``parking`` when the OS takes bytes and nothing is queued."""
@@ -358,9 +325,18 @@ class Outlet:
         self._room = None
         self._update_interest()
 
+    def end_waits(self) -> None:
+        """The transport is gone: nobody need wait for room, or read what it would send next.
+
+        Who waits for bytes in the queue is told when that is dropped.
+        """
+        self.wake_for_room()
+        if self._waits is not None and not self.ledger.open:
+            self._waits.interrupt()
+
     def wake_for_room(self) -> None:
         """There is room, or nobody needs to wait for it any more."""
         parking, self._room = self._room, None
         if parking is not None:
             parking.unpark()
-        self._update_interest()
+            self._update_interest()

@@ -75,7 +75,7 @@ def wait_for(connection: Connection, ticket: Ticket, parking: Parking[None], who
     if ticket.removed:
         parking.fail(why_removed(connection, ticket, who))
     else:
-        connection.outlet.wait_for(ticket, parking)
+        connection.outlet.waits.wait_for(ticket, parking)
 
 
 def end_ticket(connection: Connection, ticket: Ticket) -> None:
@@ -101,7 +101,7 @@ def end_output(connection: Connection, who: object) -> None:
 
 def remove(connection: Connection, ticket: Ticket) -> None:
     """A caller was cancelled: its own bytes leave the queue."""
-    connection.outlet.forget(ticket)
+    connection.outlet.waits.forget(ticket)
     connection.outlet.remove(ticket)
     after_sending(connection)
     connection.delivery.schedule()

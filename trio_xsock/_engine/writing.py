@@ -13,8 +13,8 @@ from trio_xsock._machines.ledger import Ticket
 from trio_xsock._values.errors import SocketError
 
 from .losing import send_failed
-from .outlet import WhyRemoved
 from .reasons import why_not_sending, why_removed
+from .send_waits import WhyRemoved
 from .watchdogs import note_activity
 
 if TYPE_CHECKING:
@@ -91,8 +91,11 @@ def after_sending(connection: Connection) -> None:
 
 def drop_queue(connection: Connection) -> None:
     """The connection is lost: take all that is queued out of the queue."""
-    who = connection.delivery.socket
-    connection.outlet.drop(_why_removed(connection), why_not_sending(connection, who))
+
+    def lost() -> SocketError:
+        return why_not_sending(connection, connection.delivery.socket)
+
+    connection.outlet.drop(_why_removed(connection), lost)
 
 
 def abort(connection: Connection) -> None:

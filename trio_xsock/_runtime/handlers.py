@@ -90,6 +90,11 @@ _FAMILY: Final = tuple(name for name in vars(SocketHandler) if name.startswith("
 _IGNORED = {getattr(SocketHandler, name) for name in _FAMILY}
 _SOUND: Final[weakref.WeakSet[type]] = weakref.WeakSet()
 """Classes without a misspelt method."""
+_ALIKE: Final[weakref.WeakSet[type]] = weakref.WeakSet()
+"""Those whose objects have no such methods of their own, as the first one shows.
+
+To look at each would make a dict of its attributes, 64 bytes for each of a server's handlers.
+"""
 
 _NEARLY = 0.85
 """How similar a name has to be, of 1, to be taken for a misspelt one."""
@@ -148,16 +153,25 @@ def handler_methods(handler: object, names: Iterable[str]) -> dict[str, Callable
 
 def _check_spelling(handler: object, names: Collection[str]) -> None:
     """Refuse a method whose name is nearly that of one that would be called."""
+    kind = type(handler)
+    if kind in _ALIKE:
+        return
     own: list[str] = [*getattr(handler, "__dict__", ())]
-    if type(handler) not in _SOUND:
-        own += dir(type(handler))
-    for name in own:
-        if not name.lower().startswith("on") or name in _FAMILY:
-            continue
+    if not any(map(_may_be_method, own)):
+        _ALIKE.add(kind)
+    if kind not in _SOUND:
+        own += dir(kind)
+    for name in filter(_may_be_method, own):
         meant = _meant(name, names) or _meant(name, _FAMILY)
         if meant is not None and callable(getattr(handler, name, None)):
+            _ALIKE.discard(kind)
             raise TypeError(f"handler.{name} is never called; did you mean {meant}?")
-    _SOUND.add(type(handler))
+    _SOUND.add(kind)
+
+
+def _may_be_method(name: str) -> bool:
+    """Whether somebody may have taken ``name`` for that of a method that is called."""
+    return name.lower().startswith("on") and name not in _FAMILY
 
 
 def _meant(name: str, names: Iterable[str]) -> str | None:

@@ -240,7 +240,7 @@ class ConnectionFacts(SocketCore):
         outlet.wait_until_empty(parking)
         if outlet.ledger.open:
             send_now(connection)
-        await self._parked(parking, lambda: outlet.forget_flusher(parking))
+        await self._parked(parking, lambda: outlet.waits.forget_flusher(parking))
         transport = connection.transport
         if transport is not None and transport.unsent:
             drained: Parking[None] = Parking()

@@ -134,14 +134,14 @@ class FileSend:
         """Read, unless the send is dropped meanwhile; a pipe may let us wait for ever."""
         connection, ticket = self._connection, self._ticket
         scope = trio.CancelScope()
-        connection.outlet.interrupt_on_drop(scope)
+        connection.outlet.waits.interrupt_on_drop(scope)
         try:
             with scope:
                 result = await read(count)
                 if not scope.cancel_called:
                     return result
         finally:
-            connection.outlet.interrupt_on_drop(None)
+            connection.outlet.waits.interrupt_on_drop(None)
         raise why_removed(connection, ticket or Ticket(b"", 0), self._who)
 
     def _end_of_file(self, ticket: Ticket) -> None:

@@ -285,7 +285,7 @@ class MessageCalls(ListeningCalls):
     def _withdraw(self, connection: Connection, ticket: Ticket) -> None:
         """A sender was cancelled: a message of which nothing went out leaves the queue."""
         if ticket.sent:
-            connection.outlet.forget(ticket)
+            connection.outlet.waits.forget(ticket)
         else:
             remove(connection, ticket)
 
