@@ -31,6 +31,7 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
+from trio_xsock._engine.ending import close
 from trio_xsock._engine.writing import after_sending
 
 LOTS = 3_000_000
@@ -1034,8 +1035,8 @@ async def test_abort_while_lingering() -> None:
         await peer.send(bytes(1000))
         await settle()
         sock._connection.link._watch.reading(False)  # type: ignore[union-attr]
-        sock._start_closing(1000)
-        sock._start_closing(1)
+        close(sock._connection, 1000)
+        close(sock._connection, 1)
         after_sending(sock._connection)
         sock.abort_send()
         nursery.start_soon(sock.aclose)

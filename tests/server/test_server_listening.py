@@ -25,7 +25,7 @@ from trio_xsock import (
     ServerSocket,
     SocketClosedError,
 )
-from trio_xsock._server import server_listening as _server_listening
+from trio_xsock._server import binding as _binding
 
 HAS_IPV6 = socket.has_ipv6 and os.path.exists("/proc/net/if_inet6")
 
@@ -283,8 +283,8 @@ async def test_a_server_goes_on_after_an_outage(
         listeners.extend(FlakyListener(sock) for sock in original(*args, **options))
         return list(listeners)
 
-    original = _server_listening.open_listeners
-    monkeypatch.setattr(_server_listening, "open_listeners", open_listeners)
+    original = _binding.open_listeners
+    monkeypatch.setattr(_binding, "open_listeners", open_listeners)
     recorder = EventRecorder()
     async with ServerSocket(address="127.0.0.1", handler=recorder) as server:
         await server.listen()
@@ -307,7 +307,7 @@ async def test_a_listener_that_fails_stops_the_server(monkeypatch: pytest.Monkey
         listeners.append(raw_listener())
         return listeners
 
-    monkeypatch.setattr(_server_listening, "open_listeners", open_listeners)
+    monkeypatch.setattr(_binding, "open_listeners", open_listeners)
     recorder = EventRecorder()
     async with ServerSocket(handler=recorder) as server:
         await server.listen()

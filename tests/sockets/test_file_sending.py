@@ -35,6 +35,7 @@ from trio_xsock import (
     SocketError,
     TCPSocket,
 )
+from trio_xsock._engine.ending import close
 from trio_xsock._network import file_sending as _file_sending
 from trio_xsock._network import page_cache
 from trio_xsock._network.transport import PlainTransport
@@ -753,7 +754,7 @@ async def test_a_pipe_that_begins_while_we_close_is_not_sent(fifo: Path) -> None
                 await sock.send_file(fifo)
 
         await wait_all_tasks_blocked()
-        sock._start_closing(1000.0)
+        close(sock._connection, 1000.0)
         closing = sock._connection.closing
         assert closing is not None
         closing._look = 1000.0  # it lingers for as long as we need

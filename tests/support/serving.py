@@ -57,12 +57,12 @@ async def echo(sock: TCPSocket) -> None:
 
 def open_connections(server: ServerSocket[Any]) -> int:
     """How many connections have a descriptor: also those in a handshake, and lingering ones."""
-    return len(server._open)
+    return len(server._parts.roster.open)
 
 
 def running_handlers(server: ServerSocket[Any]) -> int:
     """How many connections a handler of ``serve`` looks after."""
-    return len(server._serving)
+    return server._parts.staff.serving
 
 
 def is_idle(server: ServerSocket[Any]) -> bool:
@@ -72,19 +72,19 @@ def is_idle(server: ServerSocket[Any]) -> bool:
 
 def waiting_for_a_place(server: ServerSocket[Any]) -> list[TCPSocket]:
     """Those whose handshake is done, and that are not announced yet."""
-    return list(server._finished)
+    return [server._parts.roster.open[each] for each in server._parts.lobby.waiting]
 
 
 def followers(server: ServerSocket[Any]) -> int:
     """How many channels want to know of connections that come and go."""
-    return len(server._followers)
+    return server._parts.changes.followers
 
 
 def outage(server: ServerSocket[Any], error: SocketError) -> None:
     """Let the server's listener be in trouble."""
-    server._accepting_failed(error, final=False)
+    server._connections.accepting_failed(error, final=False)
 
 
 def listeners(server: ServerSocket[Any]) -> list[Any]:
     """The sockets that it listens on."""
-    return [] if server._acceptor is None else server._acceptor.listeners
+    return list(server._parts.accepting.listeners)

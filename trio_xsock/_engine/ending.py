@@ -9,6 +9,7 @@ import trio
 
 from trio_xsock._machines.ends import Effect, Happening, Phase
 from trio_xsock._machines.state import CLOSING, CONNECTED
+from trio_xsock._runtime.tracebacks import forget_traceback
 from trio_xsock._values.errors import SocketError
 
 from .closing import Closing
@@ -84,7 +85,7 @@ def _start_closing(connection: Connection) -> None:
     closing = connection.start_closing(discarding=connection.inbox.size > 0)
     connection.outlet.wake_for_room()
     if connection.owner is not None:
-        connection.owner._connection_ending(connection.delivery.socket)
+        connection.owner.connection_ending(connection)
     if not connection.ends.closed_by_us:
         _limit_closing(connection, closing, GRACE)
     if not connection.ends.their_end:
@@ -153,6 +154,13 @@ def _tell_closed(connection: Connection) -> None:
         connection.delivery.keeper.note_closed()
     keeper = connection.keeper
     if connection.owner is not None and keeper is not None:
-        connection.owner._connection_closed(connection.delivery.socket)
+        connection.owner.connection_closed(connection)
         if not keeper.ended:
             keeper.retire()
+
+
+def forget_tracebacks(connection: Connection) -> None:
+    """The block is left: the errors that are kept let go of the frames, which hold sockets."""
+    for error in (connection.ends.loss, connection.delivery.last_error):
+        if error is not None:
+            forget_traceback(error)

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 
 class Owner(Protocol):
     """A server, as far as the connections that it accepted need it."""
 
-    def _connection_ending(self, socket: Any, /) -> None:
+    def connection_ending(self, connection: Connection, /) -> None:
         """The connection gives its place back; it may still linger."""
 
-    def _connection_closed(self, socket: Any, /) -> None:
+    def connection_closed(self, connection: Connection, /) -> None:
         """The connection has no descriptor any more."""
 
-    def _connection_failed(self, socket: Any, /) -> None:
+    def connection_failed(self, connection: Connection, /) -> None:
         """The connection's handler object, or a task of its, raised."""
 
-    def _peer_failed(self, socket: Any, error: Exception, /) -> None:
+    def connection_broke(self, connection: Connection, error: Exception, /) -> None:
         """The library's own work for the connection raised; never raises itself."""
 
-    def _handler_waits(self, socket: Any, scope: trio.CancelScope, /) -> None:
+    def wait_begins(self, connection: Connection, scope: trio.CancelScope, /) -> None:
         """The connection's handler waits in ``scope``, which is cancelled if the server stops."""
 
-    def _handler_goes_on(self, socket: Any, scope: trio.CancelScope, cancelled: bool, /) -> None:
+    def wait_ends(
+        self, connection: Connection, scope: trio.CancelScope, cancelled: bool, /
+    ) -> None:
         """That wait is over; ``cancelled`` says if it ended by the cancellation of ``scope``."""

@@ -15,7 +15,7 @@ from trio_xsock._values.events import Event
 
 from .block import Block
 from .channel import EventChannel
-from .delivery import Delivery
+from .delivery import Delivery, Sender
 from .guard import Parking, protect_from_ki
 from .handlers import METHODS, check_async_function, handler_methods
 from .hub import EventHub
@@ -154,16 +154,14 @@ class Scoped(abc.ABC):
         finally:
             del exc, error, failures, leftover  # their tracebacks refer to this frame
 
+    @abc.abstractmethod
     async def _end_scope(self) -> None:
+        """Close, and end all that lives in the block; at last call ``_finish``."""
+
+    async def _finish(self) -> None:  # noqa: ASYNC910 - the nursery left next has a checkpoint
         """Close, run the handlers that are due, and end all tasks of the socket."""
-        assert self._keeper is not None
         self._close_at_once()
-        while self._delivery.hub.calls:
-            self._run_handlers()
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        await self._keeper.finish()
-        await release_readiness(self._keeper)
-        self._delivery.release()
+        await finish(self._delivery, self)
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         """The socket's block in a task of its own: ``await nursery.start(sock.run)``.
@@ -221,9 +219,9 @@ class Scoped(abc.ABC):
             self._block.cancel_body()
         self.close()
 
+    @abc.abstractmethod
     def _contain(self, error: Exception) -> bool:
-        """See ``Kept``: a socket that is nobody's but its user's fails, as by a handler."""
-        return False
+        """See ``Kept``."""
 
     def _was_told(self, error: BaseException) -> bool:
         """See ``Kept``: whether ``error`` was posted to somebody who listens."""
@@ -302,3 +300,24 @@ class Scoped(abc.ABC):
     @abc.abstractmethod
     async def aclose(self, grace: float = 5.0) -> None:
         """End gracefully."""
+
+
+async def finish(delivery: Delivery, sender: Sender) -> None:
+    """A block, or the scope of an accepted connection, is left: make the calls that are due.
+
+    Then all tasks are ended that live in it.
+
+    Args:
+        delivery: of what lives in it.
+        sender: sends what handlers queue.
+
+    Cancellation: is not seen; nothing may outlive the block.
+    """
+    while delivery.hub.calls:
+        delivery.run(sender)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+    keeper = delivery.keeper
+    if keeper is not None:
+        await keeper.finish()
+        await release_readiness(keeper)
+    delivery.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import inspect
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -96,3 +97,11 @@ def _fresh(socket: S) -> S:
     if socket._given is not None or socket.state is not CLOSED or socket._keeper is not None:
         raise InvalidStateError(f"add_socket must return a new socket, not the used {socket!r}")
     return socket
+
+
+def check_add_socket(add_socket: object) -> None:
+    """Raise ``TypeError`` unless it is callable, and no ``async def``."""
+    if not callable(add_socket):
+        raise TypeError(f"add_socket must be callable, not {type(add_socket).__name__}")
+    if inspect.iscoroutinefunction(add_socket):
+        raise TypeError("add_socket must be a plain function that returns a new socket")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from types import TracebackType
@@ -13,12 +12,17 @@ import trio
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_seconds
 from trio_xsock._network.proxies import THIS_MACHINE
-from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.faults import log_fault
+from trio_xsock._runtime.guard import Parking, let_others_run, protect_from_ki
 from trio_xsock._runtime.handlers import SERVER_METHODS, check_async_function
 from trio_xsock._sockets.listening import ListeningCalls
 from trio_xsock._sockets.tcp import TCPSocket
+from trio_xsock._values.errors import SocketClosedError
 
-from .server_listening import ServerListening
+from .binding import Binding
+from .connections import ServerConnections
+from .facts import ServerFacts
+from .parts import ServerParts
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -37,7 +41,7 @@ _TCP_SOCKET: Any = TCPSocket  # what the first overload promises
 
 
 @protect_from_ki
-class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
+class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
     """Listens on a port and gives each connection a socket. Xojo: ``ServerSocket``.
 
     Lives in ``async with``, like the sockets it hands out, whose scopes are children of its
@@ -83,7 +87,7 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         TypeError, ValueError: another option is of a wrong type, or out of its range.
     """
 
-    __slots__ = ("_guests",)
+    __slots__ = ("_binding", "_connections", "_guests", "_left", "_parts")
 
     _HANDLER_METHODS = SERVER_METHODS
 
@@ -145,22 +149,22 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         proxy_protocol: bool = False,
         trusted_proxies: Iterable[str | _IPAddress | _IPNetwork] = THIS_MACHINE,
     ) -> None:
-        _check_add_socket(add_socket)
-        super().__init__(
-            handler,
+        super().__init__(handler, None)
+        self._binding = Binding(port, address, network_interface, backlog, reuse_port)
+        self._parts = ServerParts(
+            self._delivery,
             add_socket,
-            minimum_sockets_available,
-            maximum_sockets_connected,
-            raise_handler_errors,
-            port,
-            address,
-            network_interface,
-            backlog,
-            reuse_port,
+            minimum=minimum_sockets_available,
+            maximum=maximum_sockets_connected,
+            idle_timeout=idle_timeout,
+            maximum_handshakes=maximum_handshakes,
+            handshake_timeout=handshake_timeout,
+            raise_handler_errors=raise_handler_errors,
+            proxy_protocol=proxy_protocol,
+            trusted_proxies=trusted_proxies,
         )
-        self._init_reception(
-            idle_timeout, maximum_handshakes, handshake_timeout, proxy_protocol, trusted_proxies
-        )
+        self._connections = ServerConnections(self._delivery, self._parts)
+        self._left = False  # the block is being left
         self._guests: list[trio.lowlevel.Task] = []  # those who entered the block once more
 
     # The block
@@ -199,9 +203,62 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         else:
             await self.aclose()
 
-    # Serving
+    # Listening
 
-    async def serve(  # noqa: ASYNC128 - _serve calls it
+    async def listen(self) -> None:
+        """Start to listen; ``port`` is known when this returns. Xojo: ``Listen``.
+
+        Raises:
+            InvalidStateError: outside the block, or listening already; ``add_socket`` raised
+                or returned no new socket.
+            AddressInUseError: the port is taken.
+            InvalidPortError: the port needs privileges.
+            NameResolutionError: ``address`` means nothing on this machine.
+            SocketClosedError: ``stop_listening()`` or ``close()`` was called meanwhile.
+            OpenDriverError, OutOfMemoryError, SocketError: what else the OS said.
+
+        Cancellation: nothing is left over.
+        """
+        self._require_block("listen()")
+        self._check_not_listening("it is listening already")
+        stops = self._parts.accepting.stops
+        self._connections.fill()
+        addresses = await self._binding.find()
+        self._check_not_listening("it is listening already")  # somebody else was faster
+        if self._left or self._parts.accepting.stops != stops:
+            raise SocketClosedError(f"{self!r}: stopped while it was about to listen")
+        self._connections.start(self._binding.open(addresses, self))
+
+    # Taking connections
+
+    async def accept(self) -> S:
+        """Wait for the next connection; the contract of ``trio.abc.Listener``.
+
+        Returns:
+            An open socket. ``async with`` on it is allowed once and closes it. It lives for
+            this one connection: ``connect()`` is refused.
+
+        Raises:
+            InvalidStateError: not listening; ``add_socket`` failed.
+            SocketClosedError: ``stop_listening()`` was called, before or meanwhile.
+            SocketError: the listener can accept no more.
+
+        Cancellation: no connection is lost.
+        """
+        if not self.is_listening:
+            raise self._parts.accepting.why_not(self)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        socket = self._connections.take_ready()
+        if socket is not None:
+            await let_others_run()
+            return socket
+        self._check_thread()
+        parking: Parking[S] = Parking()
+        accepted = await parking.park(self._connections.wait_for_one(parking))
+        assert accepted is not None
+        return accepted
+
+    async def serve(  # noqa: ASYNC128 - it is called below
         self,
         handler: Callable[[S], Awaitable[object]],
         *,
@@ -225,10 +282,10 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         Cancellation: the handlers are cancelled, their connections closed.
         """
         check_async_function("handler", handler)
-        if self._acceptor is None:
+        if not self.is_listening:
             await self.listen()
         self._check_thread()
-        await self._serve(handler, lambda: task_status.started(self.port))
+        await self._connections.serve(handler, lambda: task_status.started(self.port))
 
     # The end
 
@@ -238,12 +295,8 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         Always legal, idempotent. A handler that is cancelled so has not failed, not even if it
         finds its socket closed meanwhile.
         """
-        self.stop_listening()
-        self._begin_stopping()
-        self._cancel_handlers()
-        for socket in list(self._open):
-            socket.close()
-        self._delivery.hub.end()
+        self._check_thread()
+        self._connections.close()
         if self._keeper is not None:
             self._keeper.note_closed()
 
@@ -260,36 +313,36 @@ class ServerSocket(ServerListening[S], trio.abc.Listener[S]):
         Cancellation: everything is closed at once.
         """
         check_seconds("grace", grace)
-        self.stop_listening()
-        self._begin_stopping()
-        for socket in list(self._open):
-            if socket not in self._serving:
-                self._attend(socket, socket._start_closing, grace)
+        self._check_thread()
+        self._connections.begin_closing(grace)
         try:
             with trio.move_on_after(grace):
-                await self._wait_until_idle()
+                await self._connections.wait_until_idle()
         finally:
             self.close()
-        await self._wait_until_idle()
+        await self._connections.wait_until_idle()
 
     async def _end_scope(self) -> None:
         self._left = True
         self.close()
         with trio.CancelScope(shield=True):
-            await self._wait_until_idle()
+            await self._connections.wait_until_idle()
         assert self._block is not None
         self._block.cancel_tasks()
-        await super()._end_scope()
+        await self._finish()
+
+    # Called by the keeper and by ``Delivery``
+
+    def _next_deadline(self) -> float:
+        return self._connections.tick()
+
+    def _contain(self, error: Exception) -> bool:
+        """See ``Kept``: a server goes on."""
+        log_fault("the server goes on", error)
+        return True
 
     def _send_some(self) -> bool:
         return False
 
     def _abort_from_handler(self) -> None:
         """A server sends nothing."""
-
-
-def _check_add_socket(add_socket: object) -> None:
-    if not callable(add_socket):
-        raise TypeError(f"add_socket must be callable, not {type(add_socket).__name__}")
-    if inspect.iscoroutinefunction(add_socket):
-        raise TypeError("add_socket must be a plain function that returns a new socket")

@@ -7,7 +7,7 @@ import socket as stdlib_socket
 import trio
 
 from trio_xsock._engine.connection import Connection
-from trio_xsock._engine.ending import GRACE, close
+from trio_xsock._engine.ending import GRACE, close, forget_tracebacks
 from trio_xsock._engine.intake import Inbox
 from trio_xsock._engine.options import ConnectionOptions
 from trio_xsock._engine.reading import is_behind, read_step
@@ -29,7 +29,6 @@ from trio_xsock._network.routes import Origin
 from trio_xsock._network.transport import PlainTransport, Transport
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import Parking, protect_from_ki
-from trio_xsock._runtime.tracebacks import forget_traceback
 from trio_xsock._values.errors import (
     InvalidStateError,
     LossReason,
@@ -275,10 +274,6 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
                 self._run_handlers()
         await self._settle()
 
-    def _start_closing(self, grace: float) -> None:
-        """``aclose`` without waiting for it."""
-        close(self._connection, grace)
-
     async def poll(self) -> bool:
         """One step by hand: take in, send, deliver. Xojo: ``Poll``.
 
@@ -301,10 +296,8 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         return read or due or connection.outlet.bytes_sent != before
 
     async def _end_scope(self) -> None:
-        await super()._end_scope()
-        for error in (self._connection.ends.loss, self._delivery.last_error):
-            if error is not None:
-                forget_traceback(error)
+        await self._finish()
+        forget_tracebacks(self._connection)
 
     # Called by the keeper and by ``Delivery``
 
@@ -335,11 +328,11 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         """See ``Kept``: of a connection that a server accepted, the server is told."""
         owner = self._connection.owner
         if owner is not None:
-            owner._peer_failed(self, error)
+            owner.connection_broke(self._connection, error)
         return owner is not None
 
     def _handle_failure(self) -> None:
         super()._handle_failure()
         owner = self._connection.owner
         if owner is not None and self._block is None:
-            owner._connection_failed(self)
+            owner.connection_failed(self._connection)

@@ -311,6 +311,13 @@ class DatagramSocket(SocketCore, trio.abc.AsyncResource):
         """See ``Sender``; not for users."""
         return self._datagrams._send_some()
 
+    def _contain(self, error: Exception) -> bool:
+        """See ``Kept``: the socket fails, as by a handler."""
+        return False
+
+    async def _end_scope(self) -> None:
+        await self._finish()
+
     def _abort_from_handler(self) -> None:
         """See ``Sender``; not for users."""
         self._datagrams._abort_from_handler()

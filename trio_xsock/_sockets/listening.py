@@ -196,7 +196,7 @@ class ListeningCalls(ConnectedSocket):
 
         Cancellation: passes through, like any other.
         """
-        return MayStop(self._connection.owner, self)
+        return MayStop(self._connection)
 
     def _check_service(self) -> None:
         """Raise what would keep this socket from taking a connection that was accepted.
@@ -209,19 +209,17 @@ class ListeningCalls(ConnectedSocket):
             assert self._security is not None
             self._security.setup(self._address, server_side=True)
 
-    def _open_accepted(
-        self, owner: Owner, keeper: Keeper, transport: Transport, peer: tuple[Any, ...]
-    ) -> Connection:
-        """Take over a connection that a server accepted; its scope is in the server's.
+    def _begin_accepted(self, owner: Owner, keeper: Keeper) -> Connection:
+        """Begin a connection that a server has accepted; its scope is in the server's.
 
-        The server announces it: at once, or when the handshake is done and there is a place.
+        The server opens it, and announces it: at once, or when the handshake is done and there
+        is a place.
         """
         self._accepted = True
         self._keeper = own = keeper.child(self)
         connection = self._connection
         self._delivery.open(self, own)
         connection.begin(Move.LISTEN, owner)
-        connection.open(transport, (address_text(peer), peer[1]), hold=self._wants_tls())
         return connection
 
     def _begin_handshake(self, over: Over) -> float:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
 
 import trio
 
-from trio_xsock._engine.owner import Owner
+from trio_xsock._engine.connection import Connection
 from trio_xsock._runtime.guard import protect_from_ki
 
 
@@ -20,22 +19,21 @@ class MayStop:
     scope, which ends the handler.
 
     Args:
-        owner: the server that accepted the connection, if one did.
-        socket: the connection's socket.
+        connection: the connection; if no server has accepted it nothing is done.
     """
 
-    __slots__ = ("_owner", "_scope", "_socket")
+    __slots__ = ("_connection", "_owner", "_scope")
 
-    def __init__(self, owner: Owner | None, socket: object) -> None:
-        self._owner = owner
-        self._socket: Any = socket
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._owner = connection.owner
         self._scope: trio.CancelScope | None = None
 
     def __enter__(self) -> None:
         if self._owner is not None:
             self._scope = trio.CancelScope()
             self._scope.__enter__()
-            self._owner._handler_waits(self._socket, self._scope)
+            self._owner.wait_begins(self._connection, self._scope)
 
     def __exit__(
         self,
@@ -49,4 +47,4 @@ class MayStop:
         try:
             scope.__exit__(exc_type, exc, traceback)
         finally:
-            owner._handler_goes_on(self._socket, scope, scope.cancelled_caught)
+            owner.wait_ends(self._connection, scope, scope.cancelled_caught)

@@ -6,7 +6,7 @@ from trio_xsock._machines.state import SocketState
 from trio_xsock._network.foreign import ForeignNetwork
 from trio_xsock._network.transport import Transport
 from trio_xsock._network.udp_port import Opener
-from trio_xsock._server.server_listening import ServerListening
+from trio_xsock._server.server import ServerSocket
 from trio_xsock._sockets.connected import ConnectedSocket
 from trio_xsock._sockets.datagram_socket import DatagramSocket
 from trio_xsock._sockets.easy_udp import EasyUDPSocket
@@ -47,7 +47,7 @@ def use_network(sock: object, network: ForeignNetwork) -> None:
         TypeError: neither a socket with a connection nor a server.
         InvalidStateError: it is open.
     """
-    if not isinstance(sock, ServerListening | ConnectedSocket):
+    if not isinstance(sock, ServerSocket | ConnectedSocket):
         kind = type(sock).__name__
         raise TypeError(f"sock must be a TCP socket or a ServerSocket, not {kind}")
     if isinstance(sock, ConnectedSocket):
@@ -56,7 +56,10 @@ def use_network(sock: object, network: ForeignNetwork) -> None:
         is_open = sock.is_listening
     if is_open:
         raise InvalidStateError(f"{sock!r}: it is open already; close it first")
-    sock._network = network  # pyright: ignore[reportPrivateUsage]
+    if isinstance(sock, ConnectedSocket):
+        sock._network = network  # pyright: ignore[reportPrivateUsage]
+    else:
+        sock._binding.use_network(network)  # pyright: ignore[reportPrivateUsage]
 
 
 def use_ports_of(sock: UDPSocket | EasyUDPSocket, opener: Opener) -> None:

@@ -1,0 +1,237 @@
+"""``Staff``: what takes a server's connections and looks after them.
+
+That is ``accept`` calls, which are given a socket, and running ``serve`` calls, which start a
+handler for it. When a handler ends, its connection is closed, and what was raised is judged: it is
+logged and posted as the server's error, it leaves ``serve``, or it only says that the server stops.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+import trio
+
+from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.ending import close, forget_tracebacks
+from trio_xsock._runtime.delivery import Delivery
+from trio_xsock._runtime.groups import without_cancelled
+from trio_xsock._runtime.guard import Parking, await_unprotected, protect_from_ki
+from trio_xsock._runtime.keeper import Keeper
+from trio_xsock._runtime.scoped import finish
+from trio_xsock._sockets.listening import ListeningCalls
+from trio_xsock._values.errors import SocketError
+
+from .handler_errors import log_handler_error
+from .served import Served, only_closed
+from .service import Service
+
+S = TypeVar("S", bound=ListeningCalls)
+
+
+@protect_from_ki
+class Staff(Generic[S]):
+    """The calls that wait for connections, and the handlers of those that ``serve`` has taken.
+
+    Args:
+        delivery: posts the server's events.
+        raise_handler_errors: let what handlers raise out, rather than log it.
+
+    Attributes:
+        failed: how many handlers have failed.
+        stopping: set when the server begins to stop.
+    """
+
+    __slots__ = (
+        "_callers",
+        "_delivery",
+        "_raise_handler_errors",
+        "_services",
+        "_serving",
+        "failed",
+        "stopping",
+    )
+
+    def __init__(self, delivery: Delivery, raise_handler_errors: bool) -> None:
+        self.failed = 0
+        self.stopping = trio.Event()
+        self._delivery = delivery
+        self._raise_handler_errors = raise_handler_errors
+        self._callers: deque[Parking[S]] = deque()
+        self._services: deque[Service[S]] = deque()
+        self._serving: dict[Connection, Served[Service[S]]] = {}
+
+    @property
+    def serving(self) -> int:
+        """How many connections a handler of ``serve`` looks after."""
+        return len(self._serving)
+
+    def looks_after(self, connection: Connection) -> bool:
+        """Whether a handler of ``serve`` does."""
+        return connection in self._serving
+
+    # Taking connections
+
+    @property
+    def wants(self) -> bool:
+        """Whether somebody waits for a connection."""
+        return bool(self._callers or self._services)
+
+    def wait(self, parking: Parking[S]) -> Callable[[], None]:
+        """An ``accept`` call waits; returns what to call if it is cancelled."""
+        self._callers.append(parking)
+        return lambda: self._callers.remove(parking)
+
+    def enter(self, service: Service[S]) -> Callable[[], None]:
+        """A ``serve`` begins; returns what to call if it is cancelled."""
+        self._services.append(service)
+        return lambda: self._services.remove(service)
+
+    def take(self, connection: Connection, socket: S) -> bool:
+        """Give a connection to what waits for one; whether anything does."""
+        if self._callers:
+            self._callers.popleft().unpark(socket)
+        elif self._services:
+            service = self._services[0]
+            self._services.rotate()
+            self._serving[connection] = Served(service)
+            service.take(connection, socket)
+        else:
+            return False
+        return True
+
+    def refuse_callers(self, why: Callable[[], SocketError]) -> None:
+        """Listening has stopped: let the ``accept`` calls raise."""
+        while self._callers:
+            self._callers.popleft().fail(why())
+
+    def end_services(self, failure: SocketError | None) -> None:
+        """Listening has stopped, with an error or without: no ``serve`` is given any more."""
+        while self._services:
+            self._services.popleft().parking.unpark(failure)
+
+    # Handlers
+
+    async def run(  # noqa: ASYNC910 - a task of its own
+        self, service: Service[S], connection: Connection, socket: S
+    ) -> None:
+        """Run one connection's handler to its end, and then end the connection."""
+        served, keeper = self._serving[connection], _keeper_of(connection)
+        error: BaseException | None = None
+        try:
+            try:
+                with served.scope as scope:
+                    await await_unprotected(service.handler, socket)
+                    await _close(socket, keeper)
+                if scope.cancelled_caught and served.stopped:
+                    with served.open_closing():  # what is queued is still sent
+                        await _close(socket, keeper)
+            finally:
+                close(connection)
+                await finish(connection.delivery, connection)  # noqa: ASYNC102 - shielded
+                forget_tracebacks(connection)
+        except BaseException as exc:  # noqa: ASYNC103 - its cancellations are raised, the rest judged
+            error = without_cancelled(exc)
+            if error is None:
+                raise
+        finally:
+            del self._serving[connection]
+            self._judge(served, connection, error)
+
+    def _judge(
+        self, served: Served[Service[S]], connection: Connection, error: BaseException | None
+    ) -> None:
+        """A handler has ended; ``error`` is what it raised."""
+        errors = [] if error is None else [error]
+        errors += _keeper_of(connection).failures  # what its block has not raised
+        errors = [each for each in errors if not served.is_caused_by_stop(each)]
+        if len(errors) > 1:
+            error = BaseExceptionGroup("several errors of one connection", errors)
+            self._handler_failed(served.service, connection, error)
+        elif errors:
+            self._handler_failed(served.service, connection, errors[0])
+
+    def connection_failed(self, connection: Connection) -> None:
+        """See ``Owner``: the connection's handler object, or a task of its, raised."""
+        if connection in self._serving:  # it is judged when the handler has ended
+            self._serving[connection].scope.cancel("a handler or task of the socket failed")
+            return
+        keeper = _keeper_of(connection)
+        failures, keeper.failures = keeper.failures, ()
+        for error in failures:
+            if not (self.stopping.is_set() and only_closed(error)):
+                service = self._services[0] if self._services else None
+                self._handler_failed(service, connection, error)
+
+    def _handler_failed(
+        self, service: Service[S] | None, connection: Connection, error: BaseException
+    ) -> None:
+        """Log what a handler raised and post it as the server's error, or let it out."""
+        self.failed += 1
+        if isinstance(error, Exception) and not self._raise_handler_errors:
+            where = connection.endpoint
+            log_handler_error(where, error)
+            posted = SocketError(f"the handler of the connection from {where} raised {error!r}")
+            posted.__cause__ = error
+            self._delivery.post_error(posted)
+        elif service is not None:
+            service.escape(error)
+        elif self._delivery.keeper is not None:
+            self._delivery.keeper.fail(error)
+
+    # Stopping
+
+    def renew(self) -> None:
+        """The server listens again."""
+        if self.stopping.is_set():
+            self.stopping = trio.Event()
+
+    def begin_stopping(self, connections: Iterable[Connection]) -> None:
+        """Let those know who wait for it, and stop the handlers that wait for a request.
+
+        Args:
+            connections: all that are open.
+        """
+        self.stopping.set()
+        for served in self._serving.values():
+            served.stop_waiting()
+        for connection in connections:
+            # Tasks of a connection that is closed now, and that find it closed, have not failed.
+            if connection not in self._serving:
+                _keeper_of(connection).leaving = True
+
+    def stop_handlers(self) -> None:
+        """Stop all handlers; before their connections are closed, lest they find them so."""
+        for connection, served in self._serving.items():
+            keeper = _keeper_of(connection)
+            keeper.leaving = True
+            keeper.cancel_user_tasks("the server was closed")
+            served.stop()
+
+    def wait_begins(self, connection: Connection, scope: trio.CancelScope) -> None:
+        """See ``Owner``."""
+        if connection in self._serving:
+            self._serving[connection].wait_begins(scope, stopping=self.stopping.is_set())
+
+    def wait_ends(self, connection: Connection, scope: trio.CancelScope, cancelled: bool) -> None:
+        """See ``Owner``."""
+        if connection in self._serving:
+            self._serving[connection].wait_ends(scope, cancelled=cancelled)
+
+
+async def _close(socket: ListeningCalls, keeper: Keeper) -> None:
+    """A handler has ended gracefully: so does its connection."""
+    keeper.leaving = keeper.exiting = True
+    try:
+        await socket.aclose()
+    except Exception as exc:  # no failure of the handler's
+        keeper.fault(exc)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+def _keeper_of(connection: Connection) -> Keeper:
+    """The tasks of an accepted connection; it has them from its beginning on."""
+    keeper = connection.keeper
+    assert keeper is not None
+    return keeper
