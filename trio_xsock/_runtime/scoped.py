@@ -156,12 +156,10 @@ class Scoped(abc.ABC):
 
     @abc.abstractmethod
     async def _end_scope(self) -> None:
-        """Close, and end all that lives in the block; at last call ``_finish``."""
+        """Close, and end all that lives in the block, at last by ``finish``.
 
-    async def _finish(self) -> None:  # noqa: ASYNC910 - the nursery left next has a checkpoint
-        """Close, run the handlers that are due, and end all tasks of the socket."""
-        self._close_at_once()
-        await finish(self._delivery, self)
+        It is not the user who closes: what was true of an earlier end stays true.
+        """
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         """The socket's block in a task of its own: ``await nursery.start(sock.run)``.
@@ -292,10 +290,6 @@ class Scoped(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """End everything at once."""
-
-    def _close_at_once(self) -> None:
-        """``close()``, but not by the user's wish: what was true of the end stays true."""
-        self.close()
 
     @abc.abstractmethod
     async def aclose(self, grace: float = 5.0) -> None:

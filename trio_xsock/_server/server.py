@@ -15,6 +15,7 @@ from trio_xsock._network.proxies import THIS_MACHINE
 from trio_xsock._runtime.faults import log_fault
 from trio_xsock._runtime.guard import Parking, let_others_run, protect_from_ki
 from trio_xsock._runtime.handlers import SERVER_METHODS, check_async_function
+from trio_xsock._runtime.scoped import finish
 from trio_xsock._sockets.listening import ListeningCalls
 from trio_xsock._sockets.tcp import TCPSocket
 from trio_xsock._values.errors import SocketClosedError
@@ -329,7 +330,7 @@ class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
             await self._connections.wait_until_idle()
         assert self._block is not None
         self._block.cancel_tasks()
-        await self._finish()
+        await finish(self._delivery, self)
 
     # Called by the keeper and by ``Delivery``
 

@@ -29,6 +29,7 @@ from trio_xsock._network.routes import Origin
 from trio_xsock._network.transport import PlainTransport, Transport
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import Parking, protect_from_ki
+from trio_xsock._runtime.scoped import finish
 from trio_xsock._values.errors import (
     InvalidStateError,
     LossReason,
@@ -219,11 +220,6 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         if acceptor is not None:
             acceptor.close()
 
-    def _close_at_once(self) -> None:
-        """Leaving the block: what was true of the end stays true."""
-        if self._connection.transport is not None or self._connection.state is not CLOSED:
-            self.close()
-
     async def aclose(self, grace: float = GRACE) -> None:
         """End the connection gracefully. Always legal, idempotent.
 
@@ -296,7 +292,9 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         return read or due or connection.outlet.bytes_sent != before
 
     async def _end_scope(self) -> None:
-        await self._finish()
+        if self._connection.transport is not None or self._connection.state is not CLOSED:
+            self.close()
+        await finish(self._delivery, self)
         forget_tracebacks(self._connection)
 
     # Called by the keeper and by ``Delivery``

@@ -25,6 +25,7 @@ from trio_xsock._network.resolve import resolve
 from trio_xsock._network.socket_view import Descriptor
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.scoped import finish
 from trio_xsock._values.errors import (
     InvalidPortError,
     InvalidStateError,
@@ -304,9 +305,6 @@ class DatagramSocket(SocketCore, trio.abc.AsyncResource):
 
     # Called by the keeper, by ``Delivery``, and where the block is left
 
-    def _close_at_once(self) -> None:
-        self._datagrams.end()
-
     def _send_some(self) -> bool:
         """See ``Sender``; not for users."""
         return self._datagrams._send_some()
@@ -316,7 +314,8 @@ class DatagramSocket(SocketCore, trio.abc.AsyncResource):
         return False
 
     async def _end_scope(self) -> None:
-        await self._finish()
+        self._datagrams.end()
+        await finish(self._delivery, self)
 
     def _abort_from_handler(self) -> None:
         """See ``Sender``; not for users."""
