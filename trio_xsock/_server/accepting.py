@@ -1,4 +1,4 @@
-"""``Accepting``: what a server listens on, and the sockets that it has for those who come."""
+"""``Accepting``: what a server listens on, and the sockets that it has for new connections."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Accepting(Generic[S]):
         self.pool.clear()
 
     def update(self) -> None:
-        """Somebody came or went: accept if, and only if, there is a place."""
+        """A connection came or went: accept if, and only if, there is a place."""
         if self._acceptor is not None:
             self._acceptor.update()
 

@@ -39,7 +39,7 @@ class Server(Owner, Protocol):
     """What the connections' owner is told here besides."""
 
     def handshake_over(self, connection: Connection, error: BaseException | None, /) -> None:
-        """The handshake of a newcomer is done, or has failed with ``error``."""
+        """The handshake of a new connection is done, or has failed with ``error``."""
 
 
 @protect_from_ki
@@ -48,7 +48,7 @@ class Admission(Generic[S]):
 
     Args:
         roster: who has a place.
-        lobby: newcomers.
+        lobby: new connections.
         staff: takes what is announced.
         changes: told of what is announced.
         idle_timeout: of sockets that have none of their own, in seconds; ``None`` for none.
@@ -154,7 +154,7 @@ class Admission(Generic[S]):
             over(exc)
 
     def turn_away(self, connection: Connection, why: object) -> None:
-        """A newcomer that is in its handshake, or behind it, will not become a connection."""
+        """A new connection is refused in its handshake, or while it waits for a place."""
         self._lobby.note_refusal(why, self._roster.accepted)
         self._lobby.remove(connection)
         close(connection)
@@ -173,7 +173,7 @@ class Admission(Generic[S]):
         transport.close()
 
     def forget(self, connection: Connection) -> bool:
-        """A connection is closed; whether it was a newcomer, which counts as refused."""
+        """A connection is closed; whether it was new, and counts as refused."""
         why = self._lobby.remove(connection)
         if why:
             self._lobby.note_refusal(why, self._roster.accepted)
@@ -186,7 +186,7 @@ def attend(
     step: Callable[[Unpack[Ts]], object],
     *args: *Ts,
 ) -> None:
-    """Take a step for one peer: what it raises ends that peer, and nobody else."""
+    """Take a step for one peer: what it raises ends the connection of that peer only."""
     try:
         step(*args)
     except Exception as exc:

@@ -1,7 +1,7 @@
 """``ServerConnections``: what a server does with its connections, from accept to their end.
 
 It joins the parts: ``Accepting`` for what is listened on, ``Admission`` and the ``Lobby`` for
-newcomers, the ``Roster`` for places, and the ``Staff``, which looks after what was announced. It is
+new connections, the ``Roster`` for places, and the ``Staff``, which looks after what was announced. It is
 the ``Owner`` of the connections: what happens to one of them is reported here.
 """
 
@@ -118,7 +118,7 @@ class ServerConnections(Generic[S]):
         assert keeper is not None  # nothing happens before the block was entered
         return keeper
 
-    # Newcomers
+    # New connections
 
     def _may_accept(self) -> bool:
         """Whether there is a place for one more; runs no code of the user's."""
@@ -128,7 +128,7 @@ class ServerConnections(Generic[S]):
         return self._roster.has_place(wanted=wanted)
 
     def update(self) -> None:
-        """Somebody came or went, or a limit has changed: announce and accept as places allow."""
+        """A connection came or went, or a limit has changed: announce and accept as places allow."""
         if self._lobby.waiting:
             self._admission.admit(self)
         self._accepting.update()

@@ -90,7 +90,7 @@ class ServerFacts(Scoped, Generic[S]):
             events_merged=hub.merged,
         )
 
-    # Newcomers
+    # New connections
 
     @property
     def idle_timeout(self) -> float | None:

@@ -1,10 +1,10 @@
-"""``Lobby``: newcomers, from the OS's accept to the announcement of a connection.
+"""``Lobby``: new connections, from the OS's accept to their announcement.
 
 Most connections are announced at once. Others have a handshake before them, of TLS or with a
 proxy: at most ``maximum`` at a time, each for at most ``timeout`` seconds. Handshakes go by steps,
 as all that connections do; only a proxy's header that is not there at once has a task, which waits
 for it. What is done waits, unannounced, until there is a place. None of them counts as connected
-before that, so silent or failing ones keep nobody out.
+before that, so silent or failing clients take no places.
 
 How a class of sockets has a handshake of its own: see ``_sockets.listening``.
 """
@@ -31,14 +31,14 @@ from trio_xsock._sockets.listening import ListeningCalls
 _logger = logging.getLogger("trio_xsock")
 
 _TELLING_REFUSALS: Final = 10
-"""So many refused newcomers, and none that was taken in, are told of once."""
+"""So many refused connections, and none that was announced, are logged once."""
 
 TOO_LONG: Final = "its handshake took too long, or listening has stopped"
 
 
 @protect_from_ki
 class Lobby:
-    """The newcomers of one server.
+    """The new connections of one server.
 
     Args:
         maximum: how many there may be at a time.
@@ -67,7 +67,7 @@ class Lobby:
         self._readers: set[trio.CancelScope] = set()  # of tasks that wait for a header
         self._handshakes: dict[Connection, TimeLimit] = {}
         self._done: dict[Connection, None] = {}  # in order
-        self._looks_at = math.inf  # when somebody looks for slow handshakes next
+        self._looks_at = math.inf  # when ``due`` is asked next
 
     def limit(self, maximum: int, timeout: float) -> None:
         """Go on with other limits; the time-out counts for handshakes that begin from now on.
@@ -83,14 +83,14 @@ class Lobby:
 
     @property
     def count(self) -> int:
-        """How many newcomers there are."""
+        """How many new connections there are."""
         return len(self._readers) + len(self._handshakes) + len(self._done)
 
     @property
     def full(self) -> bool:
         """Whether no more may come in."""
-        newcomers = self._handshakes or self._done or self._readers  # mostly there are none
-        return bool(newcomers) and self.count >= self.maximum
+        unannounced = self._handshakes or self._done or self._readers  # mostly there are none
+        return bool(unannounced) and self.count >= self.maximum
 
     @property
     def reading(self) -> bool:
@@ -103,13 +103,13 @@ class Lobby:
         return self._done
 
     def has(self, connection: Connection) -> bool:
-        """Whether the connection is a newcomer."""
+        """Whether the connection is one of them."""
         return connection in self._handshakes or connection in self._done
 
     # A proxy's header
 
     def expect_header(self) -> trio.CancelScope:
-        """A newcomer's header is not complete; the scope is for ``read_header``."""
+        """The header of a new connection is not complete; the scope is for ``read_header``."""
         scope = trio.CancelScope(deadline=trio.current_time() + self.timeout)
         self._readers.add(scope)
         return scope
@@ -120,7 +120,7 @@ class Lobby:
         """Wait for the rest of a header.
 
         Returns:
-            Why the newcomer is to be refused; ``None`` if the header is complete.
+            Why the connection is to be refused; ``None`` if the header is complete.
         """
         deadline, complete = scope.deadline, False
         try:
@@ -179,7 +179,7 @@ class Lobby:
         """The connection is announced, or has ended.
 
         Returns:
-            Why it is to count as refused if it has ended; ``""`` if it was no newcomer.
+            Why it is to count as refused if it has ended; ``""`` if it was not new.
         """
         if self._handshakes.pop(connection, None) is not None:
             return "it was closed in its handshake"
@@ -211,7 +211,7 @@ class Lobby:
     # Refusals
 
     def note_refusal(self, why: object, accepted: int) -> None:
-        """Count a newcomer that does not become a connection, and log why.
+        """Count a new connection that is refused, and log why.
 
         Args:
             why: an error, or a text.
@@ -237,9 +237,9 @@ class Lobby:
         """Listening has stopped.
 
         Returns:
-            The newcomers, to be closed; tasks that wait for a header end by themselves.
+            The new connections, to be closed; tasks that wait for a header end by themselves.
         """
         for scope in self._readers:
             scope.cancel("listening has stopped")
-        self._looks_at = math.inf  # nobody does while nothing is listened to
+        self._looks_at = math.inf  # slow handshakes are not looked for any more
         return [*self._handshakes, *self._done]

@@ -31,10 +31,10 @@ class ServerParts(Generic[S]):
         raise_handler_errors, proxy_protocol, trusted_proxies: see ``ServerSocket``.
 
     Attributes:
-        accepting: what is listened on, and the sockets for those who come.
+        accepting: what is listened on, and the sockets for new connections.
         admission: the steps from accept to announcement.
         changes: who is told of connections that come and go.
-        lobby: newcomers.
+        lobby: new connections.
         proxied: which proxies are believed.
         roster: who has a place.
         staff: what looks after the connections.

@@ -75,7 +75,7 @@ class Staff(Generic[S]):
 
     @property
     def wants(self) -> bool:
-        """Whether somebody waits for a connection."""
+        """Whether a call waits for a connection."""
         return bool(self._callers or self._services)
 
     def wait(self, parking: Parking[S]) -> Callable[[], None]:
