@@ -1,8 +1,8 @@
 """``ServerConnections``: what a server does with its connections, from accept to their end.
 
-It joins the parts: ``Accepting`` for what is listened on, ``Admission`` and the ``Lobby`` for
-new connections, the ``Roster`` for places, and the ``Staff``, which looks after what was announced. It is
-the ``Owner`` of the connections: what happens to one of them is reported here.
+It joins the parts: ``Accepting`` for what is listened on, ``Admission`` and the ``Lobby`` for new
+connections, the ``Roster`` for places, and the ``Staff``, which looks after what was announced. It
+is the ``Owner`` of the connections: what happens to one of them is reported here.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class ServerConnections(Generic[S]):
         return self._roster.has_place(wanted=wanted)
 
     def update(self) -> None:
-        """A connection came or went, or a limit has changed: announce and accept as places allow."""
+        """A connection came or went, or a limit changed: announce and accept as places allow."""
         if self._lobby.waiting:
             self._admission.admit(self)
         self._accepting.update()
