@@ -17,6 +17,7 @@ from trio_xsock._runtime.guard import (
     Parking,
     await_unprotected,
     call_unprotected,
+    is_cancelled,
     let_others_run,
     protect_from_ki,
 )
@@ -315,3 +316,18 @@ async def test_who_lets_others_run_is_known_to_have_work(
     await let_others_run()
     assert seen == [before + 1]
     assert WAKEUPS.woken - WAKEUPS.resumed == before
+
+
+async def test_whether_a_task_is_cancelled_is_known_before_others_run() -> None:
+    """By its own scope or an outer one, unless there is a shield between."""
+    assert not is_cancelled()
+    with trio.CancelScope() as scope:
+        assert not is_cancelled()
+        scope.cancel()
+        assert is_cancelled()
+        with trio.CancelScope(shield=True):
+            assert not is_cancelled()
+            await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert not is_cancelled()

@@ -10,7 +10,7 @@ _AHEAD: Final = 2**20
 """Bytes to ask for at a time: to ask costs 1 or 2 us, and files are mostly in memory, or not."""
 
 LEAST_AHEAD: Final = 2**20
-_MOST_AHEAD: Final = 2**22
+_MOST_AHEAD: Final = 2**24
 _SPEED_OF_MEMORY: Final = 5e8
 """Bytes in a second; disks are slower, by and large."""
 

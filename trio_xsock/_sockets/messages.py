@@ -29,7 +29,7 @@ from trio_xsock._machines.framing import encode_message
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING
 from trio_xsock._network.options import check_count, check_seconds
-from trio_xsock._runtime.guard import Parking, let_others_run, protect_from_ki
+from trio_xsock._runtime.guard import Parking, is_cancelled, let_others_run, protect_from_ki
 from trio_xsock._values.errors import SocketError
 from trio_xsock._values.events import ReceivedMessage
 from trio_xsock._values.message import Message, check_command, check_message
@@ -260,11 +260,9 @@ class MessageCalls(ListeningCalls):
         connection = self._connection
         outlet = connection.outlet
         check_sending(connection, self)
-        try:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        except trio.Cancelled:  # counts as queued, and aborted with nothing sent
+        if is_cancelled():  # counts as queued, and aborted with nothing sent
             remove(connection, outlet.ledger.reserve(frame))
-            raise
+            await trio.lowlevel.checkpoint()
         sent = send_at_once(connection, frame)
         if sent is None:  # the connection turned out to be lost
             await self._settle()

@@ -13,7 +13,7 @@ from trio_xsock._engine.requests import end_output, queue_bytes, remove, send_at
 from trio_xsock._engine.writing import send_now
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._network.file_source import FileArgument, open_source, source_of
-from trio_xsock._runtime.guard import Parking, protect_from_ki
+from trio_xsock._runtime.guard import Parking, is_cancelled, protect_from_ki
 from trio_xsock._values.typing import Buffer
 
 from .file_sending import FileSend
@@ -86,11 +86,9 @@ class SendCalls(ReceiveCalls):
             if not data:
                 await trio.lowlevel.checkpoint()
                 return
-            try:
-                await trio.lowlevel.checkpoint_if_cancelled()
-            except trio.Cancelled:
+            if is_cancelled():  # counts as queued, and aborted with nothing sent
                 remove(connection, outlet.ledger.reserve(data))
-                raise
+                await trio.lowlevel.checkpoint()
             sent = send_at_once(connection, data)
             if sent is None:  # the connection turned out to be lost
                 await self._settle()
