@@ -118,10 +118,10 @@ def test_how_much_to_read_ahead() -> None:
     """More where reading is as fast as memory; little again where it is not."""
     cache = PageCache(9)
     amounts: list[int] = []
-    for seconds in (1e-4, 1e-4, 1e-4, 1, 1e-4):
+    for seconds in (1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1, 1e-4):
         amounts.append(cache.ahead // MIB)
         cache.note_loaded(0, seconds)
-    assert amounts == [1, 2, 4, 4, 1]
+    assert amounts == [1, 2, 4, 8, 16, 16, 1]
     assert cache.ahead == 2 * MIB
 
 
@@ -140,9 +140,60 @@ def test_the_real_kernel(fileno: int) -> None:
     descriptor.load(10, 0)  # a thread that comes too late
 
 
+def test_nothing_is_copied_where_the_kernel_can_do_without(
+    fileno: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sends the file to nowhere, in as many calls as that takes, and to its end at the most."""
+    descriptor = Descriptor(os.dup(fileno))
+    asked: list[tuple[int, int]] = []
+    real = os.sendfile
+
+    def send(to: int, file: int, offset: int, count: int) -> int:
+        asked.append((offset, count))
+        return real(to, file, offset, min(count, 2 * MIB))
+
+    monkeypatch.setattr(os, "sendfile", send)
+    monkeypatch.setattr(os, "preadv", None)
+    descriptor.load(3 * MIB, 1000)
+    assert asked == [(1000, 3 * MIB), (1000 + 2 * MIB, MIB)]
+    monkeypatch.undo()
+    descriptor.load(3 * MIB, SIZE - 1000)
+    descriptor.close()
+
+
+def test_a_file_that_the_kernel_does_not_send_is_read(
+    fileno: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From where it stopped."""
+    descriptor = Descriptor(os.dup(fileno))
+    answers = [100, OSError(errno.EINVAL, "not this file")]
+    read: list[tuple[int, int]] = []
+
+    def send(_to: int, _file: int, _offset: int, _count: int) -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def note(_fd: int, buffers: Any, position: int, _flags: int = 0) -> int:
+        read.append((position, sum(map(len, buffers))))
+        return read[-1][1]
+
+    monkeypatch.setattr(os, "sendfile", send)
+    monkeypatch.setattr(os, "preadv", note)
+    descriptor.load(MIB, 5)
+    descriptor.close()
+    assert read == [(105, MIB)]
+
+
 def test_a_failed_read_ahead_is_told(fileno: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In short answers it goes on; an error is raised, and the descriptor can be closed."""
     descriptor = Descriptor(os.dup(fileno))
+
+    def refuse(*_: int) -> int:
+        raise OSError(errno.EINVAL, "not this file")
+
+    monkeypatch.setattr(os, "sendfile", refuse)
     answers = [10, 20, OSError(errno.EIO, "broken")]
     positions: list[int] = []
 

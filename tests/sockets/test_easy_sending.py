@@ -348,9 +348,8 @@ async def test_a_send_in_a_cancelled_scope_is_in_the_sums() -> None:
 
 async def add_up(channel: EventChannel, sums: list[int]) -> None:
     """What each batch of a socket sent and did not send, until the channel ends."""
-    async for event in channel:
-        if isinstance(event, SendComplete):
-            sums.append(event.bytes_sent + event.bytes_unsent)
+    ends = [event async for event in channel if isinstance(event, SendComplete)]
+    sums += [end.bytes_sent + end.bytes_unsent for end in ends]
 
 
 async def test_a_send_in_a_cancelled_scope_while_another_task_closes() -> None:

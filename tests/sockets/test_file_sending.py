@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -50,19 +51,30 @@ kernel_only = pytest.mark.skipif(not is_linux(), reason="only Linux has this sen
 
 
 class Way:
-    """How a file goes out; ``calls`` are those of sendfile."""
+    """How a file goes out.
+
+    Attributes:
+        calls: what each sendfile to a socket gave.
+        error: what it raises instead.
+        before: called before it.
+        loading: called with offset and size before a part is loaded, which is sent to nowhere.
+    """
 
     def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.name = name
         self.calls: list[int] = []
         self.error: OSError | None = None
         self.before: Callable[[], object] = lambda: None
+        self.loading: Callable[[int, int], object] = lambda offset, size: None
         self._real = os.sendfile
         if name == "read":
             self.error = OSError(errno.EINVAL, "not for this file")
         monkeypatch.setattr(os, "sendfile", self._sendfile)
 
     def _sendfile(self, to: int, file: int, offset: int, count: int) -> int:
+        if not stat.S_ISSOCK(os.fstat(to).st_mode):
+            self.loading(offset, count)
+            return self._real(to, file, offset, count)
         self.before()
         if self.error is not None:
             raise self.error
@@ -1032,35 +1044,78 @@ async def test_a_peer_that_is_never_read_gets_the_file_all_the_same(path: Path, 
 # Slow disks
 
 
+class Disk:
+    """A file of which a part may not be in memory, as the kernel sees it.
+
+    Args:
+        monkeypatch: puts it in the place of the real one.
+        kernel: sends the file.
+        tells: whether it can be asked what is in memory.
+        sends: whether it can be loaded without copying it; or else it is read.
+        look: called in a thread with the range that is loaded; may wait, or raise.
+
+    Attributes:
+        cold: where that begins which is not in memory; ``None`` for nowhere.
+        loads: how often something was loaded.
+    """
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        kernel: Way,
+        *,
+        tells: bool,
+        sends: bool,
+        look: Callable[[int, int], object],
+    ) -> None:
+        self.cold: int | None = 0
+        self.loads = 0
+        self._tells, self._sends, self._look = tells, sends, look
+        self._real = os.preadv
+        kernel.loading = self._send
+        monkeypatch.setattr(os, "preadv", self._read)
+
+    def _load(self, position: int, size: int) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        self.loads += 1
+        self._look(position, size)
+
+    def _send(self, position: int, size: int) -> None:
+        if not self._sends:
+            raise OSError(errno.EINVAL, "not to this")
+        self._load(position, size)
+
+    def _read(self, fd: int, buffers: Any, position: int, flags: int = 0) -> int:
+        if not flags:
+            self._load(position, sum(map(len, buffers)))
+            return self._real(fd, buffers, position)
+        assert flags == os.RWF_NOWAIT
+        if not self._tells:
+            raise OSError(errno.EOPNOTSUPP, "cannot be asked")
+        if self.cold is not None and position >= self.cold:
+            raise BlockingIOError(errno.EAGAIN, "not in memory")
+        return self._real(fd, buffers, position, flags)
+
+
 @kernel_only
+@pytest.mark.parametrize("sends", [True, False])
 @pytest.mark.parametrize("tells", [True, False])
 async def test_a_disk_that_stalls_does_not_stop_the_loop(
-    path: Path, kernel: Way, monkeypatch: pytest.MonkeyPatch, tells: bool
+    path: Path, kernel: Way, monkeypatch: pytest.MonkeyPatch, tells: bool, sends: bool
 ) -> None:
-    """What may not be in memory is read in a thread first; then the kernel sends it."""
+    """What may not be in memory is loaded in a thread first; then the kernel sends it."""
     stalled = threading.Event()
     cold = range(500_000, 900_000)
-    real, size = os.preadv, len(CONTENT)
-    loads = 0
+    size = len(CONTENT)
 
-    def look_or_load(fd: int, buffers: Any, position: int, flags: int = 0) -> int:
-        nonlocal loads
-        if flags:
-            assert flags == os.RWF_NOWAIT
-            if not tells:
-                raise OSError(errno.EOPNOTSUPP, "cannot be asked")
-            if position >= cold.start and not stalled.is_set():
-                raise BlockingIOError(errno.EAGAIN, "not in memory")
-            return real(fd, buffers, position, flags)
-        assert threading.current_thread() is not threading.main_thread()
-        loads += 1
-        if position + sum(map(len, buffers)) > cold.start:
+    def look(position: int, count: int) -> None:
+        if position + count > cold.start:
             stalled.wait(10)
-        return real(fd, buffers, position)
 
     monkeypatch.setattr(page_cache, "LEAST_AHEAD", PIECE_AT_MOST // 2)
     monkeypatch.setattr(page_cache, "_MOST_AHEAD", PIECE_AT_MOST // 2)
-    monkeypatch.setattr(os, "preadv", look_or_load)
+    disk = Disk(monkeypatch, kernel, tells=tells, sends=sends, look=look)
+    disk.cold = cold.start
     async with linked() as (sock, peer), trio.open_nursery() as nursery:
 
         @nursery.start_soon
@@ -1071,29 +1126,31 @@ async def test_a_disk_that_stalls_does_not_stop_the_loop(
         await trio.testing.wait_all_tasks_blocked(0.05)  # the loop runs while the disk does not
         calls = len(kernel.calls)
         assert sum(kernel.calls) < cold.start
+        disk.cold = None
         stalled.set()
         got += await peer.recv_exactly(size - len(got))
         assert got == CONTENT
         assert len(kernel.calls) > calls
         assert sum(kernel.calls) == size  # not a byte went another way
-        assert (loads < 5) is tells
+        assert (disk.loads < 5) is tells
 
 
 @kernel_only
+@pytest.mark.parametrize("sends", [True, False])
 async def test_a_disk_that_fails_is_told(
-    path: Path, kernel: Way, monkeypatch: pytest.MonkeyPatch
+    path: Path, kernel: Way, monkeypatch: pytest.MonkeyPatch, sends: bool
 ) -> None:
-    """What reading ahead says is raised; the books and the connection stay whole."""
+    """What loading says is raised; the books and the connection stay whole."""
 
-    def fail(_fd: int, _buffers: Any, _position: int, flags: int = 0) -> int:
-        number = errno.EOPNOTSUPP if flags else errno.EIO
-        raise OSError(number, os.strerror(number))
+    def fail(_position: int, _count: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "preadv", fail)
+    disk = Disk(monkeypatch, kernel, tells=False, sends=sends, look=fail)
     async with linked() as (sock, peer):
         with pytest.raises(OSError, match="Input/output") as caught:
             await sock.send_file(path)
         assert caught.value.errno == errno.EIO
+        assert disk.loads == 1 + sends
         assert sock.bytes_left_to_send == 0
         await sock.send_all(b"x")
         assert await peer.recv_exactly(1) == b"x"
@@ -1107,14 +1164,11 @@ async def test_abort_send_while_the_disk_stalls(
     stalled, entered = threading.Event(), trio.Event()
     token = trio.lowlevel.current_trio_token()
 
-    def stall(_fd: int, _buffers: Any, _position: int, flags: int = 0) -> int:
-        if flags:
-            raise BlockingIOError(errno.EAGAIN, "not in memory")
+    def stall(_position: int, _count: int) -> None:
         token.run_sync_soon(entered.set)
         stalled.wait(10)
-        return 0
 
-    monkeypatch.setattr(os, "preadv", stall)
+    Disk(monkeypatch, kernel, tells=True, sends=True, look=stall)
     threads = threading.active_count()
     async with linked() as (sock, _):
         async with trio.open_nursery() as nursery:

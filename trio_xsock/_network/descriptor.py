@@ -14,6 +14,7 @@ from collections.abc import Generator
 from typing import Final, NamedTuple
 
 from trio_xsock._platform import files as platform
+from trio_xsock._platform.sockets import sendfile
 
 # Opening a pipe would wait for its other end.
 _FLAGS: Final[int] = os.O_RDONLY | platform.NON_BLOCKING | platform.BINARY
@@ -92,7 +93,7 @@ class Descriptor:
             if not is_open:
                 return
             end = position + count
-            position += _throw_away(self.fileno, position, count)
+            position += _send_to_nowhere(self.fileno, position, count)
             scratch = bytearray(_SCRATCH)
             while position < end:
                 pieces = [scratch] * -(-(end - position) // _SCRATCH)
@@ -140,13 +141,18 @@ def _measured(fileno: int) -> Measure:
     return Measure(is_folder, size)
 
 
-def _throw_away(fileno: int, position: int, count: int) -> int:
-    """Have the OS send a part of a file to nowhere, which copies nothing; returns how much went."""
-    done = 0
+def _send_to_nowhere(fileno: int, position: int, count: int) -> int:
+    """Have the OS send a part of a file to the null device, so that it is read, and not copied.
+
+    Returns:
+        How many bytes went; fewer than ``count`` at the end of the file, or where the OS does not
+        send this file.
+    """
+    sent = 0
     with contextlib.suppress(OSError), open(os.devnull, "wb", 0) as nowhere:
-        while done < count:
-            sent = os.sendfile(nowhere.fileno(), fileno, position + done, count - done)
-            if not sent:
+        while sent < count:
+            piece = sendfile(nowhere.fileno(), fileno, position + sent, count - sent)
+            if not piece:
                 break
-            done += sent
-    return done
+            sent += piece
+    return sent
