@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trio_xsock._machines.udp_groups import Group, Memberships, multicast_group
+from trio_xsock._machines.udp_groups import Group, Memberships, group_address, multicast_group
 
 LOOPBACK = socket.if_nametoindex("lo")
 
@@ -107,3 +107,11 @@ def test_what_is_remembered_is_bounded() -> None:
         memberships.expect_echo("239.0.0.1", b"%d" % number)
     assert memberships.find_echo("239.0.0.1", b"0", some_lost=True) is None
     assert memberships.find_echo("239.0.0.1", b"4999", some_lost=True) == 4095
+
+
+@pytest.mark.parametrize("group", ["orchard", "a", "ä" * 32])
+def test_addresses_are_stable_and_for_one_site(group: str) -> None:
+    """RFC 2365: 239.255.0.0/16."""
+    address = group_address(group)
+    assert address.startswith("239.255.")
+    assert address == group_address(group) != group_address(group[1:] + "x")

@@ -122,28 +122,6 @@ async def test_messages_to_one_that_cannot_be_sent() -> None:
         assert one.statistics().packets_out == before
 
 
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"name": "x" * 65}, ValueError),
-        ({"name": 5}, TypeError),
-        ({"metadata": {"a": 1}}, TypeError),
-        ({"key": "text"}, TypeError),
-        ({"key": b""}, ValueError),
-        ({"heartbeat_interval": 0}, ValueError),
-        ({"heartbeat_interval": 601, "expiry": 3000}, ValueError),
-        ({"expiry": 1}, ValueError),
-        ({"expiry": 4000}, ValueError),
-        ({"maximum_members": 0}, ValueError),
-        ({"port": 65536}, InvalidPortError),
-    ],
-)
-def test_options_that_are_none(options: Any, error: type[Exception]) -> None:
-    """Refused at construction, by type or by value."""
-    with pytest.raises(error):
-        AutoDiscovery(**options)
-
-
 def test_options_are_attributes() -> None:
     """Those that the others see are set once."""
     sock = AutoDiscovery(5, name="a", metadata={"b": "c"}, heartbeat_interval=2, expiry=9)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
 
 import pytest
-import trio
-import trio.testing
 
-from tests.support import until
 from tests.support.groups import easy_udp, free_port, raw_sender
 from tests.support.peers import LOOPBACK
 from trio_xsock import (
@@ -21,21 +17,10 @@ from trio_xsock import (
     NameResolutionError,
     ReceivedMessage,
     SendComplete,
-    SocketClosedError,
     SocketError,
 )
 from trio_xsock._machines.packets import encode_group_message
 from trio_xsock._machines.udp_groups import group_address
-
-
-class Listener:
-    """A handler that remembers messages."""
-
-    def __init__(self) -> None:
-        self.messages: list[tuple[Any, ...]] = []
-
-    def on_received_message(self, _: object, *message: Any) -> None:
-        self.messages.append(message)
 
 
 async def test_groups_by_name() -> None:
@@ -92,116 +77,6 @@ async def test_what_is_sent() -> None:
         sock.send_message_to_individual(LOOPBACK, 10)
         assert await sock.wait_for_message(10) == b""
         assert sock.messages_available == 0
-
-
-async def test_waiting_for_a_message() -> None:
-    """By command and sender; what comes meanwhile waits, and time runs out."""
-    async with easy_udp() as sock:
-        with raw_sender() as one, raw_sender() as two:
-            for number, peer in ((1, one), (2, two), (2, one)):
-                peer.sendto(encode_group_message("", number, b"x"), (LOOPBACK, sock.port))
-            with trio.testing.assert_checkpoints():
-                assert await sock.wait_for_message(2, LOOPBACK) == b"x"
-            assert await sock.wait_for_message(2, "127.0.0.9", timeout=0.01) is None
-            assert await sock.wait_for_message(2, timeout=5) == b"x"
-            assert await sock.wait_for_message(2, timeout=0) is None
-            assert await sock.wait_for_message(1) == b"x"
-            for arguments in ((-1,), (1, None, -1), (1, None, float("nan"))):
-                with pytest.raises(ValueError):
-                    await sock.wait_for_message(*arguments)
-            for arguments in ((1, 5), ("1",), (True,), (1, None, "5"), (1, b"127.0.0.1")):
-                with pytest.raises(TypeError):
-                    await sock.wait_for_message(*arguments)
-            for name in ("localhost", "", "127.0.0.1.", "127.0.0"):
-                with pytest.raises(NameResolutionError, match="an IP address is needed here"):
-                    await sock.wait_for_message(1, name)
-            one.sendto(encode_group_message("", 3, b"mapped"), (LOOPBACK, sock.port))
-            assert await sock.wait_for_message(3, f"::ffff:{LOOPBACK}") == b"mapped"
-
-
-async def test_closing_ends_the_waits() -> None:
-    """And leaves the groups; the socket can be bound again."""
-    async with easy_udp() as sock:
-        sock.register("orchard")
-        async with trio.open_nursery() as nursery:
-
-            async def wait() -> None:
-                with pytest.raises(SocketClosedError):
-                    await sock.wait_for_message(1)
-
-            nursery.start_soon(wait)
-            await trio.testing.wait_all_tasks_blocked()
-            sock.close()
-        with pytest.raises(SocketClosedError):
-            await sock.wait_for_message(1)
-        await sock.bind(free_port())
-        sock.register("orchard")
-
-
-async def test_messages_go_to_a_handler() -> None:
-    """Also those that came before it; not those that come after its socket was closed."""
-    listener = Listener()
-    async with easy_udp() as sock:
-        with raw_sender() as peer:
-            peer.sendto(encode_group_message("", 1, b"early"), (LOOPBACK, sock.port))
-            await until(lambda: sock.messages_available)
-            sock.handler = listener
-            peer.sendto(encode_group_message("", 2, b"late"), (LOOPBACK, sock.port))
-            await until(lambda: len(listener.messages) == 2)
-            port = peer.getsockname()[1]
-        assert listener.messages == [(LOOPBACK, port, 1, b"early"), (LOOPBACK, port, 2, b"late")]
-
-
-async def test_a_handler_that_closes_hears_no_more() -> None:
-    """Also of what had arrived together with what made it close."""
-
-    class Closer(Listener):
-        def on_received_message(self, socket: EasyUDPSocket, *message: Any) -> None:
-            super().on_received_message(socket, *message)
-            socket.close()
-
-    listener = Closer()
-    async with easy_udp(handler=listener) as sock:
-        with raw_sender() as peer:
-            for number in range(5):
-                peer.sendto(encode_group_message("", number, b""), (LOOPBACK, sock.port))
-            await until(lambda: not sock.is_connected)
-        await trio.testing.wait_all_tasks_blocked()
-    assert len(listener.messages) == 1
-
-
-async def test_poll_and_late_consumers() -> None:
-    """One step by hand runs the handlers; who asks late hears of what waits."""
-    listener = Listener()
-    async with easy_udp(handler=listener) as sock:
-        with raw_sender() as peer:
-            peer.sendto(encode_group_message("", 1, b""), (LOOPBACK, sock.port))
-            while not listener.messages:
-                await sock.poll()
-            sock.handler = None
-            peer.sendto(encode_group_message("", 2, b""), (LOOPBACK, sock.port))
-            await until(lambda: sock.messages_available)
-        late = sock.subscribe()
-        assert late.receive_nowait() == Connected(sock)
-        assert late.receive_nowait().command == 2
-
-
-async def test_the_queue_is_bounded() -> None:
-    """The newest are dropped, and counted; a purge drops all."""
-    async with easy_udp(receive_packet_limit=3) as sock:
-        channel = sock.events
-        with raw_sender() as peer:
-            for number in range(5):
-                peer.sendto(encode_group_message("", number, b""), (LOOPBACK, sock.port))
-            await until(lambda: sock.statistics().packets_dropped == 2)
-        assert channel.receive_nowait() == Connected(sock)
-        assert channel.receive_nowait().command == 0
-        assert sock.messages_available == 2
-        sock.purge()
-        with pytest.raises(trio.WouldBlock):
-            channel.receive_nowait()
-        late = sock.subscribe()
-        assert late.receive_nowait() == Connected(sock)
 
 
 async def test_calls_for_datagrams_are_refused() -> None:
@@ -283,11 +158,3 @@ async def test_events_of_sending() -> None:
         sock.send_message_to_individual(LOOPBACK, 1, b"x")
         assert channel.receive_nowait() == Connected(sock)
         assert isinstance(channel.receive_nowait(), SendComplete)
-
-
-@pytest.mark.parametrize("group", ["orchard", "a", "ä" * 32])
-def test_addresses_are_stable_and_for_one_site(group: str) -> None:
-    """RFC 2365: 239.255.0.0/16."""
-    address = group_address(group)
-    assert address.startswith("239.255.")
-    assert address == group_address(group) != group_address(group[1:] + "x")

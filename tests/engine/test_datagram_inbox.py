@@ -1,4 +1,4 @@
-"""Receiving datagrams: each once, whole, in order, with its true sender."""
+"""Datagrams that arrive, by each way to receive them."""
 
 from __future__ import annotations
 
