@@ -12,6 +12,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from tests.support import EventRecorder, until
 from tests.support.datagrams import RawUDP, bound
+from tests.support.fake_ports import SOMEBODY, fake_delivery, why
 from tests.support.peers import LOOPBACK
 from trio_xsock import (
     Connected,
@@ -21,6 +22,7 @@ from trio_xsock import (
     SocketClosedError,
     UDPSocket,
 )
+from trio_xsock._engine.datagram_inbox import DatagramInbox
 
 
 class Collector:
@@ -381,3 +383,41 @@ async def test_what_comes_from_port_0_does_not_end_a_server(address: str) -> Non
                     figures = sock.statistics()
                     assert (figures.packets_in, figures.packets_dropped) == (1, 1)
             nursery.cancel_scope.cancel()
+
+
+# The inbox alone, without an operating system
+
+
+def test_those_who_wait_get_what_comes_in_their_order() -> None:
+    """The rest is kept, and counted; one who gave up gets nothing."""
+    inbox = DatagramInbox(fake_delivery(), 10)
+    inbox.begin("192.0.2.9")
+    first, gone, second = (inbox.wait() for _ in range(3))
+    inbox.forget(gone)
+    inbox.take_in([(b"%d" % number, SOMEBODY) for number in range(3)])
+    assert (first.done, gone.done, second.done) == (True, False, True)
+    assert inbox.take() == Datagram(*SOMEBODY, b"2")
+    assert inbox.take() is None
+    assert inbox.arrivals.received == 3
+
+
+def test_stopping_ends_the_waits_and_keeps_what_has_come() -> None:
+    """Who asks later is not told by the inbox."""
+    inbox = DatagramInbox(fake_delivery(), 10)
+    waiting = inbox.wait()
+    inbox.stop(why)
+    assert waiting.done
+    inbox.take_in([(b"data", SOMEBODY)])
+    assert inbox.events_now("sock") == [DataAvailable("sock")]
+    inbox.stop(why)
+    assert inbox.take() is not None
+    assert inbox.events_now("sock") == []
+
+
+def test_what_was_sent_to_a_known_address_says_so() -> None:
+    """By the packet, or by what the port is bound to."""
+    inbox = DatagramInbox(fake_delivery(), 10)
+    inbox.begin("192.0.2.9")
+    inbox.take_in([(b"", SOMEBODY), (b"", SOMEBODY, "192.0.2.10")])
+    taken = [inbox.take(), inbox.take()]
+    assert [each.local_address for each in taken if each] == ["192.0.2.9", "192.0.2.10"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import socket
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -12,6 +13,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from tests.support import EventRecorder, until
 from tests.support.datagrams import Congestion, RawUDP, bound
+from tests.support.fake_ports import SOMEBODY, FakePort, FakeWatch, fake_delivery, why
 from tests.support.peers import LOOPBACK
 from trio_xsock import (
     Connected,
@@ -23,6 +25,11 @@ from trio_xsock import (
     SocketError,
     UDPSocket,
 )
+from trio_xsock._engine.datagram_outlet import DatagramOutlet
+from trio_xsock._machines.endpoint import ResolvedAddress
+from trio_xsock._machines.udp_queue import Departure
+from trio_xsock._runtime.guard import Parking
+from trio_xsock._runtime.hub import EventHub
 
 DATA = Datagram("127.0.0.2", 9, b"data")
 
@@ -365,3 +372,93 @@ async def test_a_graceful_close_sends_what_the_network_would_have_taken_meanwhil
         network.for_ever = 0
         time.sleep(0.6)  # noqa: ASYNC251 - as a slow callback does
     assert network.sent == [b"data"]
+
+
+# The outlet alone, without an operating system
+
+
+def attached(hub: EventHub | None = None) -> tuple[DatagramOutlet, FakePort, FakeWatch]:
+    """An outlet with a port."""
+    outlet, port = DatagramOutlet(fake_delivery(hub)), FakePort()
+    watch = FakeWatch(lambda: None, lambda: None)
+    outlet.attach(port, cast("Any", watch))
+    return outlet, port, watch
+
+
+THERE = ResolvedAddress(socket.AF_INET, SOMEBODY)
+
+
+def test_the_short_way_is_for_known_routes() -> None:
+    """Nothing queued, and nobody who listens to sends."""
+    outlet, port, _ = attached()
+    datagram = Datagram(*SOMEBODY, b"data")
+    assert not outlet.send_known(datagram)
+    route = outlet.route(THERE, "")
+    assert outlet.known_route(*SOMEBODY, "") is route
+    assert outlet.send_known(datagram)
+    assert port.sent == [(b"data", SOMEBODY)]
+    assert (outlet.packets_out, outlet.bytes_out) == (1, 4)
+    outlet.queue(Departure(b"first", route))
+    assert not outlet.send_known(datagram)
+    hub = EventHub()
+    hub.set_handler({"on_send_complete": lambda *_: None})
+    outlet, _, _ = attached(hub)
+    outlet.route(THERE, "")
+    assert not outlet.send_known(datagram)
+
+
+def test_the_short_way_leaves_what_may_go_yet_to_the_long_one() -> None:
+    """No room now, and the error of an earlier datagram; all else is raised, and not counted."""
+    outlet, port, _ = attached()
+    outlet.route(THERE, "")
+    datagram = Datagram(*SOMEBODY, b"data")
+    port.refusals.extend([BlockingIOError(), ConnectionRefusedError()])
+    assert [outlet.send_known(datagram) for _ in range(3)] == [False, False, True]
+    port.refusals.append(OSError(errno.EMSGSIZE, "too large"))
+    with pytest.raises(SocketError) as caught:
+        outlet.send_known(datagram)
+    assert caught.value.errno == errno.EMSGSIZE
+    assert outlet.packets_out == 1
+
+
+def test_it_watches_for_room_while_something_is_queued() -> None:
+    """Until it has gone, was withdrawn, or was dropped."""
+    outlet, port, watch = attached()
+    route = outlet.route(THERE, "")
+    first, second = Departure(b"first", route), Departure(b"second", route)
+    outlet.queue(first)
+    outlet.queue(second)
+    drained = outlet.wait_until_empty()
+    assert (watch.is_writing, outlet.is_empty) == (True, False)
+    outlet.withdraw(first)
+    assert outlet.write_step()
+    assert port.sent == [(b"second", SOMEBODY)]
+    assert (watch.is_writing, outlet.is_empty, drained.done) == (False, True, True)
+    assert not outlet.write_step()
+
+
+def test_a_closed_outlet_knows_no_way() -> None:
+    """Those who wait are told, and nothing goes by a port that is gone."""
+    outlet, port, _ = attached()
+    waiting = Departure(b"data", outlet.route(THERE, ""), Parking())
+    outlet.queue(waiting)
+    outlet.close(why)
+    assert waiting.waiter is not None
+    assert waiting.waiter.done
+    assert outlet.known_route(*SOMEBODY, "") is None
+    with pytest.raises(SocketError) as caught:
+        outlet.route(THERE, "")
+    assert caught.value.errno == errno.EBADF
+    assert port.sent == []
+
+
+def test_a_long_queue_goes_in_portions() -> None:
+    """Other sockets have their turn in between."""
+    outlet, port, _ = attached()
+    route = outlet.route(THERE, "")
+    for number in range(100):
+        outlet.queue(Departure(b"%d" % number, route))
+    outlet.write_step()
+    assert len(port.sent) == 64
+    outlet.write_step()
+    assert [data for data, _ in port.sent] == [b"%d" % number for number in range(100)]

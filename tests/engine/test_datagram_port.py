@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -13,11 +13,13 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.support import EventRecorder
 from tests.support.datagrams import RawUDP, bound
+from tests.support.fake_ports import SOMEBODY, FakeOpener, FakePort, fake_delivery
 from tests.support.pairs import GatedResolver
 from tests.support.peers import LOOPBACK
 from trio_xsock import (
     AddressInUseError,
     Connected,
+    Datagram,
     EasyUDPSocket,
     ErrorOccurred,
     InvalidPortError,
@@ -29,6 +31,11 @@ from trio_xsock import (
     SocketState,
     UDPSocket,
 )
+from trio_xsock._engine.datagram_inbox import DatagramInbox
+from trio_xsock._engine.datagram_port import DatagramPort
+from trio_xsock._machines.endpoint import ResolvedAddress
+from trio_xsock._machines.udp_groups import Group
+from trio_xsock._machines.udp_queue import Departure
 from trio_xsock._network import udp_options as _udp_options
 
 GROUP = "239.1.2.3"
@@ -269,3 +276,128 @@ async def test_a_socket_in_a_task_of_its_own() -> None:
         sock: UDPSocket = await nursery.start(UDPSocket(address=LOOPBACK).run)
         await sock.bind()
         sock.close()
+
+
+# The port alone, without an operating system
+
+
+def opened(*ports: FakePort, **options: Any) -> tuple[DatagramPort, Any]:
+    """A port that is bound, and its inbox."""
+    delivery = fake_delivery()
+    inbox = DatagramInbox(delivery, 10)
+    port = DatagramPort(delivery, inbox, **options)
+    port.open_by(FakeOpener(*ports))
+    port.open(None, 4711, None)
+    return port, inbox
+
+
+def test_a_port_that_was_opened_is_watched_until_it_is_closed() -> None:
+    """And everything is given back, once."""
+    network = FakePort()
+    port, inbox = opened(network)
+    assert (port.state, port.bound) == (SocketState.BOUND, network)
+    assert network.watched.is_reading
+    assert not network.watched.is_writing
+    network.arriving.append([(b"data", SOMEBODY)])
+    network.watched.read_step()
+    assert inbox.take().data == b"data"
+    waiting = inbox.wait()
+    for _ in range(2):
+        port.close()
+        assert (port.state, port.bound, port.closed_by_us) == (SocketState.CLOSED, None, True)
+    assert (network.is_closed, network.watched.is_closed, waiting.done) == (True, True, True)
+    assert port.keeper is not None
+    assert cast("Any", port.keeper).closed == 2
+
+
+def test_what_cannot_be_opened_changes_nothing() -> None:
+    """It is closed, and may be opened."""
+
+    def refuse(*_: object, **__: object) -> Any:
+        raise OSError(errno.EADDRINUSE, "taken")
+
+    delivery = fake_delivery()
+    port = DatagramPort(delivery, DatagramInbox(delivery, 10))
+    port.open_by(refuse)
+    with pytest.raises(OSError):
+        port.open(None, 4711, None)
+    assert (port.state, port.bound) == (SocketState.CLOSED, None)
+
+
+def test_the_end_of_the_block_is_no_close_by_the_user() -> None:
+    """What is true of the end stays true."""
+    port, _ = opened(FakePort())
+    port.end()
+    assert (port.state, port.closed_by_us) == (SocketState.CLOSED, False)
+
+
+def test_a_graceful_close_lets_nobody_wait_and_sends_the_rest() -> None:
+    """No new datagram goes, what is queued does."""
+    network = FakePort()
+    port, inbox = opened(network)
+    route = port.outlet.route(ResolvedAddress(socket.AF_INET, SOMEBODY), "")
+    port.outlet.queue(Departure(b"queued", route))
+    waiting = inbox.wait()
+    port.stop()
+    assert waiting.done
+    assert not port.outlet.send_known(Datagram(*SOMEBODY, b"new"))
+    network.watched.write_step()
+    assert network.sent == [(b"queued", SOMEBODY)]
+
+
+def test_options_hold_for_this_and_for_later_bindings() -> None:
+    """Hops hold for unicasts once they were set."""
+    first, second = FakePort(), FakePort()
+    port, _ = opened(first, second)
+    assert first.options == {"hops": (32, False), "send_to_self": False}
+    port.set_hops(7)
+    port.set_send_to_self(True)
+    assert first.options == {"hops": (7, True), "send_to_self": True}
+    port.close()
+    port.open(None, 0, None)
+    assert second.options == {"hops": (7, True), "send_to_self": True}
+
+
+def test_a_group_may_need_a_port_of_its_own() -> None:
+    """It is watched from joining to leaving, and what the OS dropped there stays counted."""
+    network, extra = FakePort(), FakePort()
+    network.extra = extra
+    port, inbox = opened(network)
+    group = Group("239.1.2.3", False, 0)
+    port.join(cast("Any", network), group)
+    assert port.is_member(group)
+    extra.arriving.append([(b"to all", SOMEBODY)])
+    extra.watched.read_step()
+    assert inbox.take().data == b"to all"
+    extra.drops = 3
+    assert port.dropped_by_system == 3
+    port.leave(cast("Any", network), group)
+    assert (extra.is_closed, port.is_member(group), port.dropped_by_system) == (True, False, 3)
+
+
+def test_a_shared_port_beside_our_own() -> None:
+    """One that cannot join is given back at once."""
+    own, refused, shared = FakePort(), FakePort(), FakePort()
+    refused.refuses_to_join = OSError(errno.ENODEV, "no such device")
+    port, _ = opened(own, refused, shared, may_share=False)
+    group = Group("239.1.2.3", False, 0)
+    with pytest.raises(OSError):
+        port.open_group(group, 4712, None)
+    assert (refused.is_closed, refused.watched.is_closed) == (True, True)
+    port.open_group(group, 4712, None)
+    assert shared.watched.is_reading
+    port.close_group(group)
+    assert (shared.is_closed, own.is_closed) == (True, False)
+    port.close_group(group)
+
+
+def test_a_look_takes_in_all_that_has_arrived() -> None:
+    """Several portions, but not for ever."""
+    network = FakePort()
+    port, inbox = opened(network)
+    network.arriving.extend([[(b"data", SOMEBODY)] for _ in range(20)])
+    inbox.arrivals.limit = 100
+    port.look()
+    assert len(inbox.arrivals.packets) == 16
+    assert port.step() is True
+    assert len(inbox.arrivals.packets) == 17

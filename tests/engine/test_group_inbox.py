@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from tests.support import until
+from tests.support.fake_ports import SOMEBODY, fake_delivery, why
 from tests.support.groups import easy_udp, free_port, raw_sender
 from tests.support.peers import LOOPBACK
 from trio_xsock import (
@@ -17,7 +18,10 @@ from trio_xsock import (
     NameResolutionError,
     SocketClosedError,
 )
+from trio_xsock._engine.group_inbox import Arrival, GroupInbox
 from trio_xsock._machines.packets import encode_group_message
+from trio_xsock._machines.udp_groups import group_address
+from trio_xsock._runtime.message_hub import MessageHub
 
 
 class Listener:
@@ -138,3 +142,36 @@ async def test_the_queue_is_bounded() -> None:
             channel.receive_nowait()
         late = sock.subscribe()
         assert late.receive_nowait() == Connected(sock)
+
+
+# The inbox alone, without an operating system
+
+
+def test_only_messages_for_registered_groups_and_for_us_alone() -> None:
+    """Counted are all that came."""
+    hub = MessageHub()
+    inbox = GroupInbox(fake_delivery(hub), hub, 10)
+    inbox.begin("")
+    inbox.groups["orchard"] = group_address("orchard")
+    packets = [encode_group_message(group, 1, b"") for group in ("", "orchard", "garden")]
+    inbox.take_in([(data, SOMEBODY) for data in (*packets, b"junk")])
+    assert (inbox.size, inbox.arrivals.received) == (2, 4)
+    inbox.begin("")
+    assert (inbox.size, inbox.groups) == (0, {})
+
+
+def test_a_message_goes_to_the_first_who_wants_it() -> None:
+    """By command and by sender; else it waits, as long as there is room."""
+    hub = MessageHub()
+    inbox = GroupInbox(fake_delivery(hub), hub, 1)
+    other, fitting, late = inbox.wait(1, "192.0.2.99"), inbox.wait(1, None), inbox.wait(1, None)
+    inbox.forget(late)
+    for command in (1, 2, 3):
+        inbox.deliver(Arrival(*SOMEBODY, command, b"x"))
+    assert (other.parking.done, fitting.parking.done, late.parking.done) == (False, True, False)
+    assert (inbox.size, inbox.arrivals.dropped) == (1, 1)
+    assert inbox.take(3, None) is None
+    assert inbox.take(2, "192.0.2.99") is None
+    assert inbox.take(2, SOMEBODY[0]) == Arrival(*SOMEBODY, 2, b"x")
+    inbox.stop(why)
+    assert other.parking.done

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import math
 import socket
+from typing import Any, cast
 
 import pytest
 import trio
 
 from tests.support import until
 from tests.support.datagrams import RawUDP
+from tests.support.fake_ports import SOMEBODY, FakePort, fake_delivery, why
 from tests.support.groups import MemberListener, discovery, free_port, met, names, raw_sender
 from tests.support.peers import LOOPBACK
 from trio_xsock import (
@@ -22,9 +25,14 @@ from trio_xsock import (
     SocketError,
 )
 from trio_xsock._engine.datagram_outlet import DatagramOutlet
-from trio_xsock._machines.packets import Identity, Kind, Packet, decode, encode
+from trio_xsock._engine.group_inbox import GroupInbox
+from trio_xsock._engine.group_member import GroupMember
+from trio_xsock._machines.endpoint import ResolvedAddress
+from trio_xsock._machines.member_packets import Settings
+from trio_xsock._machines.packets import NONE, Identity, Kind, Packet, decode, encode
 from trio_xsock._machines.udp_groups import group_address
 from trio_xsock._network.udp_system import SystemPort
+from trio_xsock._runtime.member_events import MemberHub
 
 KEY = b"a key"
 
@@ -216,3 +224,99 @@ async def test_a_network_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
             assert refused
         async with discovery(port, name="two") as two:
             await met(one, two)
+
+
+# The member alone, without an operating system
+
+
+class Alone:
+    """A member, what it sends, and who is in its group."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.hub = MemberHub()
+        delivery = fake_delivery(self.hub)
+        self.keeper: Any = delivery.keeper
+        self.port = FakePort()
+        outlet = DatagramOutlet(delivery)
+        outlet.attach(self.port, cast(Any, self.port.watched))
+        inbox = GroupInbox(delivery, self.hub, 10)
+        self.member = GroupMember(
+            delivery, inbox, outlet, self.hub.members, Settings(name="me", **settings)
+        )
+        self.way = outlet.route(ResolvedAddress(socket.AF_INET, ("239.255.1.2", 9)), "")
+
+    def join(self) -> None:
+        self.member.join("orchard", self.way, "192.0.2.9", 4711, trio.current_time())
+
+    def kinds(self) -> list[Kind]:
+        """What was sent since the last call."""
+        sent, self.port.sent = self.port.sent, []
+        return [decode(data, None).kind for data, _ in sent]
+
+
+async def test_a_member_announces_itself_and_says_goodbye() -> None:
+    """Leaving tells of all who were there; the end of the socket tells nobody here."""
+    alone = Alone()
+    member = alone.member
+    assert member.deadline == math.inf
+    alone.join()
+    assert (member.group, [each.name for each in member.members.values()]) == ("orchard", ["me"])
+    assert alone.kinds() == [Kind.ANNOUNCE]
+    assert member.deadline < math.inf
+    assert alone.keeper.woken
+    member.leave()
+    assert alone.kinds() == [Kind.GOODBYE] * 3
+    assert (member.group, dict(member.members), member.deadline) == ("", {}, math.inf)
+    member.leave()
+    alone.join()
+    alone.kinds()
+    channel = alone.hub.subscribe(list)
+    member.stop(why)
+    assert alone.kinds() == [Kind.GOODBYE] * 3
+    assert (member.group, dict(member.members)) == ("", {})
+    with pytest.raises(trio.WouldBlock):
+        channel.receive_nowait()
+
+
+async def test_time_is_told_to_the_machine_only_when_it_is_due() -> None:
+    """Then it announces itself again."""
+    alone = Alone()
+    alone.member.tick(trio.current_time())
+    alone.join()
+    alone.kinds()
+    due = alone.member.deadline
+    alone.member.tick(due - 0.01)
+    assert alone.kinds() == []
+    alone.member.tick(due)
+    assert alone.kinds() == [Kind.ANNOUNCE]
+    assert alone.member.deadline > due
+
+
+async def test_packets_before_joining_are_for_nobody() -> None:
+    """After that the machine looks at them; an answer goes to where they came from."""
+    alone = Alone()
+    identity = Identity(True, 3_600_000, "other", {})
+    packet = encode(Packet(Kind.ANNOUNCE, "orchard", b"s" * 16, 1, identity=identity), None)
+    alone.member.take_in([(packet, SOMEBODY)])
+    assert dict(alone.member.members) == {}
+    alone.join()
+    alone.port.sent.clear()
+    alone.member.take_in([(packet, SOMEBODY)])
+    assert [each.name for each in alone.member.members.values()] == ["me", "other"]
+    assert [address for _, address in alone.port.sent] == [SOMEBODY]
+    assert alone.member.arrivals.received == 2
+
+
+async def test_whom_a_message_is_for() -> None:
+    """One member, all at an address, a stranger there if anybody may listen."""
+    alone = Alone()
+    alone.join()
+    (me,) = alone.member.members.values()
+    instance = bytes.fromhex(me.instance_id)
+    assert alone.member.recipients(me, None) == [(instance, "192.0.2.9", 4711)]
+    assert alone.member.recipients("192.0.2.9", None) == [(instance, "192.0.2.9", 4711)]
+    assert alone.member.recipients("192.0.2.9", 5) == [(NONE, "192.0.2.9", 5)]
+    assert alone.member.recipients("192.0.2.1", None) == []
+    with pytest.raises(ValueError, match="leave out port"):
+        alone.member.recipients(me, 5)
+    assert Alone(key=b"a key").member.recipients("192.0.2.9", 5) == []

@@ -15,6 +15,7 @@ from trio_xsock._machines.endpoint import (
     check_address,
     check_port,
     format_endpoint,
+    ip_address,
     is_link_local,
     literal_address,
     shown,
@@ -170,3 +171,21 @@ def test_shown_addresses_can_be_read_back(
     shown_text = address_text(read.address)
     assert literal_address(shown_text, port) == read
     assert read.address[1] == port
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("127.0.0.1", "127.0.0.1"), ("::ffff:127.0.0.1", "127.0.0.1"), ("FE80:0::1%lo", "fe80::1%lo")],
+)
+def test_ip_addresses_are_shown_as_a_sender_is(text: str, shown: str) -> None:
+    """So that they can be compared."""
+    assert ip_address(text) == shown
+
+
+@pytest.mark.parametrize("text", ["localhost", "", "127.0.0", "127.0.0.1."])
+def test_what_is_no_ip_address_is_refused(text: str) -> None:
+    """Names, and what is nearly an address."""
+    with pytest.raises(NameResolutionError, match="an IP address is needed here"):
+        ip_address(text)
+    with pytest.raises(TypeError):
+        ip_address(None)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 
 import pytest
+import trio.abc
 
 from tests.support.groups import easy_udp, free_port, raw_sender
 from tests.support.peers import LOOPBACK
 from trio_xsock import (
     AddressInUseError,
+    AutoDiscovery,
     Connected,
     EasyUDPSocket,
     InvalidPortError,
@@ -17,10 +19,29 @@ from trio_xsock import (
     NameResolutionError,
     ReceivedMessage,
     SendComplete,
+    SocketCore,
     SocketError,
+    SocketStatistics,
+    UDPSocket,
 )
 from trio_xsock._machines.packets import encode_group_message
 from trio_xsock._machines.udp_groups import group_address
+
+
+def test_it_is_no_socket_for_datagrams() -> None:
+    """It has the options, the groups and the statistics of one, and the life of a socket."""
+    for kind in (EasyUDPSocket, AutoDiscovery):
+        assert issubclass(kind, SocketCore)
+        assert issubclass(kind, trio.abc.AsyncResource)
+        assert not issubclass(kind, UDPSocket | trio.abc.SendChannel | trio.abc.ReceiveChannel)
+    assert issubclass(AutoDiscovery, EasyUDPSocket)
+    sock = EasyUDPSocket(4711, address=LOOPBACK, receive_packet_limit=5)
+    assert (sock.port, sock.address, sock.receive_packet_limit) == (4711, LOOPBACK, 5)
+    sock.router_hops, sock.send_to_self, sock.receive_packet_limit = 3, True, 6
+    assert (sock.router_hops, sock.send_to_self, sock.receive_packet_limit) == (3, True, 6)
+    assert sock.broadcast_address == "127.255.255.255"
+    assert (sock.packets_left_to_send, sock.packets_dropped_by_system) == (0, 0)
+    assert sock.statistics() == SocketStatistics()
 
 
 async def test_groups_by_name() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trio_xsock import Message
-from trio_xsock._values.message import check_command
+from trio_xsock._values.message import check_command, message_data
 
 
 def test_a_message_is_a_pair() -> None:
@@ -40,3 +40,19 @@ def test_what_is_no_command(command: Any, error: type[Exception]) -> None:
     """Refused, by type or by value."""
     with pytest.raises(error, match="command must be"):
         check_command(command)
+
+
+@pytest.mark.parametrize(
+    ("given", "data"),
+    [("ä", "ä".encode()), (b"x", b"x"), (bytearray(b"x"), b"x"), (memoryview(b"xyz")[::2], b"xz")],
+)
+def test_the_data_of_a_message(given: Any, data: bytes) -> None:
+    """Text as UTF-8, or any buffer."""
+    assert message_data(given) == data
+
+
+@pytest.mark.parametrize("given", [None, 5, ["a"], ("a", "b")])
+def test_what_is_no_data_is_refused(given: Any) -> None:
+    """It is named."""
+    with pytest.raises(TypeError, match=f"not {type(given).__name__}"):
+        message_data(given)
