@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import trio_xsock
 from trio_xsock import ErrorCode
 
 from .pages import DOCS, table_rows
@@ -82,6 +83,15 @@ def test_every_member_has_a_row(title: str) -> None:
     for member in members:
         assert listed.count(member) == members.count(member), member
         assert rows[listed.index(member)][1], member
+
+
+@pytest.mark.parametrize("title", [*MEMBERS, "Member"])
+def test_every_member_of_ours_is_named(title: str) -> None:
+    """Who looks for the counterpart of a member finds it, new ones too."""
+    described = getattr(trio_xsock, title.partition(" ")[0])
+    page = GUIDE.read_text(encoding="utf-8")
+    named = set(re.findall(r"\w+", page))
+    assert {name for name in dir(described) if not name.startswith("_")} <= named
 
 
 def test_no_class_is_left_out() -> None:
