@@ -29,7 +29,7 @@ PATIENCE = 120.0
 COLOURS = {30: "#11151c", 31: "#e06c75", 32: "#98c379", 33: "#e5c07b", 34: "#61afef", 35: "#c678dd"}
 COLOURS |= {36: "#56b6c2", 37: "#dcdfe4", 90: "#4b5263"}
 PAPER, INK = "#11151c", "#dcdfe4"
-CHARACTER, LINE, EDGE = 8.4, 19, 12
+CHARACTER, LINE, EDGE = 8.4, 17, 12
 ESCAPE = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])")
 
 
