@@ -92,9 +92,8 @@ def injector(monkeypatch: pytest.MonkeyPatch) -> Injector:
     for name in ("feed", "handshake", "decrypt", "encrypt", "output", "end"):
         monkeypatch.setattr(TLSEngine, name, injector.wrap(name, getattr(TLSEngine, name)))
     monkeypatch.setattr(fcntl, "ioctl", injector.wrap("ioctl", fcntl.ioctl))
-    make = "trio_xsock._runtime.epoll.select"
-    shim = type("select", (), {"epoll": staticmethod(lambda: FaultyEpoll(injector))})
-    monkeypatch.setattr(make, shim)
+    make = "trio_xsock._runtime.epoll.make_epoll"
+    monkeypatch.setattr(make, lambda: FaultyEpoll(injector))
     return injector
 
 

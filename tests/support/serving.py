@@ -46,6 +46,35 @@ async def connect(server: ServerSocket[Any]) -> RawPeer:
     return await RawPeer.connect(server.port)
 
 
+async def connect_many(server: ServerSocket[Any], count: int) -> list[RawPeer]:
+    """So many new connections, one after the other."""
+    return [await connect(server) for _ in range(count)]
+
+
+def close_all(peers: list[RawPeer]) -> None:
+    """Close these connections."""
+    for peer in peers:
+        peer.close()
+
+
+@asynccontextmanager
+async def client(server: ServerSocket[Any]) -> AsyncIterator[RawPeer]:
+    """Have a server listen, and somebody connected to it."""
+    if not server.is_listening:
+        await server.listen()
+    with await connect(server) as peer:
+        yield peer
+
+
+async def ended(peer: RawPeer) -> bool:
+    """Wait for the end of a connection; whether it was a clean one."""
+    try:
+        await peer.recv_all_to_eof()
+    except ConnectionResetError:
+        return False
+    return True
+
+
 async def echo(sock: TCPSocket) -> None:
     """A handler: send back whatever comes."""
     async for chunk in sock:

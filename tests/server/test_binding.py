@@ -1,4 +1,4 @@
-"""Where a server listens: ports, families, restarts, outages."""
+"""Where a server listens: ports, addresses, interfaces, and sockets that listen already."""
 
 from __future__ import annotations
 
@@ -12,20 +12,16 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import EventRecorder, RawPeer, raw_listener, until
-from tests.support.flaky import FlakyListener
+from tests.support import RawPeer, raw_listener, until
 from tests.support.serving import connect, listeners, listening
 from trio_xsock import (
     AddressInUseError,
-    ErrorOccurred,
-    InvalidPortError,
     InvalidStateError,
     NameResolutionError,
     NetworkInterface,
     ServerSocket,
     SocketClosedError,
 )
-from trio_xsock._server import binding as _binding
 
 HAS_IPV6 = socket.has_ipv6 and os.path.exists("/proc/net/if_inet6")
 
@@ -123,32 +119,6 @@ async def test_an_interface_narrows_it_down() -> None:
         assert server.is_listening
         with pytest.raises(TypeError, match="network_interface"):
             server.network_interface = "lo"  # type: ignore[assignment]
-
-
-async def test_local_address_never_shows_a_wildcard() -> None:
-    """Nobody could connect to that."""
-    async with ServerSocket() as server:
-        assert server.local_address not in ("", "0.0.0.0", "::")
-        await server.listen()
-        assert server.local_address not in ("", "0.0.0.0", "::")
-
-
-async def test_the_port_is_settable_while_not_listening() -> None:
-    """While listening it is what the OS says; afterwards, what was set."""
-    server = ServerSocket()
-    with pytest.raises(InvalidPortError):
-        server.port = 70000
-    with pytest.raises(TypeError):
-        server.port = "80"  # type: ignore[assignment]
-    server.port = 0
-    async with server:
-        await server.listen()
-        with pytest.raises(InvalidStateError, match="stop_listening"):
-            server.port = 1
-        server.stop_listening()
-        assert server.port == 0
-        server.port = 1
-        assert server.port == 1
 
 
 async def test_an_address_that_is_not_ours_is_refused() -> None:
@@ -271,61 +241,6 @@ async def test_a_backlog_is_the_oss() -> None:
             assert await sock.receive_some() == b"x"
             await sock.aclose()
             peer.close()
-
-
-async def test_a_server_goes_on_after_an_outage(
-    monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
-) -> None:
-    """The same with a server around it: pauses, reports to its handler, serves again."""
-    listeners: list[FlakyListener] = []
-
-    def open_listeners(*args: Any, **options: Any) -> list[Any]:
-        listeners.extend(FlakyListener(sock) for sock in original(*args, **options))
-        return list(listeners)
-
-    original = _binding.open_listeners
-    monkeypatch.setattr(_binding, "open_listeners", open_listeners)
-    recorder = EventRecorder()
-    async with ServerSocket(address="127.0.0.1", handler=recorder) as server:
-        await server.listen()
-        listeners[0].script = [OSError(errno.EMFILE, "too many")] * 3
-        with await RawPeer.connect(server.port) as peer:
-            for tries, pause in enumerate([0.1, 0.2, 0.4], 1):
-                await until(lambda tries=tries: listeners[0].calls == tries)
-                mock_clock.jump(pause)
-            sock = await server.accept()
-            assert sock.remote_port == peer.port
-        assert [error.errno for error in recorder.errors] == [errno.EMFILE]
-        assert server.is_listening
-
-
-async def test_a_listener_that_fails_stops_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something is wrong with it for good: posted, and raised by whoever accepts."""
-    listeners: list[socket.socket] = []
-
-    def open_listeners(*args: Any, **options: Any) -> list[socket.socket]:
-        listeners.append(raw_listener())
-        return listeners
-
-    monkeypatch.setattr(_binding, "open_listeners", open_listeners)
-    recorder = EventRecorder()
-    async with ServerSocket(handler=recorder) as server:
-        await server.listen()
-        raised: list[BaseException] = []
-        async with trio.open_nursery() as nursery:
-
-            async def accept() -> None:
-                with pytest.raises(Exception, match="cannot accept connections") as caught:
-                    await server.accept()
-                raised.append(caught.value)
-
-            nursery.start_soon(accept)
-            await trio.testing.wait_all_tasks_blocked()
-            listeners[0].shutdown(socket.SHUT_RD)  # accept() says EINVAL from now on
-            await recorder.wait_for(ErrorOccurred)
-        assert raised == recorder.errors
-        assert recorder.errors[0].errno == errno.EINVAL
-        assert not server.is_listening
 
 
 # Sockets that listen already

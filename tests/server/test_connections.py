@@ -1,38 +1,25 @@
-"""The books of a server: who is connected, who waits, and for how many there is a place."""
+"""From accept to the end: who gets a connection, for how many there is a place, and who waits."""
 
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
 from tests.support import EventRecorder, RawPeer, until
-from tests.support.serving import connect, followers, listening, outage
+from tests.support.serving import close_all, connect, connect_many, listening
 from trio_xsock import (
-    ConnectionsChanged,
     DataAvailable,
     ErrorOccurred,
     EventChannel,
     InvalidStateError,
-    OpenDriverError,
     ServerSocket,
     SocketClosedError,
     SocketState,
     TCPSocket,
 )
-
-
-def close_all(peers: list[RawPeer]) -> None:
-    for peer in peers:
-        peer.close()
-
-
-async def connect_many(server: ServerSocket[Any], count: int) -> list[RawPeer]:
-    return [await connect(server) for _ in range(count)]
-
 
 # Accepting
 
@@ -335,32 +322,6 @@ async def test_a_connection_that_dies_ready_is_never_accepted() -> None:
             assert (await server.accept()).remote_port == peer.port
 
 
-async def test_sockets_are_made_ahead_and_on_demand() -> None:
-    """As many as minimum_sockets_available say, and more as it grows; never too few."""
-    made: list[TCPSocket] = []
-
-    def add_socket() -> TCPSocket:
-        made.append(TCPSocket())
-        return made[-1]
-
-    async with listening(add_socket=add_socket, minimum_sockets_available=3) as server:
-        assert len(made) == 3
-        peers = await connect_many(server, 1)
-        assert await server.accept() is made[0]
-        assert len(made) == 4
-        server.minimum_sockets_available = 6
-        assert len(made) == 9 - 2
-        server.minimum_sockets_available = 0
-        for number in range(1, 8):
-            peers += await connect_many(server, 1)
-            assert await server.accept() is made[number]
-        assert len(made) == 8
-        server.stop_listening()
-        server.minimum_sockets_available = 50
-        assert len(made) == 8
-        close_all(peers)
-
-
 async def test_newcomers_wait_in_the_backlog_at_the_ceiling() -> None:
     """A place is free as soon as a connection ends, whoever ended it."""
     async with listening(maximum_sockets_connected=2) as server:
@@ -399,63 +360,11 @@ async def test_a_closing_connection_has_given_its_place_back() -> None:
                 assert await slow.count_to_eof() == 2**22
 
 
-async def test_limits_may_change_while_listening() -> None:
-    """Raising the ceiling lets the next ones in at once; lowering it ends nobody."""
-    async with listening(maximum_sockets_connected=1) as server:
-        peers = await connect_many(server, 5)
-        sockets = [await server.accept()]
-        server.maximum_sockets_connected = 3
-        sockets += [await server.accept(), await server.accept()]
-        server.maximum_sockets_connected = 1
-        assert server.active_connections() == sockets
-        assert all(sock.is_connected for sock in sockets)
-        sockets.pop().close()
-        sockets.pop().close()
-        await trio.testing.wait_all_tasks_blocked()
-        assert server.active_connections() == sockets
-        server.maximum_sockets_connected = None
-        sockets += [await server.accept(), await server.accept()]
-        assert server.active_connections() == sockets
-        close_all(peers)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "error"),
-    [
-        ("minimum_sockets_available", -1, ValueError),
-        ("minimum_sockets_available", 1.0, TypeError),
-        ("minimum_sockets_available", None, TypeError),
-        ("maximum_sockets_connected", 0, ValueError),
-        ("maximum_sockets_connected", -1, ValueError),
-        ("maximum_sockets_connected", "3", TypeError),
-        ("maximum_sockets_connected", True, TypeError),
-    ],
-)
-def test_limits_that_make_no_sense_are_refused(
-    name: str, value: Any, error: type[Exception]
-) -> None:
-    """At construction, and at assignment, which then changes nothing."""
-    options: dict[str, Any] = {name: value}
-    with pytest.raises(error, match=name):
-        ServerSocket(**options)
-    server = ServerSocket(minimum_sockets_available=7, maximum_sockets_connected=8)
-    with pytest.raises(error, match=name):
-        setattr(server, name, value)
-    assert server.minimum_sockets_available == 7
-    assert server.maximum_sockets_connected == 8
-
-
-async def test_active_connections_is_a_new_list() -> None:
-    """Whatever is done to it; oldest first, those that wait to be accepted among them."""
-    async with listening() as server:
-        assert server.active_connections() == []
-        peers = await connect_many(server, 2)
-        await until(lambda: len(server.active_connections()) == 2)
-        active = server.active_connections()
-        assert [sock.remote_port for sock in active] == [peer.port for peer in peers]
-        active.clear()
-        assert len(server.active_connections()) == 2
-        close_all(peers)
+def end_ended(sockets: list[TCPSocket]) -> None:
+    """What the peer has ended, we end as well."""
+    for sock in sockets:
+        if sock.is_connected and sock.at_eof:
+            sock.close()
 
 
 async def test_places_are_freed_exactly_once() -> None:
@@ -504,151 +413,6 @@ async def test_places_are_freed_exactly_once() -> None:
         nursery.cancel_scope.cancel()
 
 
-def end_ended(sockets: list[TCPSocket]) -> None:
-    """What the peer has ended, we end as well."""
-    for sock in sockets:
-        if sock.is_connected and sock.at_eof:
-            sock.close()
-
-
-# A factory that fails
-
-
-async def bad_add_socket_is_reported(add_socket: Any, match: str) -> None:
-    """Have a server whose second socket is no good; it stops, and all of it says so."""
-    made = 0
-
-    def second_is_bad() -> Any:
-        nonlocal made
-        made += 1
-        return TCPSocket() if made == 1 else add_socket()
-
-    recorder = EventRecorder()
-    async with ServerSocket(
-        address="127.0.0.1",
-        minimum_sockets_available=0,
-        add_socket=second_is_bad,
-        handler=recorder,
-    ) as server:
-        await server.listen()
-        with await connect(server), await connect(server) as peer:
-            first = await server.accept()
-            with pytest.raises(InvalidStateError, match=match) as caught:
-                await server.accept()
-            assert await peer.recv_some() == b""
-            assert not server.is_listening
-            assert first.is_connected
-            error = (await recorder.wait_for(ErrorOccurred)).error
-            assert caught.value is error
-            with pytest.raises(InvalidStateError) as again:
-                await server.accept()
-            assert again.value is error
-            assert server.events.receive_nowait() == ErrorOccurred(server, error)
-        assert recorder.names == ["on_error"]
-        made = 0
-        await server.listen()
-        with await connect(server):
-            assert (await server.accept()).is_connected
-
-
-async def test_add_socket_that_returns_none_later() -> None:
-    """It stops the server, which then may listen again; no descriptor is kept (F50)."""
-    await bad_add_socket_is_reported(lambda: None, "must return a new TCPSocket")
-
-
-async def test_add_socket_that_raises_later() -> None:
-    """What it raised is the cause (F50)."""
-    await bad_add_socket_is_reported(lambda: {}["x"], "add_socket raised KeyError")
-
-
-async def test_add_socket_that_fails_at_once() -> None:
-    """Then listen() raises it, and nothing listens (F50)."""
-    one = TCPSocket()
-
-    def raising() -> TCPSocket:
-        raise ValueError("no more")
-
-    def nothing() -> Any:
-        return None
-
-    for add_socket in (nothing, raising, lambda: one):
-        async with ServerSocket(add_socket=add_socket) as server:
-            with pytest.raises(InvalidStateError, match="add_socket"):
-                await server.listen()
-            assert not server.is_listening
-            with pytest.raises(InvalidStateError):
-                await server.accept()
-
-
-async def test_add_socket_that_fails_when_the_minimum_grows() -> None:
-    """Reported as any failure after listen(): nothing is raised where nobody expects it."""
-    good = 2
-
-    def add_socket() -> TCPSocket:
-        nonlocal good
-        good -= 1
-        if good < 0:
-            raise ValueError("no more")
-        return TCPSocket()
-
-    async with listening(add_socket=add_socket) as server:
-        events = server.events
-        server.minimum_sockets_available = 3
-        assert not server.is_listening
-        event = events.receive_nowait()
-        assert isinstance(event, ErrorOccurred)
-        assert isinstance(event.error.__cause__, ValueError)
-
-
-async def test_ctrl_c_in_add_socket_leaves_the_block() -> None:
-    """KeyboardInterrupt is nobody's failure; the server closes, and it comes out as itself."""
-    error = KeyboardInterrupt()
-    made = 0
-
-    def add_socket() -> TCPSocket:
-        nonlocal made
-        made += 1
-        if made > 2:
-            raise error
-        return TCPSocket()
-
-    with pytest.raises(KeyboardInterrupt) as caught:
-        async with listening(add_socket=add_socket) as server:
-            with await connect(server):
-                await trio.sleep_forever()
-    assert caught.value is error
-    assert not server.is_listening
-    made = 2
-    with pytest.raises(KeyboardInterrupt):
-        async with ServerSocket(add_socket=add_socket) as server:
-            await server.listen()
-    assert made == 3
-
-
-async def test_ctrl_c_in_add_socket_on_demand_loses_no_descriptor() -> None:
-    """The connection that it was called for is closed."""
-
-    def add_socket() -> TCPSocket:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        async with listening(add_socket=add_socket, minimum_sockets_available=0) as server:
-            with await connect(server):
-                await trio.sleep_forever()
-
-
-async def test_an_outage_is_posted_and_stops_nothing() -> None:
-    """The acceptor tells of it; whoever listens to the server learns of it."""
-    async with listening() as server:
-        error = OpenDriverError("no descriptor", errno=24)
-        outage(server, error)
-        assert server.statistics().events_posted == 0  # nobody listens
-        events = server.events
-        outage(server, error)
-        assert events.receive_nowait() == ErrorOccurred(server, error)
-        assert server.is_listening
-
-
 async def test_waiting_for_the_last_connection() -> None:
     """aclose() returns when the last connection has ended; also a second task that waits."""
     async with listening() as server:
@@ -661,65 +425,3 @@ async def test_waiting_for_the_last_connection() -> None:
                 await trio.testing.wait_all_tasks_blocked()
                 assert len(nursery.child_tasks) == 2
                 assert await peer.count_to_eof() == 2**22
-
-
-async def test_statistics_count() -> None:
-    """Accepted ever; live and ready now; events while somebody listens."""
-    async with listening() as server:
-        peers = await connect_many(server, 3)
-        await until(lambda: len(server.active_connections()) == 2)
-        await server.accept()
-        await until(lambda: len(server.active_connections()) == 3)
-        statistics = server.statistics()
-        assert (statistics.accepted, statistics.live, statistics.ready) == (3, 3, 2)
-        assert (statistics.failed, statistics.events_posted, statistics.events_merged) == (0, 0, 0)
-        close_all(peers)
-
-
-# Who comes and goes
-
-
-async def test_who_asks_is_told_of_connections_that_come_and_go() -> None:
-    """Counts that add up, however late they are taken; only for who asks."""
-    async with listening(minimum_sockets_available=0) as server:
-        plain = server.events
-        with server.subscribe(connections=True) as events:
-            with await connect(server):
-                sock = await server.accept()
-                assert events.receive_nowait() == ConnectionsChanged(server, 1, 0, 1)
-            await sock.aclose()
-            assert events.receive_nowait() == ConnectionsChanged(server, 0, 1, 0)
-            for _ in range(5):
-                with await connect(server):
-                    await (await server.accept()).aclose()
-            error = OpenDriverError("no descriptor", errno=24)
-            outage(server, error)
-            assert events.receive_nowait() == ConnectionsChanged(server, 5, 5, 0)
-            assert events.receive_nowait() == ErrorOccurred(server, error)
-        with await connect(server):
-            (await server.accept()).close()
-        assert plain.receive_nowait() == ErrorOccurred(server, error)
-        assert server.statistics().events_posted == 13
-        assert followers(server) == 0
-
-
-async def test_a_servers_handler_is_told_of_each_connection() -> None:
-    """Unmerged, in order; a channel beside it changes nothing."""
-    calls: list[tuple[int, int, int]] = []
-
-    class Handler:
-        def on_connections_changed(
-            self, server: ServerSocket[TCPSocket], opened: int, closed: int, live: int
-        ) -> None:
-            calls.append((opened, closed, live))
-
-    async with listening(handler=Handler()) as server:
-        with server.subscribe():
-            peers = await connect_many(server, 2)
-            for _ in peers:
-                await server.accept()
-            close_all(peers)
-            for sock in server.active_connections():
-                sock.close()
-            await until(lambda: len(calls) == 4)
-    assert calls == [(1, 0, 1), (1, 0, 2), (0, 1, 1), (0, 1, 0)]
