@@ -17,12 +17,14 @@ import trio
 import trio.testing
 
 from tests.support import RawPeer, accept, raw_listener, raw_pair, until
+from tests.support.datagrams import RawUDP, bound
 from trio_xsock import (
     EasyTCPSocket,
     LostConnectionError,
     ServerSocket,
     SocketHandler,
     TCPSocket,
+    UDPSocket,
 )
 from trio_xsock._engine.connection import Connection
 from trio_xsock._machines.framing import encode_message
@@ -227,12 +229,33 @@ async def _send_in_vain(sock: TCPSocket) -> None:
         await sock.send_all(bytes(30_000_000))
 
 
+async def test_a_datagram() -> None:
+    """From the hub to the handler, and its answer back to the OS."""
+
+    class Echo(SocketHandler):
+        def on_data_available(self, socket: UDPSocket) -> None:
+            while (datagram := socket.read()) is not None:
+                socket.write(datagram)
+
+    steps = walk("datagram")
+    with RawUDP() as peer:
+        async with bound(handler=Echo()) as sock:
+            peer.send(b"x", sock.port)
+            assert (await peer.receive())[0] == b"x"
+            with recorded([code_of(step) for step in steps]) as entered:
+                peer.send(b"y", sock.port)
+                assert (await peer.receive())[0] == b"y"
+    if sys.platform != "linux" or not any(each is code_of(steps[0]) for each in entered):
+        steps = steps[1:]  # the portable readiness has no hub
+    check(steps, entered)
+
+
 async def _read_to_the_end(sock: TCPSocket) -> None:
     with pytest.raises(LostConnectionError):
         await sock.receive_exactly(1)
 
 
-@pytest.mark.parametrize("name", ["chunk", "cancelled", "reset"])
+@pytest.mark.parametrize("name", ["chunk", "cancelled", "reset", "datagram"])
 def test_every_name_is_there(name: str) -> None:
     """Also those that are reached through a bound method."""
     for step in walk(name):
