@@ -16,7 +16,9 @@ from tests.support import until
 from tests.support.datagrams import Congestion
 from trio_xsock import (
     AddressInUseError,
+    AutoDiscovery,
     Datagram,
+    EasyUDPSocket,
     InvalidStateError,
     SocketError,
     TCPSocket,
@@ -231,6 +233,46 @@ async def test_congestion_can_be_added() -> None:
         sender.write_to(OTHER, b"2", 7)
         assert (await receiver.receive()).data == b"2"
         assert isinstance(sender.last_error, SocketError)
+
+
+async def test_messages_to_groups() -> None:
+    """An ``EasyUDPSocket`` hears the groups that it has registered."""
+    network = DatagramNetwork()
+    one = network.attach(EasyUDPSocket(4711), ONE)
+    other = network.attach(EasyUDPSocket(4711), OTHER)
+    async with one, other:
+        for sock in (one, other):
+            await sock.bind()
+        other.register("orchard")
+        one.send_message_to_group("garden", 1, b"not for you")
+        one.send_message_to_group("orchard", 2, b"hello")
+        assert await other.wait_for_message(2, ONE) == b"hello"
+        other.unregister("orchard")
+        one.send_message_to_group("orchard", 3)
+        one.send_message_to_individual(OTHER, 4)
+        assert await other.wait_for_message(4) == b""
+        assert other.messages_available == 0
+
+
+async def test_members_find_each_other_and_miss_who_is_cut_off(
+    autojump_clock: MockClock,
+) -> None:
+    """Three on two hosts, although much is lost; without waiting for the time to pass."""
+    network = DatagramNetwork(seed=3, loss=0.2, delay=0.02)
+    socks = [
+        network.attach(AutoDiscovery(4711, name=name), host)
+        for name, host in (("a", ONE), ("b", OTHER), ("c", OTHER))
+    ]
+    async with socks[0], socks[1], socks[2]:
+        for sock in socks:
+            await sock.bind()
+            sock.register("orchard")
+        await trio.sleep(5)
+        for sock in socks:
+            assert {member.name for member in sock.get_member_list()} == {"a", "b", "c"}
+        network.loss = 1.0
+        await trio.sleep(20)
+        assert [len(sock.get_member_list()) for sock in socks] == [1, 1, 1]
 
 
 async def test_what_cannot_be_attached() -> None:

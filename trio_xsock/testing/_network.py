@@ -52,7 +52,8 @@ class DatagramNetwork:
         server = network.attach(UDPSocket(4711), "10.0.0.1")
         client = network.attach(UDPSocket(), "10.0.0.2")
 
-    From then on the sockets are used like any others. Unicasts, multicasts and broadcasts to
+    A ``UDPSocket``, an ``EasyUDPSocket`` or an ``AutoDiscovery`` can be attached. From then on
+    the sockets are used like any others. Unicasts, multicasts and broadcasts to
     255.255.255.255 arrive; there are no interfaces, routers or names.
 
     Args:
@@ -122,7 +123,7 @@ class DatagramNetwork:
         local: ResolvedAddress | None,
         number: int,
         interface: NetworkInterface | None,
-        memberships: Memberships,
+        _memberships: Memberships,
         /,
         *,
         may_share: bool,
@@ -133,7 +134,7 @@ class DatagramNetwork:
         if not number:
             taken = {port.number for port in others}
             number = next(free for free in itertools.count(_FIRST_FREE) if free not in taken)
-        port = _Port(self, host, number, memberships, may_share)
+        port = _Port(self, host, number, may_share)
         if not all(port.may_be_beside(other) for other in others):
             raise OSError(errnos.EADDRINUSE, os.strerror(errnos.EADDRINUSE))
         self._ports.append(port)
@@ -185,13 +186,12 @@ class _Port:
         network: DatagramNetwork,
         host: str,
         number: int,
-        memberships: Memberships,
         may_share: bool,
     ) -> None:
         self.host = host
         self.number = number
         self._network = network
-        self._memberships = memberships
+        self._joined: set[Group] = set()
         self._may_share = may_share
         self._hops = 0
         self._hears_itself = False
@@ -239,7 +239,7 @@ class _Port:
 
     def may_be_beside(self, other: _Port) -> bool:
         """Whether both may be on one host."""
-        shared = self._may_share and other._may_share and len(other._memberships) > 0
+        shared = self._may_share and other._may_share and bool(other._joined)
         return shared or self.number != other.number
 
     def hears(self, group: str, sender: _Port) -> bool:
@@ -248,7 +248,7 @@ class _Port:
             return False
         if sender.host != self.host and not sender._hops:
             return False
-        return any(each.address == group for each in self._memberships.joined())
+        return any(each.address == group for each in self._joined)
 
     def take(self, due: float, number: int, packet: Packet) -> None:
         """A datagram is in transit."""
@@ -272,10 +272,11 @@ class _Port:
         return Route(send, address.address)
 
     def join(self, group: Group) -> Port | None:
+        self._joined.add(group)
         return None
 
     def leave(self, group: Group) -> None:
-        """The memberships tell."""
+        self._joined.discard(group)
 
     def set_hops(self, hops: int, unicast: bool) -> None:
         self._hops = hops
