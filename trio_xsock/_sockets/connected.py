@@ -50,7 +50,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
     _security: Security | None = None
     """How to do TLS; ``None`` for sockets that do none."""
     _network: ForeignNetwork | None = None
-    """What takes the OS's place; ``None`` for the OS."""
+    """A simulated network in place of the OS's; ``None`` for the OS."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
     def _check_attempt(self, move: Move) -> None:
         """Raise if ``move`` is illegal now."""
         if self._connection.owner is not None:
-            # Its tasks live in the server's block, which waits for those it knows of.
+            # Its tasks run in the server's block.
             raise InvalidStateError(
                 f"{self!r}: {move.value} is not possible: the socket was made by a server for "
                 "one connection; make a new one"
@@ -113,7 +113,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._after(move)
 
     def _wants_tls(self) -> bool:
-        """Whether TLS is to be there from the beginning."""
+        """Whether the connection is to be encrypted from its beginning."""
         return self._security is not None and self._security.enabled
 
     # A client
@@ -185,17 +185,17 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
             return await self._network.connect(self._address, self._port, origin)
         reached: list[Address] = []
         sock = await dial(self._address, self._port, origin=origin, reached=reached.append)
-        # The peer may have reset it since; what came before can be read, and then it is seen.
+        # The peer may have reset it since; earlier input can be read, and then the loss is seen.
         return PlainTransport.of(sock), (address_text(reached[-1]), reached[-1][1])
 
     def _establish(
         self, connection: Connection, transport: Transport, peer: tuple[str, int]
     ) -> None:
-        """Go on with a connected transport, unless ``close()`` was called meanwhile."""
+        """Continue with a connected transport, unless ``close()`` was called meanwhile."""
         if connection.state is not CONNECTING:
             transport.close()
             return
-        self._delivery.held = True  # the handler is told when connect() returns, not by a task
+        self._delivery.held = True  # handlers are called when connect() returns, not by a task
         try:
             connection.open(transport, peer)
             connection.announce()
@@ -224,8 +224,8 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         """End the connection gracefully. Always legal, idempotent.
 
         What is queued is sent first; what the peer sends meanwhile is discarded. What was
-        received before stays readable by plain calls. A connection that is still being made, or
-        awaited, is given up.
+        received before stays readable by plain calls. An attempt to connect, or to listen, is
+        given up.
 
         Args:
             grace: how many seconds this may take; then as ``close()``.
@@ -236,7 +236,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         await self._aclose(grace, None)
 
     async def disconnect(self, grace: float = GRACE) -> None:
-        """``aclose``, and tell our own consumers. Xojo: ``Disconnect``.
+        """``aclose``, and post an ``ErrorOccurred`` at the end. Xojo: ``Disconnect``.
 
         Args:
             grace: how many seconds this may take; then as ``close()``.
@@ -257,7 +257,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         if connection.closing is None or connection.state is not CLOSING:
             keeper = self._keeper
             if keeper is not None and keeper.exiting and not keeper.ended:
-                await trio.lowlevel.checkpoint_if_cancelled()  # others have their turn right after
+                await trio.lowlevel.checkpoint_if_cancelled()  # a full checkpoint follows
             else:
                 await trio.lowlevel.checkpoint()
         else:
@@ -271,7 +271,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         await self._settle()
 
     async def poll(self) -> bool:
-        """One step by hand: take in, send, deliver. Xojo: ``Poll``.
+        """Read, send and deliver events once, without waiting. Xojo: ``Poll``.
 
         Returns:
             Whether anything happened.

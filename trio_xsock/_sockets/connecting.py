@@ -1,4 +1,4 @@
-"""``connect_tcp`` and ``connect_ssl``: a socket's block, and in it a connected socket."""
+"""``connect_tcp`` and ``connect_ssl``: a socket's block and ``connect()`` in one."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ async def connect_tcp(
         async with connect_tcp("example.org", 7) as sock:
             await sock.send_all(b"hello")
 
-    Leaving the block closes the socket as leaving ``async with sock`` does: in good order, or at
-    once where an exception or a cancellation leaves it. The body's exception leaves as itself.
+    Leaving the block closes the socket as leaving ``async with sock`` does: gracefully, or at
+    once after an exception or a cancellation. The body's exception is not wrapped.
 
     Args:
         host: the host name or IP address to reach.
@@ -100,7 +100,7 @@ async def connect_ssl(
         options: those of ``SSLSocket``.
 
     Raises (entering the block):
-        TLSError: the handshake failed, or the server is not who it should be.
+        TLSError: the handshake failed, or the server's certificate is not valid for ``host``.
         TypeError, ValueError, SocketError: as for ``connect_tcp``.
 
     Cancellation: nothing is left over.

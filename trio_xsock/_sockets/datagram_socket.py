@@ -65,7 +65,7 @@ class DatagramSocket(SocketCore, trio.abc.AsyncResource):
 
     @property
     def state(self) -> SocketState:
-        """Where in its life the socket is."""
+        """The state of the socket, ``CLOSED`` or ``BOUND``."""
         return self._datagrams.state
 
     @property
@@ -128,9 +128,9 @@ class DatagramSocket(SocketCore, trio.abc.AsyncResource):
 
     @property
     def packets_dropped_by_system(self) -> int:
-        """Datagrams that the OS's own buffer had no room for; 0 where it does not tell.
+        """Datagrams for which the OS's buffer had no room; 0 if the OS does not count them.
 
-        They are part of ``statistics().packets_dropped``; the rest found no room here.
+        They are part of ``statistics().packets_dropped``; the others found no room in the socket.
         """
         return self._datagrams.dropped_by_system
 
@@ -247,10 +247,10 @@ class DatagramSocket(SocketCore, trio.abc.AsyncResource):
     # Closing
 
     def close(self) -> None:
-        """Give the port back at once. Always legal, idempotent. Xojo: ``Close``.
+        """Close the port at once. Always legal, idempotent. Xojo: ``Close``.
 
-        What was queued is dropped; what was received stays readable. Groups are left; the
-        options stay.
+        What was queued is dropped; what was received stays readable. Groups are left; options
+        are kept.
 
         Events: nothing more.
         """
@@ -258,7 +258,7 @@ class DatagramSocket(SocketCore, trio.abc.AsyncResource):
         self._datagrams.close()
 
     async def aclose(self, grace: float = _GRACE) -> None:
-        """Send what is queued, then give the port back. Always legal, idempotent.
+        """Send what is queued, then close the port. Always legal, idempotent.
 
         What was received stays readable.
 
@@ -288,7 +288,7 @@ class DatagramSocket(SocketCore, trio.abc.AsyncResource):
         await self._settle()
 
     async def poll(self) -> bool:
-        """One step by hand: take in, send, deliver. Xojo: ``Poll``.
+        """Receive, send and deliver events once, without waiting. Xojo: ``Poll``.
 
         Returns:
             Whether anything happened.
@@ -327,5 +327,5 @@ class DatagramSocket(SocketCore, trio.abc.AsyncResource):
 
     def _next_deadline(self) -> float:
         if self._datagrams.inbox.deadline <= trio.current_time():
-            self._take_stock()  # what would change it may lie there unread
+            self._take_stock()  # unread input may change it
         return self._datagrams.tick()

@@ -1,7 +1,7 @@
-"""``AutoDiscovery``: who else is there, and messages to them.
+"""``AutoDiscovery``: finds the other programs of a group, and sends messages to them.
 
-It has two ports. One is that of the group, which all members share and where they hear each other;
-the other is its own, from which it sends and where it is sent what is for it alone.
+It has two ports. One is that of the group, which all members share and on which they receive what
+is for all; the other is its own, from which it sends, and for messages to it alone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .easy_udp import EasyUDPSocket
 
 @protect_from_ki
 class AutoDiscovery(EasyUDPSocket):
-    """Finds the other programs of a group, and tells them of us. Xojo: ``AutoDiscovery``.
+    """Finds the other programs of a group, and announces this one. Xojo: ``AutoDiscovery``.
 
     Lives in ``async with``, like every socket::
 
@@ -48,46 +48,46 @@ class AutoDiscovery(EasyUDPSocket):
             async for event in discovery.events:
                 match event:
                     case MemberJoined(member=member):
-                        print(member.name, member.address, "came")
+                        print(member.name, member.address, "joined")
                     case MemberLeft(member=member):
-                        print(member.name, "went")
+                        print(member.name, "left")
 
-    All programs of a group use the same port, which many on one machine can share; messages to
-    one of them alone go to a port of its own. Each tells of itself at regular intervals, and
-    is gone when it says so, or is silent for too long. ``MemberJoined`` comes for ourselves,
-    too. Members that come and go faster than a consumer of events looks are not told of.
+    All programs of a group use the same port, which several on one machine can share; messages to
+    one of them alone go to a port of its own. Each announces itself at regular intervals, and
+    leaves when it says so, or is silent for too long. ``MemberJoined`` is posted for this program,
+    too. A member that joins and leaves before a consumer reads its events is not reported.
 
-    Without a key anybody on the network can say anything. With one, packets made without it
-    are ignored, a newcomer is taken in only after it has answered a fresh challenge, and what
-    was recorded cannot be played again, nor to somebody else than it was meant for. Messages
-    are then signed; they are not encrypted.
+    Without a key any program on the network can send anything. With one, packets made without it
+    are ignored, a new member is added only after it has answered a fresh challenge, and recorded
+    packets cannot be replayed, not even to another member. Messages are then authenticated; they
+    are not encrypted.
 
-    Where the interface goes and comes back, or the route to the group moves, the group is joined
-    again; who is in reach then has joined on both sides within ``expiry`` and some heartbeats. An
-    interface that stays away is told of once, as ``ErrorOccurred``.
+    If the interface vanishes and comes back, or the route to the group changes, the group is joined
+    again; the members in reach are found within ``expiry`` and some heartbeats. An interface that
+    stays away is reported once, as ``ErrorOccurred``.
 
-    With and without a key, no answer is larger than what asked for it, answers are limited for
-    each source address, and nobody is asked repeatedly who has not answered a challenge. Where
-    the list is full, members that have answered none make room for those that do.
+    With and without a key, no answer is larger than its request, answers are limited for each
+    source address, and a member that has not answered a challenge is not asked repeatedly. If
+    the list is full, such members are removed in favour of those that have answered.
 
     Args:
         port: the port that the members share, 1..65535; or give it to ``bind``.
-        name: what we call ourselves, up to 64 bytes in UTF-8; need not be unique.
-        metadata: texts by name to tell of ourselves, up to 256 bytes in UTF-8 and two for
-            each pair.
+        name: the name of this program, up to 64 bytes in UTF-8; it need not be unique.
+        metadata: texts by name to publish, up to 256 bytes in UTF-8, with two more for each
+            pair.
         key: a secret that all members have; ``None`` for none.
         address: the local address to bind to, ``""`` for all.
         handler: a callback object; ``on_member_joined(socket, member)``,
             ``on_member_left(socket, member)``, ``on_connected``, ``on_received_message`` as
             of ``EasyUDPSocket``, ``on_send_complete`` and ``on_error`` are called.
         events: a channel to post into, which other sockets may share.
-        network_interface: the interface by which to find others; ``None`` for what the routes
-            say.
+        network_interface: the interface by which to find others; ``None`` lets the routes
+            decide.
         receive_packet_limit: messages that may wait; newer ones are dropped.
-        heartbeat_interval: seconds between two announcements of ourselves.
-        expiry: seconds of silence after which the others take us for gone. Others may claim up
-            to ten times this, and no more than this before they have answered a challenge.
-        maximum_members: how many there may be in our list, ourselves included; others are
+        heartbeat_interval: seconds between two announcements of this program.
+        expiry: seconds of silence after which other members remove this one. Other members may
+            announce up to ten times this, and at most this before they have answered a challenge.
+        maximum_members: the most members in the list, including this program; others are
             ignored.
 
     Raises:
@@ -146,27 +146,27 @@ class AutoDiscovery(EasyUDPSocket):
 
     @property
     def name(self) -> str:
-        """What we call ourselves."""
+        """The name of this program."""
         return self._member.settings.name
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What else we tell of ourselves."""
+        """Texts by name that this program publishes."""
         return self._member.settings.metadata
 
     @property
     def heartbeat_interval(self) -> float:
-        """Seconds between two announcements of ourselves."""
+        """Seconds between two announcements of this program."""
         return self._member.settings.heartbeat_interval
 
     @property
     def expiry(self) -> float:
-        """Seconds of silence after which the others take us for gone."""
+        """Seconds of silence after which other members remove this one."""
         return self._member.settings.expiry
 
     @property
     def port(self) -> int:
-        """The port that the members share; ``local_port`` is our own. Xojo: ``Port``."""
+        """The port that the members share; ``local_port`` is this member's own. Xojo: ``Port``."""
         return self._port
 
     @port.setter
@@ -176,20 +176,20 @@ class AutoDiscovery(EasyUDPSocket):
 
     @property
     def group(self) -> str:
-        """The group that we are registered with; ``""`` for none."""
+        """The group with which this program is registered; ``""`` for none."""
         return self._member.group
 
     def get_member_list(self) -> list[Member]:
-        """Who is in the group, ourselves first; a new list each time. Xojo: ``GetMemberList``."""
+        """The members of the group, this one first; a new list. Xojo: ``GetMemberList``."""
         return list(self._member.members.values())
 
     # Registering
 
     async def bind(self, port: int | None = None) -> None:
-        """Take the port of the members, and one of our own. Xojo: ``Bind``.
+        """Bind to the port of the members, and to an own one. Xojo: ``Bind``.
 
         Args:
-            port: what the members share, 1..65535; ``None`` for what ``port`` is set to.
+            port: the port that the members share, 1..65535; ``None`` for the present ``port``.
 
         Raises:
             InvalidPortError: outside 1..65535, or the port needs privileges.
@@ -208,12 +208,12 @@ class AutoDiscovery(EasyUDPSocket):
         """Open our own port; that of the members is for ``register``."""
         interface = self._network_interface
         if local is None and interface is not None:
-            # Else the source of what we send could be another interface's address (loopback).
+            # Otherwise the source address could be that of another interface (loopback).
             local = literal_address(interface.ip_address, 0)
         self._datagrams.open(local, 0, interface)
 
     def register(self, group: str) -> None:
-        """Be a member of a group, and find the others. Xojo: ``Register``.
+        """Join a group, and find the other members. Xojo: ``Register``.
 
         Registering twice with the same group counts once. Closing the socket says goodbye.
 
@@ -223,10 +223,9 @@ class AutoDiscovery(EasyUDPSocket):
         Raises:
             InvalidStateError: not bound, or registered with another group.
             AddressInUseError: another program has the port, and does not share it.
-            SocketError: what else the OS said.
-            ValueError, TypeError: no such name.
-
-        Events: ``MemberJoined`` for ourselves, and for each member that is found.
+            SocketError: another error of the OS.
+            ValueError, TypeError: not a valid name.
+        Events: ``MemberJoined`` for this program, and for each member that is found.
         """
         address = group_address(group)
         bound = check_bound(self._datagrams, self)
@@ -249,13 +248,13 @@ class AutoDiscovery(EasyUDPSocket):
         member.join(group, way, self.local_address, self.local_port, trio.current_time())
 
     def unregister(self, group: str) -> None:
-        """Say goodbye to a group; nothing if we are not in it. Xojo: ``Unregister``.
+        """Leave a group; nothing if this program is not in it. Xojo: ``Unregister``.
 
         Raises:
             InvalidStateError: not bound.
             ValueError, TypeError: no such name.
 
-        Events: ``MemberLeft`` for each member, ourselves last.
+        Events: ``MemberLeft`` for each member, this program last.
         """
         address = group_address(group)
         check_bound(self._datagrams, self)
@@ -264,9 +263,9 @@ class AutoDiscovery(EasyUDPSocket):
             self._datagrams.close_group(Group(address, is_ipv6=False, zone=0))
 
     def update_member_list(self) -> None:
-        """Ask all members for an answer; who gives none within 2 seconds has left.
+        """Ask all members to answer; those that do not within 2 seconds are removed.
 
-        Nobody leaves who is there. Xojo: ``UpdateMemberList``.
+        Members that answer stay. Xojo: ``UpdateMemberList``.
 
         Raises:
             InvalidStateError: not registered.
@@ -316,8 +315,8 @@ class AutoDiscovery(EasyUDPSocket):
     ) -> None:
         """Send a message to one member; never waits. Xojo: ``SendMessageToIndividual``.
 
-        The message names its receiver, and others ignore it. So where the group has a key,
-        nothing is sent to an address where no member is known.
+        The message contains its receiver, and other members ignore it. So with a key
+        nothing is sent to an address without a known member.
 
         Args:
             to: a member, or an IP address.

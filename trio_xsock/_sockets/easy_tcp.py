@@ -1,4 +1,4 @@
-"""``EasyTCPSocket``: messages instead of bytes, put together and with its options."""
+"""``EasyTCPSocket``: messages instead of bytes, with its options."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class EasyTCPSocket(Secured, MessageCalls, trio.abc.Channel[Message]):
                 ...
 
     The format on the wire is described byte by byte on the page about formats; it is not that
-    of Xojo, which nobody has published.
+    of Xojo, which is not published.
 
-    A message that comes goes to the first of: a ``wait_for_message`` for its command; the
-    handler's ``on_received_message(socket, command, data)``; whoever asks first of
-    ``receive()`` and the event channels, where it is a ``ReceivedMessage``. Other events
+    A received message goes to the first of: a ``wait_for_message`` for its command; the
+    handler's ``on_received_message(socket, command, data)``; the first ``receive()`` or
+    event channel that reads, where it is a ``ReceivedMessage``. Other events
     and the other methods of the handler are those of ``TCPSocket``, but for
     ``DataAvailable``.
 
@@ -57,11 +57,10 @@ class EasyTCPSocket(Secured, MessageCalls, trio.abc.Channel[Message]):
         network_interface: the interface to connect from.
         bind_address: a local IP address to connect from; ``""`` lets the OS choose.
         bind_port: a local port to connect from; 0 lets the OS choose.
-        receive_buffer_limit: bytes; when so many wait in messages that nobody has taken the
-            socket stops reading, and TCP holds the peer back. A message that has begun to come
-            may exceed it.
+        receive_buffer_limit: bytes of unread messages at which the socket stops reading, so that
+            TCP slows the peer down. A message that has begun to arrive may exceed it.
         send_buffer_limit: bytes that ``send_message`` queues at the most.
-        progress_interval: bytes that one ``SendProgress`` tells of at the most.
+        progress_interval: bytes that one ``SendProgress`` reports at the most.
         allow_half_close: what to do when the peer ends its direction: as for ``TCPSocket``.
         keepalive: as for ``TCPSocket``, and so are the next two.
         unacknowledged_timeout: seconds, or ``None`` for off.
@@ -71,7 +70,7 @@ class EasyTCPSocket(Secured, MessageCalls, trio.abc.Channel[Message]):
         ssl_context: a context of your own, in place of the options about versions, files, ALPN
             and ``verify``. With one, connections are encrypted whatever ``tls`` says.
         max_message_size: bytes of data that a received message may have. A peer that announces
-            more ends the connection before any of it is kept.
+            more ends the connection before any of it is stored.
 
     The other arguments are those of ``SSLSocket`` and matter with ``tls`` only. All options are
     attributes too; those of TLS take effect at the next connection.
@@ -184,10 +183,10 @@ class EasyTCPSocket(Secured, MessageCalls, trio.abc.Channel[Message]):
     # What would break the framing
 
     def read(self, *_: object, **__: object) -> NoReturn:
-        """Refused: bytes are not what this socket is about.
+        """Refused: this socket moves messages, not bytes.
 
         Raises:
-            InvalidStateError: always; its text says what to use.
+            InvalidStateError: always; the message says what to use.
         """
         raise self._no_bytes("read()", "receive()")
 

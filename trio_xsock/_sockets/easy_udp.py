@@ -1,4 +1,4 @@
-"""``EasyUDPSocket``: messages to groups that have names, and to single machines."""
+"""``EasyUDPSocket``: messages to named groups, and to single machines."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class EasyUDPSocket(MulticastCalls):
             async for event in sock.events:
                 ...
 
-    A message fits into one datagram, and fares as datagrams do: it may be lost, come twice, or
-    overtake another. The format is described byte by byte on the page about formats; it is not
-    that of Xojo, which nobody has published.
+    A message is one datagram, so it may be lost, arrive twice, or out of order. The format is
+    described byte by byte on the page about formats; it is not that of Xojo, which is not
+    published.
 
-    A message that comes goes to the first of: a ``wait_for_message`` for it; the handler's
+    A received message goes to the first of: a ``wait_for_message`` for it; the handler's
     ``on_received_message(socket, from_address, from_port, command, data)``; the first event
-    channel that asks, where it is a ``ReceivedMessage``. What is no message, or not for a group
-    that was registered, is ignored.
+    channel that reads, where it is a ``ReceivedMessage``. Other datagrams, and messages to groups
+    that are not registered, are ignored.
 
-    Arguments and attributes are those of ``UDPSocket``. The port is this socket's alone, as in
-    Xojo; programs that are to share one use ``AutoDiscovery``.
+    Arguments and attributes are those of ``UDPSocket``. The port cannot be shared, as in
+    Xojo; programs that share one use ``AutoDiscovery``.
     """
 
     __slots__ = ("_inbox",)
@@ -93,10 +93,10 @@ class EasyUDPSocket(MulticastCalls):
         return hub
 
     async def bind(self, port: int | None = None) -> None:
-        """Bind to ``port``, which nobody else may have. Xojo: ``Bind``, ``Connect``.
+        """Bind to ``port``, which is not shared. Xojo: ``Bind``, ``Connect``.
 
         Args:
-            port: what ``port`` is set to before; ``None`` leaves it as it is. 0 lets the OS pick.
+            port: the new value of ``port``; ``None`` leaves it unchanged. 0 lets the OS choose.
 
         Raises:
             InvalidStateError: not closed, or outside the block.
@@ -112,7 +112,7 @@ class EasyUDPSocket(MulticastCalls):
     # Groups
 
     def register(self, group: str) -> None:
-        """Hear what is sent to a group of this name, on this port. Xojo: ``Register``.
+        """Receive messages to a group of this name, on this port. Xojo: ``Register``.
 
         Registering twice counts once. Closing the socket leaves all groups.
 
@@ -137,7 +137,7 @@ class EasyUDPSocket(MulticastCalls):
             groups[group] = address
 
     def unregister(self, group: str) -> None:
-        """Hear a group no more; nothing if it is not registered. Xojo: ``Unregister``.
+        """Stop receiving from a group; nothing if it is not registered. Xojo: ``Unregister``.
 
         Raises:
             InvalidStateError: not bound.
@@ -163,7 +163,7 @@ class EasyUDPSocket(MulticastCalls):
 
         Raises:
             InvalidStateError, SocketClosedError: not bound, or closed.
-            InvalidPortError: our port was left to the OS, so it says nothing of the others'.
+            InvalidPortError: ``port`` is 0, so the port of the other programs is unknown.
             SocketError: the OS refuses it; EMSGSIZE if it is too large for a datagram.
             OutOfMemoryError: too much is queued.
             ValueError, TypeError: an argument of a wrong type, or out of range.
@@ -207,7 +207,7 @@ class EasyUDPSocket(MulticastCalls):
 
     @property
     def messages_available(self) -> int:
-        """Messages that have arrived and that nobody has taken."""
+        """Messages that have arrived and are unread."""
         return self._inbox.size
 
     @property
@@ -223,12 +223,12 @@ class EasyUDPSocket(MulticastCalls):
     ) -> bytes | None:
         """Wait for a message with this command. Xojo: ``WaitForMessage``.
 
-        One that has arrived and waits is taken at once; the others go their way.
+        One that has arrived already is returned at once; other messages are not affected.
 
         Args:
             command: 0..2**31-1.
             from_address: the IP address that it must come from; ``None`` for any.
-            timeout: seconds; ``None`` for no limit, 0 for what is there.
+            timeout: seconds; ``None`` for no limit, 0 for a message that has arrived already.
 
         Returns:
             The message's data, or ``None`` when the time is up.
@@ -239,7 +239,7 @@ class EasyUDPSocket(MulticastCalls):
             NameResolutionError: ``from_address`` is no IP address.
             ValueError, TypeError: an argument of a wrong type, or out of range.
 
-        Cancellation: no message is lost, and none comes twice.
+        Cancellation: no message is lost or delivered twice.
         """
         check_command(command)
         if from_address is not None:
@@ -257,7 +257,7 @@ class EasyUDPSocket(MulticastCalls):
         return await self._park_for(waiter.parking, seconds, lambda: inbox.forget(waiter))
 
     def _handler_changed(self) -> None:
-        """What waits for whoever comes first goes to the new handler."""
+        """Deliver waiting messages to the new handler."""
         if self._keeper is not None:
             self._inbox.pass_to_handler()
 
@@ -272,10 +272,10 @@ class EasyUDPSocket(MulticastCalls):
     # What would not be messages
 
     def read(self) -> NoReturn:
-        """Refused: datagrams are not what this socket is about.
+        """Refused: this socket moves messages, not datagrams.
 
         Raises:
-            InvalidStateError: always; its text says what to use.
+            InvalidStateError: always; the message says what to use.
         """
         raise self._no_datagrams("read()", "events, or wait_for_message(),")
 

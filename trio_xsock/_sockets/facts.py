@@ -29,7 +29,7 @@ from .connection_option import ConnectionOption
 
 @protect_from_ki
 class ConnectionFacts(SocketCore):
-    """What can be asked of, and set on, a socket with a connection."""
+    """The options and facts of a socket with a connection."""
 
     __slots__ = (
         "_acceptor",
@@ -50,11 +50,11 @@ class ConnectionFacts(SocketCore):
     _inbox: Inbox
     _options: ConnectionOptions
 
-    # Where it is and where to
+    # State and endpoints
 
     @property
     def state(self) -> SocketState:
-        """Where in its life the socket is."""
+        """The state of the socket."""
         return self._connection.state
 
     @property
@@ -201,13 +201,13 @@ class ConnectionFacts(SocketCore):
     # The send queue
 
     def abort_send(self) -> None:
-        """Drop all that is queued; the connection stays. Always legal.
+        """Drop all that is queued; the connection stays open. Always legal.
 
-        A message of which a part went out is finished by the socket, and counts as sent. Xojo:
+        A message of which a part was sent is completed by the socket, and counts as sent. Xojo:
         returning True from ``SendProgress``.
 
-        A running ``send_all``, ``send_file`` or ``send`` raises ``SocketError``, since not all
-        went out.
+        A running ``send_all``, ``send_file`` or ``send`` raises ``SocketError``, because not all
+        was sent.
 
         Events: ``SendComplete(user_aborted=True)`` if something was dropped.
         """

@@ -1,4 +1,4 @@
-"""``receive_into``: what arrives goes into a file, piece by piece and in constant memory.
+"""``receive_into``: receives into a file, piece by piece and in constant memory.
 
 A piece leaves the receive buffer and is in the file before a cancellation is seen, so the file
 always has exactly what left the buffer. While a thread writes, the buffer fills again.
@@ -22,11 +22,11 @@ async def receive_into(
     count: int | None,
     progress: Callable[[int], object] | None,
 ) -> int:
-    """Receive until so many bytes are in the file, or the stream ends.
+    """Receive until ``count`` bytes are in the file, or the stream ends.
 
     Args:
-        sink: where to; it is finished whatever happens.
-        inbox: where what the file did not take is put back.
+        sink: the file; it is finished in any case.
+        inbox: where bytes that could not be written are put back.
         receive: serves a reader, or lets it wait.
         count: how many bytes; ``None`` for all.
         progress: called with the number of bytes written so far.
@@ -35,11 +35,10 @@ async def receive_into(
         How many bytes were written.
 
     Raises:
-        OSError: what writing said.
+        OSError: writing failed.
         SocketClosedError: the socket was connected again while the file was written.
-        SocketError: why nothing more will come, if the end is not a clean one.
-
-    Cancellation: seen between two pieces.
+        SocketError: the stream ended, and not cleanly.
+    Cancellation: between two pieces.
     """
     connections = inbox.connections
     try:

@@ -1,4 +1,4 @@
-"""``FileSend``: a file goes out as one send, by the kernel itself where it can.
+"""``FileSend``: sends a file as one send, with ``sendfile`` where possible.
 
 A file is a ticket in the ledger like any other bytes, so progress, batches and cancellation are
 those of every send. Where the kernel does not take the file (TLS, a pipe, a file system without
@@ -57,7 +57,7 @@ class FileSend:
         self._ticket: Ticket | None = None
 
     async def run(self) -> int:
-        """Send it; returns how many bytes went."""
+        """Send it; returns how many bytes were sent."""
         source, first = self._source, b""
         if source.size is None:
             first = await self._read_piece(PIECE)
@@ -69,7 +69,7 @@ class FileSend:
         return ticket.sent
 
     def give_up(self) -> None:
-        """What is queued of it leaves the queue."""
+        """Remove the rest of it from the queue."""
         if self._ticket is not None:
             remove(self._connection, self._ticket)
 
@@ -126,12 +126,12 @@ class FileSend:
 
     async def _read_piece(self, count: int) -> bytes:
         piece = await self._unless_dropped(self._source.read, count)
-        if self._ticket is None:  # while closing, nothing new is begun
+        if self._ticket is None:  # closing: nothing new is begun
             check_sending(self._connection, self._who)
         return piece
 
     async def _unless_dropped(self, read: Callable[[int], Awaitable[T]], count: int) -> T:
-        """Read, unless the send is dropped meanwhile; a pipe may let us wait for ever."""
+        """Read, unless the send is dropped meanwhile; a pipe may block for ever."""
         connection, ticket = self._connection, self._ticket
         scope = trio.CancelScope()
         connection.outlet.waits.interrupt_on_drop(scope)
@@ -145,7 +145,7 @@ class FileSend:
         raise why_removed(connection, ticket or Ticket(b"", 0), self._who)
 
     def _end_of_file(self, ticket: Ticket) -> None:
-        """The file has ended; where its length was known, too early."""
+        """The file has ended; too early if its length was known."""
         if not ticket.held:
             total = ticket.sent + ticket.left
             text = f"{self._who!r}: the file ended after {ticket.sent} of {total} bytes"

@@ -1,9 +1,9 @@
-"""Lines: split a chunk at once, hand out one by one.
+"""Lines: a chunk is split at once, and its lines are returned one by one.
 
-A ``readline`` that awaits costs over 1 us a line, a split 0.03 us. So the iterator takes a look
-at a piece of the receive buffer, splits and decodes it whole, and hands the lines out without
-touching the buffer. The buffer is told how much of it has been used when the piece is used up,
-or when anybody else is about to look at it; until then the iterator *borrows* the piece.
+A ``readline`` that awaits costs over 1 us a line, a split 0.03 us. So the iterator peeks
+at a piece of the receive buffer, splits and decodes all of it, and returns the lines without
+touching the buffer. The used bytes are removed from the buffer when the piece is used up, or when
+another call is about to read the buffer; until then the iterator *borrows* the piece.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Text = TypeVar("Text", bytes, str)
 _PIECE = 2**16
 """Bytes split at once, at the most; lines of 40 bytes cost 1.4 times as much with 16 KiB."""
 _LINES = 2048
-"""Lines handed out at once, at the most: 0.3 ms, after which other tasks have their turn."""
+"""The most lines without a checkpoint: 0.3 ms, after which other tasks may run."""
 
 
 class Lines(Generic[Text]):
     """The iterator that ``lines()`` returns.
 
-    Lines that have arrived are handed out without a checkpoint each; there is one at least every
+    Lines that have arrived are returned without a checkpoint each; there is one at least every
     64 KiB or 2048 lines, and whenever the iterator has to wait.
     """
 
@@ -65,7 +65,7 @@ class Lines(Generic[Text]):
         return line
 
     def _reader(self) -> Reader[Text]:
-        """What is wanted of the buffer: one line."""
+        """The reader of one line."""
         socket, convert, max_bytes = self._socket, self._convert, self._max_bytes
         buffer = socket._inbox.buffer
 
@@ -89,7 +89,7 @@ class Lines(Generic[Text]):
         return Reader(attempt, max_bytes + 2)
 
     def _borrow(self) -> None:
-        """Split what else has arrived, up to its last line end, if that is a matter of course."""
+        """Split what else has arrived, up to its last line end, if no line of it is too long."""
         inbox = self._socket._inbox
         buffer = inbox.buffer
         if not buffer.size or inbox.borrower is not None:
@@ -99,7 +99,7 @@ class Lines(Generic[Text]):
             return
         try:
             lines = self._split(piece)
-        except UnicodeDecodeError:  # one by one, up to the line that is to blame
+        except UnicodeDecodeError:  # one by one, up to the line with undecodable bytes
             return
         if len(lines) != piece.count(b"\n") or self._too_long(piece):
             return
@@ -113,7 +113,7 @@ class Lines(Generic[Text]):
         return max(map(len, piece.split(b"\n"))) > self._max_bytes
 
     def settle(self) -> None:
-        """Tell the buffer how much of the piece was used, and give the rest back."""
+        """Remove what was used of the piece from the buffer, and return the rest to it."""
         if not self._piece:
             return
         used = self._taken - len(self._lines)
@@ -179,7 +179,7 @@ def text_lines(socket: ReceiveCalls, encoding: str, errors: str, max_bytes: int)
         return line.decode(encoding, errors)
 
     def split(piece: bytes) -> list[str]:
-        if errors != "strict":  # each by itself: what is wrong with one shall not change the next
+        if errors != "strict":  # each by itself: bad bytes in one must not change the next
             return [convert(line) for line in split_bytes(piece)]
         return split_text(piece.decode(encoding))
 

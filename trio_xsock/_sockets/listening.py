@@ -1,6 +1,6 @@
-"""Connections that come from the other side: ``listen()``, ``from_socket()``, and a server's.
+"""Incoming connections: ``listen()``, ``from_socket()``, and those that a server accepts.
 
-Where TLS is wanted, its handshake comes before the connection is announced.
+With TLS, the handshake comes before the connection is announced.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from .may_stop import MayStop
 
 @protect_from_ki
 class ListeningCalls(ConnectedSocket):
-    """What a socket can do to be connected to."""
+    """The calls for incoming connections."""
 
     __slots__ = ()
 
     async def listen(self) -> None:
         """Wait for one peer on ``port``; returns as soon as the socket listens. Xojo: ``Listen``.
 
-        When the peer comes this very socket becomes the connection, and nothing listens on the
+        When a peer connects, this same socket becomes the connection, and nothing listens on the
         port any more; for many peers there is ``ServerSocket``. ``port`` is known when this
-        returns, also where it was 0. All addresses of the machine, or of
-        ``network_interface``, are listened on.
+        returns, also if it was 0. The socket listens on all addresses of the machine, or of
+        ``network_interface``.
 
         With TLS the handshake comes between the peer and ``Connected``.
 
@@ -52,12 +52,12 @@ class ListeningCalls(ConnectedSocket):
             InvalidStateError: not closed, or outside the block.
             AddressInUseError: the port is taken.
             InvalidPortError: the port needs privileges.
-            TLSError: a file that an option names does not do, before anything is opened.
-            OpenDriverError, OutOfMemoryError, SocketError: what else the OS said.
+            TLSError: a file of the TLS options cannot be used; nothing was opened.
+            OpenDriverError, OutOfMemoryError, SocketError: another error of the OS.
 
         Cancellation: nothing is left over; the socket is closed.
-        Events: ``Connected`` when the peer is there, and verified; ``ErrorOccurred`` if none can
-        be accepted, or the handshake fails.
+        Events: ``Connected`` when the peer is connected, and verified; ``ErrorOccurred`` if none
+        can be accepted, or the handshake fails.
         """
         self._check_attempt(Move.LISTEN)
         self._require_block("listen()")
@@ -124,7 +124,7 @@ class ListeningCalls(ConnectedSocket):
         return self._security is not None and self._security.is_server(self._address)
 
     async def _introduce(self) -> None:
-        """Have the handshake, and announce the connection."""
+        """Do the handshake, and announce the connection."""
         connection = self._connection
         try:
             assert self._security is not None
@@ -180,8 +180,8 @@ class ListeningCalls(ConnectedSocket):
         When the server begins to stop (``aclose``, ``close``, or the end of its block) such a
         wait is cancelled at once, and with it the whole handler; what is queued is still sent,
         within the server's ``grace``. Entered while the server stops, it is cancelled at its first
-        checkpoint. A handler that is doing something else goes on until it comes here again. So
-        idle clients never hold up a graceful stop, and nobody is cut off in the middle::
+        checkpoint. A handler that is elsewhere continues until it enters such a block again. So
+        idle clients never delay a graceful stop, and no request is interrupted::
 
             async def handle(sock):
                 while True:
@@ -189,20 +189,20 @@ class ListeningCalls(ConnectedSocket):
                         request = await sock.receive_until(b"\n")
                     await sock.send_all(answer(request))
 
-        For a socket that no ``serve`` looks after it changes nothing. Xojo has no counterpart.
+        For a socket without a ``serve`` handler it changes nothing. Xojo has no counterpart.
 
         Returns:
-            A context manager, to be entered once; it gives ``None``.
+            A context manager, to be entered once; its value is ``None``.
 
         Cancellation: passes through, like any other.
         """
         return MayStop(self._connection)
 
     def _check_service(self) -> None:
-        """Raise what would keep this socket from taking a connection that was accepted.
+        """Raise if this socket cannot take an accepted connection.
 
         Raises:
-            TLSError: an option names a file that does not do.
+            TLSError: a file of the TLS options cannot be used.
         """
         self._accepted = True
         if self._wants_tls():
@@ -246,9 +246,9 @@ class ListeningCalls(ConnectedSocket):
     def from_socket(cls, sock: stdlib_socket.socket, **options: Any) -> Self:
         """Make a socket of a standard library socket that is connected or listening.
 
-        For socket activation and tests. The descriptor becomes ours when the block is entered,
-        and with that the socket is connected, or listens for one peer; until then, and if the
-        block is never entered, it stays the caller's.
+        For socket activation and tests. The block takes over the descriptor, and the socket is
+        connected, or listens for one peer. Until the block is entered, the descriptor stays the
+        caller's.
 
         Args:
             sock: a stream socket, connected or listening.

@@ -12,7 +12,7 @@ from trio_xsock._runtime.guard import protect_from_ki
 
 @protect_from_ki
 class MayStop:
-    """What ``may_stop()`` returns; entered once.
+    """The context manager that ``may_stop()`` returns; to be entered once.
 
     A scope of its own is cancelled rather than the handler's, so that a request which has just
     come is still answered. If the wait was cancelled the cancellation goes on to the handler's

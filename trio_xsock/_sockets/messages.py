@@ -1,8 +1,8 @@
-"""The calls of a message socket: whole messages come and go, or nothing of them.
+"""The calls of a message socket: it sends and receives whole messages.
 
-What is true of bytes elsewhere is true here, with one exception: a message whose first byte went
-out is finished by the socket itself, whoever is cancelled or aborts, for else nothing behind it
-could be understood.
+The rules are those of bytes elsewhere, with one exception: a message whose first byte was sent is
+completed by the socket itself, even if it is cancelled or aborted, because otherwise the peer could
+not decode what follows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _UNTIL_PEER: Final = (CONNECTING, LISTENING)
 
 @protect_from_ki
 class MessageCalls(ListeningCalls):
-    """What an ``EasyTCPSocket`` can do with messages."""
+    """The calls of an ``EasyTCPSocket`` that move messages."""
 
     __slots__ = ("_handed_out",)
 
@@ -54,12 +54,12 @@ class MessageCalls(ListeningCalls):
 
     @property
     def messages_available(self) -> int:
-        """Messages that have arrived and that nobody has taken."""
+        """Messages that have arrived and are unread."""
         return len(self._inbox.buffer.messages)
 
     @property
     def bytes_available(self) -> int:
-        """Bytes of those, and of the message that is coming, as they were on the wire."""
+        """Bytes of those, and of the message that is arriving, as they were on the wire."""
         return self._inbox.size
 
     @property
@@ -84,12 +84,12 @@ class MessageCalls(ListeningCalls):
         ``async for command, data in sock:`` does so until the peer closes.
 
         Returns:
-            The oldest message that nobody else has asked for.
+            The oldest message for which no ``wait_for_message`` waits.
 
         Raises:
-            trio.EndOfChannel: the peer closed the connection, in good order, between messages.
+            trio.EndOfChannel: the peer closed the connection gracefully, between two messages.
             LostConnectionError: it was reset or timed out, the peer closed it within a message,
-                or sent what is no message (``__cause__`` is a ``FramingError`` then).
+                or sent an invalid one (``__cause__`` is a ``FramingError`` then).
             SocketClosedError: we closed the socket, before or meanwhile.
             InvalidStateError: never connected.
 
@@ -112,7 +112,7 @@ class MessageCalls(ListeningCalls):
     def __aiter__(self) -> Self:
         """Iterate over messages until the peer closes.
 
-        Messages that have arrived are handed out without a checkpoint each; there is one for
+        Messages that have arrived are returned without a checkpoint each; there is one for
         every 64, and whenever the iterator has to wait.
         """
         return self
@@ -130,26 +130,26 @@ class MessageCalls(ListeningCalls):
             raise StopAsyncIteration from None
 
     async def wait_for_message(self, command: int, timeout: float | None = None) -> bytes | None:  # noqa: ASYNC109 - Xojo's signature
-        """Wait for a message with this command, whatever else comes. Xojo: ``WaitForMessage``.
+        """Wait for a message with this command. Xojo: ``WaitForMessage``.
 
-        One that has arrived and waits is taken at once. Messages with other commands go their
-        way; those that nobody takes count against the receive limit, at which nothing more
-        arrives.
+        One that has arrived already is returned at once. Messages with other commands are
+        delivered as usual; unread ones count against ``receive_buffer_limit``, at which the
+        socket stops reading.
 
         Args:
             command: 0..2**31-1.
-            timeout: seconds; ``None`` for no limit, 0 for what is there.
+            timeout: seconds; ``None`` for no limit, 0 for a message that has arrived already.
 
         Returns:
             The message's data, or ``None`` when the time is up.
 
         Raises:
-            LostConnectionError: the connection has ended, or ends meanwhile, however.
+            LostConnectionError: the connection has ended, or ends meanwhile, in any way.
             SocketClosedError: we closed the socket, before or meanwhile.
             InvalidStateError: never connected.
             ValueError, TypeError: a command or a time-out of a wrong type, or out of range.
 
-        Cancellation: no message is lost, and none comes twice.
+        Cancellation: no message is lost or delivered twice.
         """
         check_command(command)
         seconds = math.inf if timeout is None else check_seconds("timeout", timeout)
@@ -192,7 +192,7 @@ class MessageCalls(ListeningCalls):
         return not self._inbox.is_empty
 
     def _handler_changed(self) -> None:
-        """What waits for whoever comes first goes to the new handler."""
+        """Deliver waiting messages to the new handler."""
         if self._keeper is not None:
             self._inbox.pass_to_handler()
             after_taking(self._connection)
@@ -205,7 +205,7 @@ class MessageCalls(ListeningCalls):
         return ended.with_traceback(None)
 
     def _end_of_messages(self, ended: SocketError) -> Exception:
-        """The same for ``receive``, to which a clean end between messages is none."""
+        """The same for ``receive``, for which a clean end between messages is no loss."""
         if ended is CLEAN_END and not self._inbox.incomplete:
             return trio.EndOfChannel()
         return self._why_ended(ended)
@@ -220,8 +220,8 @@ class MessageCalls(ListeningCalls):
 
         Args:
             command: what the data is, as you and the peer have agreed: 0..2**31-1.
-            data: the content: any buffer, of which a snapshot is taken, or text, which is
-                encoded as UTF-8. How large it may be is up to the peer's ``max_message_size``.
+            data: the content: any buffer, which is copied, or text, which is encoded as UTF-8.
+                The peer's ``max_message_size`` limits its size.
 
         Raises:
             OutOfMemoryError: more than ``send_buffer_limit`` bytes would be queued; nothing
@@ -231,7 +231,7 @@ class MessageCalls(ListeningCalls):
             InvalidStateError: not connected.
             ValueError, TypeError: a command or data of a wrong type, or out of range.
 
-        Events: ``SendProgress`` as it goes out, ``SendComplete`` when the queue is empty.
+        Events: ``SendProgress`` as it is sent, ``SendComplete`` when the queue is empty.
         """
         frame = encode_message(command, data)
         queue_bytes(self._connection, frame, self, "send()")
@@ -244,15 +244,15 @@ class MessageCalls(ListeningCalls):
         send at once.
 
         Args:
-            value: a ``Message``; nothing that only unpacks like one.
+            value: a ``Message``, not a plain tuple.
 
         Raises:
             LostConnectionError, SocketClosedError, InvalidStateError, ValueError, TypeError: as
                 for ``send_message``; the first two also if that happens meanwhile.
             SocketError: ``abort_send()`` dropped it, or the handler did.
 
-        Cancellation: a message of which nothing went out is removed from the queue; one that
-        has begun to go out is finished by the socket, and counts as sent. Raised either way.
+        Cancellation: a message of which nothing was sent is removed from the queue; one that
+        was begun is completed by the socket, and counts as sent. Raised either way.
         Events: as for ``send_message``; ``SendComplete(user_aborted=True)`` if it was removed.
         """
         check_message(value)
@@ -281,7 +281,7 @@ class MessageCalls(ListeningCalls):
         await self._parked(parking, lambda: self._withdraw(connection, ticket))
 
     def _withdraw(self, connection: Connection, ticket: Ticket) -> None:
-        """A sender was cancelled: a message of which nothing went out leaves the queue."""
+        """A sender was cancelled: remove its message if nothing of it was sent."""
         if ticket.sent:
             connection.outlet.waits.forget(ticket)
         else:
@@ -290,12 +290,12 @@ class MessageCalls(ListeningCalls):
     # The peer
 
     async def wait_for_connection(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - Xojo's signature
-        """Wait until the peer is there, after ``listen()`` or beside ``connect()``.
+        """Wait for a connection, after ``listen()`` or during ``connect()``.
 
         Xojo: ``WaitForConnection``.
 
         Args:
-            timeout: seconds; ``None`` for no limit, 0 to have a look.
+            timeout: seconds; ``None`` for no limit, 0 to return at once.
 
         Returns:
             Whether the socket is connected; False when the time is up.

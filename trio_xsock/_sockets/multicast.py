@@ -31,7 +31,7 @@ def _not_joined(group: str, exc: OSError) -> SocketError:
 
 @protect_from_ki
 class MulticastCalls(DatagramSocket):
-    """What a UDP socket can do with groups, and with all hosts of a network."""
+    """The calls for multicast groups and for broadcasts."""
 
     __slots__ = ()
 
@@ -39,8 +39,8 @@ class MulticastCalls(DatagramSocket):
     def router_hops(self) -> int:
         """How many routers a multicast or a broadcast may pass; 32 unless set.
 
-        Once it is set it holds for unicasts as well, which otherwise may pass as many as the OS
-        lets them. 0 keeps multicasts on this machine. Takes effect at once, and stays when the
+        Once it is set it applies to unicasts as well, for which otherwise the OS's default
+        applies. 0 keeps multicasts on this machine. Takes effect at once, and is kept when the
         socket is closed. Xojo: ``RouterHops``.
 
         Raises (assignment):
@@ -56,10 +56,10 @@ class MulticastCalls(DatagramSocket):
 
     @property
     def send_to_self(self) -> bool:
-        """Whether this very socket hears what it sends to a group that it is in; False unless set.
+        """Whether this socket receives its own multicasts to groups it is in; False unless set.
 
-        Other programs on this machine hear it in any case. Takes effect at once, and stays when
-        the socket is closed. Xojo: ``SendToSelf``.
+        Other programs on this machine receive them in any case. Takes effect at once, and is
+        kept when the socket is closed. Xojo: ``SendToSelf``.
 
         Raises (assignment):
             TypeError: not a bool.
@@ -74,11 +74,11 @@ class MulticastCalls(DatagramSocket):
 
     @property
     def broadcast_address(self) -> str:
-        """Where to send what all IPv4 hosts of our network should get. Xojo: ``BroadcastAddress``.
+        """The address of all IPv4 hosts of our network. Xojo: ``BroadcastAddress``.
 
         Computed from address and mask of ``network_interface``; without one, of the interface
-        that has the socket's address, else of the default route's; ``"255.255.255.255"`` where
-        that gives none. The socket hears its own broadcasts. Never raises.
+        that has the socket's address, else of the default route's; ``"255.255.255.255"`` if
+        there is none. The socket receives its own broadcasts. Never raises.
         """
         interface = self._network_interface
         if interface is None:
@@ -90,12 +90,12 @@ class MulticastCalls(DatagramSocket):
     # Groups
 
     def join_multicast_group(self, group: str) -> bool:
-        """Hear what is sent to a multicast group and to our port. Xojo: ``JoinMulticastGroup``.
+        """Receive datagrams to a multicast group and our port. Xojo: ``JoinMulticastGroup``.
 
-        Groups of which the socket is no member are not heard, whatever other programs on this
-        machine have joined. From the first group on the port may be shared: other sockets that
-        join groups may bind to it as well, and each hears its groups. What is sent to the port
-        and to no group then reaches only one of them, the OS decides which, so for that use a
+        Datagrams to other groups are not received, even if other programs on this machine have
+        joined them. After the first group the port may be shared: other sockets that join groups
+        may bind to it as well, and each receives those of its groups. A datagram to the port and
+        to no group then reaches only one of them, which the OS chooses; for these use a
         socket with a port of its own.
 
         Args:
@@ -126,7 +126,7 @@ class MulticastCalls(DatagramSocket):
         return True
 
     def leave_multicast_group(self, group: str) -> None:
-        """Hear a group no more; nothing if the socket is not in it. Xojo: ``LeaveMulticastGroup``.
+        """Leave a group; nothing if the socket is not in it. Xojo: ``LeaveMulticastGroup``.
 
         Args:
             group: as for ``join_multicast_group``.

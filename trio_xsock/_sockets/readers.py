@@ -1,4 +1,4 @@
-"""What reads that wait want of the receive buffer: so many bytes, or those before a separator."""
+"""The readers of calls that wait: for a number of bytes, or for a separator."""
 
 from __future__ import annotations
 

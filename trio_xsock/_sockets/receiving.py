@@ -1,8 +1,8 @@
 """The receive calls of a stream: plain reads of what is buffered, and reads that wait.
 
 A read that waits is an ``attempt`` on the buffer: it is tried at once, and again whenever
-something arrived, by whoever brought it in. So bytes leave the buffer in the very moment in
-which they are handed over, and a cancelled reader has taken nothing.
+something arrived, by the step that has read it. So bytes leave the buffer at the moment when the
+reader gets them, and a cancelled reader has taken nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BUSY = "another task is receiving from this socket"
 
 @protect_from_ki
 class ReceiveCalls(ListeningCalls):
-    """What a ``TCPSocket`` can do with the bytes that have arrived, and to wait for more."""
+    """The calls of a ``TCPSocket`` that read."""
 
     __slots__ = ()
 
@@ -68,7 +68,7 @@ class ReceiveCalls(ListeningCalls):
 
         Args:
             n: how many bytes at the most, whatever the encoding.
-            encoding: give text; a character is never split, an incomplete one at the end
+            encoding: returns text; a character is never split, an incomplete one at the end
                 stays in the buffer.
             errors: with an encoding, what to do about undecodable bytes: ``"strict"`` raises,
                 ``"replace"`` puts U+FFFD in their place; see ``bytes.decode``.
@@ -79,7 +79,7 @@ class ReceiveCalls(ListeningCalls):
         Raises:
             ValueError, TypeError: ``n`` is negative, or not an int.
             UnicodeDecodeError: undecodable bytes, or the stream ended inside a character;
-                nothing was taken, so ``read`` without an encoding still gets at them.
+                nothing was taken, and ``read`` without an encoding returns the bytes.
             LookupError: no such encoding, or no such way of handling errors.
         """
         check_count("n", n)
@@ -99,7 +99,7 @@ class ReceiveCalls(ListeningCalls):
     def read_all(self, encoding: str | None = None, *, errors: str = "strict") -> bytes | str:
         """Take everything from the buffer; never waits. Xojo: ``ReadAll``.
 
-        Takes back a ``DataAvailable`` that still waits in a channel.
+        Withdraws a ``DataAvailable`` that still waits in a channel.
 
         Args:
             encoding: as for ``read``.
@@ -232,26 +232,25 @@ class ReceiveCalls(ListeningCalls):
         """Receive into a file, in constant memory; the counterpart of ``send_file``.
 
         Args:
-            file: a path; or a file opened for binary writing, which is written to where it
-                stands, and stays open.
+            file: a path; or a file opened for binary writing, which is written at its present
+                position, and stays open.
             count: how many bytes; ``None`` for all until the stream ends.
             progress: called with the number of bytes written so far, after each piece.
-            overwrite: whether a path may be that of a file that is there, whose content is lost.
+            overwrite: whether a path may be that of an existing file, whose content is lost.
 
         Returns:
             How many bytes were written: less than ``count`` if the stream ended before.
 
         Raises:
             FileExistsError: there is such a file, and ``overwrite`` is False.
-            OSError: what opening or writing the file said; what it did not take is back in the
-                receive buffer.
-            TypeError, ValueError: not a binary file, or a ``count`` that is none.
+            OSError: opening or writing the file failed; bytes that were not written are back in
+                the receive buffer.
+            TypeError, ValueError: not a binary file, or an invalid ``count``.
             LostConnectionError, SocketClosedError, InvalidStateError, trio.BusyResourceError:
                 as for ``receive_some``; what came before was written.
-            OutOfMemoryError: no thread is left to open or write it in.
-
-        Cancellation: the file has exactly the bytes that left the receive buffer, and stays. It
-        is seen between two pieces: while the disk takes one, at most 256 KiB, it is waited for.
+            OutOfMemoryError: the system starts no thread for the file.
+        Cancellation: the file has exactly the bytes that left the receive buffer, and is kept.
+        It takes effect between two pieces; the write of a piece, at most 256 KiB, is completed.
         """
         check_sink(file)
         if count is not None:
@@ -329,7 +328,7 @@ class ReceiveCalls(ListeningCalls):
             LostConnectionError, SocketClosedError, InvalidStateError, trio.BusyResourceError:
             as for ``receive_some``.
 
-        Cancellation: nothing was taken. Lines that have arrived are handed out without a
+        Cancellation: nothing was taken. Lines that have arrived are returned without a
         checkpoint each; there is one at least every 64 KiB or 2048 lines, and whenever the
         iterator has to wait.
         """

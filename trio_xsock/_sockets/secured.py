@@ -1,4 +1,4 @@
-"""``Secured``: the TLS options of a socket, and what came of them; for all sockets that can TLS."""
+"""``Secured``: the TLS options of a socket, and the facts of its encryption."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .tls_option import TLSOption
 
 @protect_from_ki
 class Secured(ConnectionFacts):
-    """The options of a socket that can do TLS, and what came of them."""
+    """The TLS options of a socket, and the facts of its encryption."""
 
     __slots__ = ()
 
@@ -76,7 +76,7 @@ class Secured(ConnectionFacts):
         "Whether the end of the connection is taken for the end of the stream.",
     )
 
-    # What came of it
+    # Facts
 
     @property
     def ssl_connecting(self) -> bool:
@@ -94,19 +94,19 @@ class Secured(ConnectionFacts):
 
     @property
     def tls_version(self) -> str | None:
-        """The version of TLS in use, such as ``"TLSv1.3"``; ``None`` while there is none."""
+        """The version of TLS in use, such as ``"TLSv1.3"``; ``None`` without TLS."""
         engine = self._encryption()
         return engine.version if engine is not None else None
 
     @property
     def cipher(self) -> str | None:
-        """The name of the cipher suite in use; ``None`` while there is none."""
+        """The name of the cipher suite in use; ``None`` without TLS."""
         engine = self._encryption()
         return engine.cipher if engine is not None else None
 
     @property
     def selected_alpn_protocol(self) -> str | None:
-        """The application protocol that both sides have agreed on, if any."""
+        """The application protocol that ALPN has selected, or ``None``."""
         engine = self._encryption()
         return engine.alpn_protocol if engine is not None else None
 

@@ -22,7 +22,7 @@ from .receiving import ReceiveCalls
 
 @protect_from_ki
 class SendCalls(ReceiveCalls):
-    """What a ``TCPSocket`` can do to send bytes."""
+    """The calls of a ``TCPSocket`` that send."""
 
     __slots__ = ()
 
@@ -31,11 +31,11 @@ class SendCalls(ReceiveCalls):
     def write(self, data: Buffer | str, encoding: str = "utf-8") -> None:
         """Queue bytes to be sent, and return. Xojo: ``Write``.
 
-        When nothing is queued the OS is tried at once. Should that find the connection dead,
+        When nothing is queued it tries to send at once. If the connection turns out to be dead,
         the call still returns: the loss is posted, and the next call raises it.
 
         Args:
-            data: any buffer, of which a snapshot is taken, or text.
+            data: any buffer, which is copied, or text.
             encoding: of text.
 
         Raises:
@@ -46,7 +46,7 @@ class SendCalls(ReceiveCalls):
             InvalidStateError: not connected.
             TypeError: neither a buffer nor text.
 
-        Events: ``SendProgress`` as it goes out, ``SendComplete`` when the queue is empty.
+        Events: ``SendProgress`` as it is sent, ``SendComplete`` when the queue is empty.
         """
         payload = data if type(data) is bytes else _snapshot(data, encoding)
         queue_bytes(self._connection, payload, self, "send_all()")
@@ -128,7 +128,7 @@ class SendCalls(ReceiveCalls):
         Raises:
             SocketError: the file turned out shorter than ``count``, or than it was; the text
                 says how many bytes went out. Also: ``abort_send()`` dropped some of it.
-            OSError: what opening or reading the file said.
+            OSError: opening or reading the file failed.
             TypeError, ValueError: not a binary file, or not such numbers.
             LostConnectionError, SocketClosedError, InvalidStateError, trio.BusyResourceError:
                 as for ``send_all``.

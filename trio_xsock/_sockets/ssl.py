@@ -30,50 +30,50 @@ from .tcp import TCPSocket
 class SSLSocket(Secured, TCPSocket):
     """A ``TCPSocket`` whose connection is encrypted, and whose peer is verified.
 
-    Xojo: ``SSLSocket``. All that ``TCPSocket`` promises holds here too::
+    Xojo: ``SSLSocket``. Everything about ``TCPSocket`` applies here too::
 
         async with SSLSocket("example.org", 443) as sock:
             await sock.connect()
             await sock.send_all(b"...")
 
-    ``connect()`` returns when the handshake is done and the server is who it should be: its
-    certificate is checked against the system's trust store and the name against ``address``.
-    If not, it raises ``TLSError``, nothing was sent but an alert, and the socket is closed.
+    ``connect()`` returns when the handshake is done and the server is verified: its certificate
+    against the system's trust store, and its name against ``address``. Otherwise it raises
+    ``TLSError``, nothing but an alert was sent, and the socket is closed.
 
-    Bytes count as sent when they are encrypted; at most 64 KiB of them are ahead of the OS. What
-    is cancelled or aborted leaves the queue exactly; a record that has begun is sent to its end
-    by the socket itself, so the connection stays usable.
+    Bytes count as sent when they are encrypted; at most 64 KiB of them are ahead of the OS. A
+    cancelled or aborted send is removed from the queue exactly; a record that was begun is
+    completed by the socket itself, so the connection stays usable.
 
     Args:
-        ssl_enabled: whether connections are encrypted from their beginning on; False leaves
-            that to ``start_tls()``.
+        ssl_enabled: whether connections are encrypted from their beginning; with False,
+            ``start_tls()`` encrypts them later.
         ssl_connection_type: which versions of TLS may be used.
-        ca_file: a PEM file of the authorities to trust in place of the system's; of a server
-            that wants certificates of its clients, the authorities for those.
-        certificate_file: a PEM file of our certificate, those that lead to its authority, and
-            the private key; servers need one.
-        certificate_password: of the key in it.
-        certificate_rejection_file: a PEM file of certificates that are refused, though they may
-            be in order.
-        require_client_certificate: of a server: refuse clients without a certificate.
-        server_hostname: whom to ask for and to expect, where that is not ``address``.
+        ca_file: a PEM file of the authorities to trust in place of the system's; for a server
+            that asks for client certificates, the authorities for those.
+        certificate_file: a PEM file of our certificate, its chain, and the private key; servers
+            need one.
+        certificate_password: the password of the key.
+        certificate_rejection_file: a PEM file of certificates that are refused even if they are
+            valid.
+        require_client_certificate: for a server: refuse clients without a certificate.
+        server_hostname: the server's name for SNI and verification, if it is not ``address``.
         alpn_protocols: the application protocols to offer, the preferred one first.
         ssl_context: a context of your own, in place of versions, files, ALPN and ``verify``. A
-            second handshake, which TLS 1.2 knows, ends the connection if it comes while we send;
+            renegotiation of TLS 1.2 while we send ends the connection;
             ``ssl.OP_NO_RENEGOTIATION`` refuses it.
-        verify: of a client: whether the server is verified. Without it anybody between can read
-            and change everything.
+        verify: for a client: whether the server is verified. Without it any machine in between
+            can read and change everything.
         handshake_timeout: seconds that the handshake may take.
-        https_compatible: take the end of the connection for the end of the stream, although the
-            peer has not said so. Attackers can cut such a stream off anywhere; for protocols
-            that know themselves when all is there.
+        https_compatible: treat the end of the connection as the end of the stream, even without
+            close_notify. An attacker can truncate such a stream; only for protocols that mark
+            the end of a message themselves.
 
     The other arguments are those of ``TCPSocket``. All options are attributes too; those of TLS
     take effect at the next connection, and are kept when a connection ends.
 
     Raises:
-        InvalidPortError, TypeError, ValueError: as for ``TCPSocket``; also a ``ssl_context``
-            beside options that it stands for.
+        InvalidPortError, TypeError, ValueError: as for ``TCPSocket``; also for an
+            ``ssl_context`` together with options that it replaces.
     """
 
     __slots__ = ()
@@ -146,7 +146,7 @@ class SSLSocket(Secured, TCPSocket):
 
     @property
     def ssl_enabled(self) -> bool:
-        """Whether TLS is there from the beginning; settable while closed. Xojo: ``SSLEnabled``.
+        """Whether TLS begins with the connection; settable while closed. Xojo: ``SSLEnabled``.
 
         Raises (assignment):
             InvalidStateError: the socket is not closed; there is ``start_tls()``.
@@ -162,24 +162,24 @@ class SSLSocket(Secured, TCPSocket):
     async def start_tls(self, *, announce: Buffer = b"", server_side: bool | None = None) -> None:
         """Encrypt this connection from here on. Xojo: ``SSLEnabled`` set while connected.
 
-        With no checkpoint between, input is looked for, reading of plaintext stops, and
-        ``announce`` is queued; every later byte of the peer's is taken for TLS. So nothing that
-        somebody slipped in before the handshake is ever taken for what came after it.
+        Without a checkpoint in between, the socket checks for input, stops reading plaintext, and
+        queues ``announce``; every later byte of the peer is TLS. So plaintext that an attacker
+        injects before the handshake is never taken for encrypted data.
 
         Args:
             announce: what to send as the last thing in plaintext, such as the reply to STARTTLS.
-            server_side: which side of the handshake is ours; ``None`` for the server's if the
-                connection was accepted.
+            server_side: whether this is the server in the handshake; ``None`` means that it is if
+                the connection was accepted.
 
         Raises:
-            InvalidStateError: input is buffered, which would have come before TLS but be read
-                after it; not connected; TLS is up already.
-            TLSError: the handshake failed, or the options do not do; the connection has ended.
+            InvalidStateError: there is unread plaintext; not connected; TLS is up already.
+            TLSError: the handshake failed, or the options cannot be used; the connection has
+                ended.
             LostConnectionError: the connection was lost meanwhile.
             SocketClosedError: we closed it, before or meanwhile.
             trio.BusyResourceError: another task is sending.
 
-        Cancellation: seen at the start it changes nothing; later the connection is closed.
+        Cancellation: at the start it changes nothing; later the connection is closed.
         Events: ``ErrorOccurred`` if it fails; no second ``Connected``.
         Source: RFC 3207 (STARTTLS), 6.
         """

@@ -1,4 +1,4 @@
-"""``TCPSocket``: the stream socket, put together and with its options."""
+"""``TCPSocket``: the stream socket, with its options."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
         network_interface: the interface to connect from.
         bind_address: a local IP address to connect from; ``""`` lets the OS choose.
         bind_port: a local port to connect from; 0 lets the OS choose.
-        receive_buffer_limit: bytes; when so many are unread the socket stops reading until
-            the reader catches up, and TCP holds the peer back.
+        receive_buffer_limit: unread bytes at which the socket stops reading until the reader
+            catches up, so that TCP slows the peer down.
         send_buffer_limit: bytes that ``write`` queues at the most.
-        progress_interval: bytes that one ``SendProgress`` tells of at the most.
+        progress_interval: bytes that one ``SendProgress`` reports at the most.
         allow_half_close: what to do when the peer ends its direction: True, go on sending
             until we close; False, close too, once the queue is sent; ``None``, False for a
             socket with a handler and True for others.
-        keepalive: seconds of idleness, seconds between probes and the number of unanswered ones
-            after which the kernel finds that the peer is dead; ``None`` for off.
-        unacknowledged_timeout: seconds after which a peer that acknowledges nothing, while data
-            is in flight, is dead; ``None`` for off.
-        idle_timeout: seconds without a byte either way after which the connection is ended;
+        keepalive: seconds of idleness, seconds between probes, and the number of unanswered
+            probes after which the connection ends; ``None`` for off.
+        unacknowledged_timeout: seconds after which the connection ends if the peer acknowledges
+            nothing while data is in flight; ``None`` for off.
+        idle_timeout: seconds without a byte in either direction after which the connection ends;
             ``None`` for off.
 
     All options are attributes too.

@@ -18,7 +18,7 @@ class TLSOption(Generic[Get, Set]):
     """An option of TLS as an attribute, which takes effect at the next handshake.
 
     Args:
-        name: what ``Security`` calls it.
+        name: its name in ``Security``.
         doc: the attribute's docstring.
     """
 

@@ -27,12 +27,12 @@ from trio_xsock._values.typing import Buffer
 from .multicast import MulticastCalls
 
 _BETWEEN_CHECKPOINTS: Final = 64
-"""Datagrams that have arrived and that iteration hands out before other tasks get their turn."""
+"""The most datagrams that iteration returns before other tasks may run."""
 
 
 @protect_from_ki
 class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
-    """Datagrams over IPv4 and IPv6, to one, to a group, to all. Xojo: ``UDPSocket``.
+    """Datagrams over IPv4 and IPv6: unicast, multicast and broadcast. Xojo: ``UDPSocket``.
 
     A ``trio.abc.Channel[Datagram]`` that lives in ``async with``::
 
@@ -43,18 +43,18 @@ class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
             async for datagram in sock:
                 sock.write(replace(datagram, data=b"got it"))
 
-    Such an answer leaves from the address that was asked.
+    Such an answer leaves from the address to which the datagram was sent.
 
-    UDP promises nothing: datagrams are lost, come twice, or in another order than they were
-    sent. What arrives is delivered once, as a whole, with its true sender, in the order in which
-    it arrived. A peer that is not there is not noticed, and ends nothing.
+    UDP guarantees nothing: datagrams may be lost, duplicated or reordered. What arrives is
+    delivered once, complete, with its true sender, in the order of arrival. The absence of a peer
+    is not noticed, and does not close the socket.
 
     Args:
         port: the port to bind to; 0 lets the OS pick one.
         address: the local address to bind to, ``""`` for all, IPv4 and IPv6.
         handler: a callback object, see ``SocketHandler``.
         events: a channel to post into, which other sockets may share.
-        network_interface: the interface to hear and to send by; its multicasts and broadcasts
+        network_interface: the interface to receive and send by; its multicasts and broadcasts
             are received, too. ``None`` for all.
         receive_packet_limit: datagrams that may be unread; newer ones are dropped, and counted
             in ``statistics().packets_dropped``.
@@ -97,11 +97,11 @@ class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
     async def bind(self, port: int | None = None) -> None:
         """Bind to ``port``, from now on the socket sends and receives. Xojo: ``Connect``, ``Bind``.
 
-        The port is this socket's alone until it joins a multicast group; from then on other
-        sockets may have it, too, as all of them are to hear the group.
+        The port is not shared until the socket joins a multicast group; from then on other
+        sockets may bind to it, so that all of them receive the group's datagrams.
 
         Args:
-            port: what ``port`` is set to before; ``None`` leaves it as it is. 0 lets the OS pick.
+            port: the new value of ``port``; ``None`` leaves it unchanged. 0 lets the OS choose.
 
         Raises:
             InvalidStateError: not closed, or outside the block.
@@ -109,8 +109,8 @@ class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
             AddressInUseError: the port is taken.
             NameResolutionError: ``address`` has no address, or is malformed.
             SocketClosedError: ``close()`` was called meanwhile.
-            OpenDriverError, OutOfMemoryError, SocketError: what else the OS said; such as that
-                there is no such address or interface.
+            OpenDriverError, OutOfMemoryError, SocketError: another error of the OS, such as an
+                address or an interface that does not exist.
             TypeError: ``port`` is not an int.
 
         Cancellation: nothing is left over; the socket is closed and may be bound again.
@@ -160,7 +160,7 @@ class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
     def __aiter__(self) -> Self:
         """Iterate over datagrams, for ever; ends by ``SocketClosedError`` or cancellation.
 
-        Datagrams that have arrived are handed out without a checkpoint each; there is one for
+        Datagrams that have arrived are returned without a checkpoint each; there is one for
         every 64, and whenever the iterator has to wait.
         """
         return self
@@ -180,11 +180,11 @@ class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
     def write(self, datagram: Datagram) -> None:
         """Send a datagram to its ``address`` and ``port``; never waits. Xojo: ``Write``.
 
-        It goes at once; only where the OS has no room for it now it is queued.
+        It is sent at once, or queued if the OS has no room for it.
 
         Args:
             datagram: ``address`` must be an IP address; ``send`` takes host names. It leaves
-                from ``local_address`` where that is set.
+                from ``local_address`` if that is set.
 
         Raises:
             InvalidStateError: not bound.
@@ -192,7 +192,7 @@ class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
             NameResolutionError: the address is no IP address.
             InvalidPortError: the port is outside 1..65535.
             SocketError: the OS refuses the datagram; ``errno`` says why, such as EMSGSIZE for
-                one that is too large, or ENETUNREACH. The socket goes on.
+                one that is too large, or ENETUNREACH. The socket stays bound.
             OutOfMemoryError: more than 64 MiB would be queued.
             TypeError: ``datagram`` is no ``Datagram``.
 
@@ -210,12 +210,12 @@ class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
 
         Args:
             address: an IP address.
-            data: the bytes, in any buffer; a copy is made where they have to be queued.
-            port: the port there; ``None`` for the one that ``port`` was set to here.
+            data: the bytes, in any buffer; they are copied if they have to be queued.
+            port: the remote port; ``None`` for the same as this socket's ``port``.
 
         Raises:
-            InvalidPortError: the port is outside 1..65535; or there is none, and ours was
-                left to the OS, which the other side's is not.
+            InvalidPortError: the port is outside 1..65535; or it is ``None`` and this socket's
+                ``port`` is 0.
             InvalidStateError, SocketClosedError, NameResolutionError, SocketError,
             OutOfMemoryError, TypeError: as ``write``.
 
@@ -230,8 +230,8 @@ class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
 
         Args:
             value: the datagram; its ``address`` is an IP address or a host name. Of a name's
-                addresses it is the first one to which there is a way. A name is looked up once
-                and remembered for 5 seconds. It leaves from ``local_address``, as with ``write``.
+                addresses the first one with a route is used. A name is resolved once and cached
+                for 5 seconds. The datagram leaves from ``local_address``, as with ``write``.
 
         Raises:
             NameResolutionError: the name has no address, or is empty or malformed.
@@ -254,7 +254,7 @@ class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _routes_to(self, address: str, port: int, source: str) -> list[Route]:
-        """The ways to a host; at least one."""
+        """The routes to a host; at least one."""
         datagrams = self._datagrams
         known = datagrams.outlet.known_route(address, port, source)
         if known is not None:
