@@ -18,6 +18,7 @@ import trio.testing
 
 from tests.support import RawPeer, accept, raw_listener, raw_pair, until
 from tests.support.datagrams import RawUDP, bound
+from tests.support.serving import running_handlers
 from trio_xsock import (
     EasyTCPSocket,
     LostConnectionError,
@@ -174,6 +175,23 @@ async def test_a_reset() -> None:
     check(steps, entered)
 
 
+async def test_an_accepted_connection() -> None:
+    """From the listening socket to the end of the handler."""
+
+    async def handler(sock: TCPSocket) -> None:
+        await sock.send_all(b"x")
+
+    steps = walk("accepted")
+    async with ServerSocket(address="127.0.0.1") as server, trio.open_nursery() as nursery:
+        await nursery.start(server.serve, handler)
+        with recorded([code_of(step) for step in steps]) as entered:
+            with await RawPeer.connect(server.port) as peer:
+                assert await peer.recv_all_to_eof() == b"x"
+            await until(lambda: not running_handlers(server))
+        server.stop_listening()
+    check(steps, entered)
+
+
 async def test_a_message_takes_few_calls() -> None:
     """From the descriptor to the handler and back."""
     received: list[bytes] = []
@@ -255,7 +273,7 @@ async def _read_to_the_end(sock: TCPSocket) -> None:
         await sock.receive_exactly(1)
 
 
-@pytest.mark.parametrize("name", ["chunk", "cancelled", "reset", "datagram"])
+@pytest.mark.parametrize("name", ["chunk", "cancelled", "reset", "datagram", "accepted"])
 def test_every_name_is_there(name: str) -> None:
     """Also those that are reached through a bound method."""
     for step in walk(name):

@@ -473,7 +473,8 @@ async def test_finding_the_socket_closed_is_no_failure_if_that_is_explained(reas
     owner, error = Owner(), SocketClosedError()
     async with keeping(owner) as root:
         keeper = root.child(owner) if "server" in reason else root
-        root.leaving = "leaving" in reason
+        if "leaving" in reason:
+            root.leave()
         expected: list[BaseException] = [] if root.leaving else [error]
         if reason == "a failure":
             keeper.fail(failure := KeyError())
@@ -483,8 +484,19 @@ async def test_finding_the_socket_closed_is_no_failure_if_that_is_explained(reas
         assert not keeper.explains(KeyError())
         assert not keeper.explains(None)
         keeper._note(error)
-        assert list(keeper.failures) == expected
-        keeper.failures = ()
+        assert list(keeper.take_failures()) == expected
+        assert keeper.take_failures() == ()
+
+
+async def test_what_is_left_may_also_be_known_to_end_with_a_checkpoint() -> None:
+    """That is remembered, whoever says afterwards that the block is being left."""
+    owner = Owner()
+    async with keeping(owner) as keeper:
+        keeper.leave()
+        assert (keeper.leaving, keeper.exiting) == (True, False)
+        keeper.leave(exiting=True)
+        keeper.leave()
+        assert (keeper.leaving, keeper.exiting) == (True, True)
 
 
 async def test_a_function_that_is_not_async_fails_the_task() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import ssl
+from typing import Any
 
 import pytest
 import trio
@@ -17,7 +19,11 @@ from trio_xsock import (
     ServerSocket,
     SocketClosedError,
     SSLSocket,
+    TCPSocket,
 )
+from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.upgrade import Over
+from trio_xsock._server.lobby import Lobby
 
 
 async def test_silent_and_failing_handshakes_hold_nobody_up() -> None:
@@ -230,3 +236,106 @@ async def test_a_server_that_refuses_everybody_says_so_once(
     for record in caplog.records:
         assert "all of the first 10 connections were refused; the last: " in record.message
         assert "does not speak TLS" in record.message
+
+
+# The lobby alone
+
+
+class Shaken:
+    """A socket, as far as the lobby needs it: its handshake goes on until it is told to end."""
+
+    def __init__(self, seconds: float = math.inf, *, at_once: bool = False) -> None:
+        self.seconds = seconds
+        self.at_once = at_once
+
+    def _begin_handshake(self, over: Over) -> float:
+        if self.at_once:
+            over(None)
+        return self.seconds
+
+
+def begin(lobby: Lobby, connection: Any, seconds: float = math.inf, **options: Any) -> bool:
+    def over(error: BaseException | None) -> None:
+        assert error is None
+        lobby.pass_on(connection)
+
+    shaken: Any = Shaken(seconds, **options)
+    return lobby.begin(shaken, connection, trio.current_time() + 100, over)
+
+
+async def test_a_new_connection_is_counted_until_it_has_a_place(autojump_clock: object) -> None:
+    """In its handshake and behind it; the first to be done is the first in line."""
+    lobby = Lobby(2, 30)
+    first, second = make_connections(2)
+    assert (lobby.count, lobby.full, list(lobby.waiting)) == (0, False, [])
+    begin(lobby, first)
+    assert not lobby.full
+    begin(lobby, second)
+    assert lobby.full
+    assert lobby.is_shaking(first)
+    assert lobby.has(first)
+    lobby.pass_on(second)
+    lobby.pass_on(first)
+    assert list(lobby.waiting) == [second, first]
+    assert lobby.full
+    assert not lobby.is_shaking(first)
+    assert lobby.has(first)
+    assert lobby.remove(first) == "it ended before there was a place for it"
+    assert lobby.remove(first) == ""
+    assert not lobby.full
+    assert not lobby.has(first)
+
+
+async def test_the_shortest_of_three_limits_counts(autojump_clock: object) -> None:
+    """That of the server, that of the socket, and what a proxy's header has left."""
+    lobby = Lobby(9, 30)
+    one, two, three = make_connections(3)
+    now = trio.current_time()
+    assert begin(lobby, one)  # looked for sooner than never
+    assert lobby.next_look() == now + 30
+    assert not begin(lobby, two, 40)
+    assert begin(lobby, three, 5)
+    assert lobby.next_look() == now + 5
+    await trio.sleep(5)
+    assert lobby.due() == [three]
+    assert lobby.is_late(three)
+    assert lobby.remove(three) == "it was closed in its handshake"
+    assert not lobby.is_late(three)
+    await trio.sleep(25)
+    assert lobby.due() == [one, two]
+    assert sorted(map(id, lobby.stop())) == sorted(map(id, [one, two]))
+
+
+async def test_a_handshake_that_is_over_in_the_call_has_no_limit(autojump_clock: object) -> None:
+    """The connection waits already when the call returns."""
+    lobby = Lobby(9, 30)
+    (one,) = make_connections(1)
+    assert not begin(lobby, one, at_once=True)
+    assert list(lobby.waiting) == [one]
+    assert lobby.next_look() == math.inf
+
+
+def make_connections(count: int) -> list[Connection]:
+    return [TCPSocket()._connection for _ in range(count)]
+
+
+async def test_refusals_in_vain_are_counted_from_when_it_listens(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Ten, none of which was preceded by a connection that was announced."""
+    with caplog.at_level(logging.WARNING, "trio_xsock"):
+        lobby = Lobby(9, 30)
+        for _ in range(9):
+            lobby.note_refusal("no", accepted=0)
+        lobby.open(accepted=0)
+        for _ in range(9):
+            lobby.note_refusal("no", accepted=0)
+        assert not caplog.records
+        lobby.note_refusal("the last", accepted=0)
+        [record] = caplog.records
+        assert record.message.endswith("10 connections were refused; the last: the last")
+        lobby.open(accepted=3)
+        for _ in range(20):
+            lobby.note_refusal("no", accepted=4)
+        assert len(caplog.records) == 1
+        assert lobby.refused == 39

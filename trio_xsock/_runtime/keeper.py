@@ -23,7 +23,7 @@ import math
 import weakref
 from collections.abc import Awaitable, Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Protocol, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 
 import trio
 
@@ -32,6 +32,7 @@ from trio_xsock._values.errors import InvalidStateError, SocketClosedError
 from .faults import log_fault
 from .groups import leaves, without_cancelled
 from .guard import WAKEUPS, await_unprotected, protect_from_ki
+from .kept import Kept
 
 if TYPE_CHECKING:
     from .epoll import EpollHub
@@ -40,34 +41,6 @@ Ts = TypeVarTuple("Ts")
 
 _AFTER_A_FAULT = 1.0
 """Seconds until the keeper task tries again after its own work has raised."""
-
-
-class Kept(Protocol):
-    """What a keeper is for: a socket, or a server."""
-
-    def _work(self) -> float:
-        """What the keeper task does when it is woken, and when the time has come.
-
-        Returns:
-            When to be called again, on Trio's clock; ``math.inf`` for not before it is woken.
-        """
-        ...
-
-    def _handle_failure(self) -> None:
-        """Something has failed, for the first time: close, and cancel the body."""
-        ...
-
-    def _contain(self, error: Exception) -> bool:
-        """A step or a service task of the library's own raised ``error``.
-
-        Returns:
-            Whether that was logged and dealt with; else it leaves the block.
-        """
-        ...
-
-    def _was_told(self, error: BaseException) -> bool:
-        """Whether ``error`` was posted as ``ErrorOccurred`` to somebody who listens."""
-        ...
 
 
 @protect_from_ki
@@ -198,6 +171,15 @@ class Keeper:
         self._closed = trio.Event()
         await self._closed.wait()
 
+    def leave(self, *, exiting: bool = False) -> None:
+        """The block is about to be left, gracefully so far.
+
+        Args:
+            exiting: it ends with a checkpoint.
+        """
+        self.leaving = True
+        self.exiting = self.exiting or exiting
+
     def retire(self) -> None:
         """The connection of an accepted socket is over: keep no task parked for it."""
         self._retired = True
@@ -214,6 +196,11 @@ class Keeper:
             owner = self._owner()
             if owner is not None:
                 owner._handle_failure()
+
+    def take_failures(self) -> tuple[BaseException, ...]:
+        """The failures so far; whoever takes them raises them, or tells of them."""
+        failures, self.failures = self.failures, ()
+        return failures
 
     def fault(self, error: BaseException) -> None:
         """A step or a service task of the library's own raised; never raises itself.

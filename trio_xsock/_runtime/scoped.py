@@ -137,7 +137,7 @@ class Scoped(abc.ABC):
         error = block.close_body(exc)
         if keeper.explains(error):
             error = None
-        keeper.leaving = keeper.exiting = True
+        keeper.leave(exiting=True)
         if error is not None or keeper.failures:
             self.close()
         elif not keeper.closed:
@@ -148,7 +148,7 @@ class Scoped(abc.ABC):
         # Both wait for tasks that have been told to end, as leaving a nursery does.
         await self._end_scope()  # noqa: ASYNC102
         leftover = await block.close_nursery()  # noqa: ASYNC102
-        failures, keeper.failures = list(keeper.failures), ()
+        failures = list(keeper.take_failures())
         try:
             block.raise_errors(exc, error, failures, leftover)
         finally:

@@ -157,9 +157,7 @@ class Staff(Generic[S]):
         if connection in self._serving:  # it is judged when the handler has ended
             self._serving[connection].scope.cancel("a handler or task of the socket failed")
             return
-        keeper = _keeper_of(connection)
-        failures, keeper.failures = keeper.failures, ()
-        for error in failures:
+        for error in _keeper_of(connection).take_failures():
             if not (self.stopping.is_set() and only_closed(error)):
                 service = self._services[0] if self._services else None
                 self._handler_failed(service, connection, error)
@@ -199,13 +197,13 @@ class Staff(Generic[S]):
         for connection in connections:
             # Tasks of a connection that is closed now, and that find it closed, have not failed.
             if connection not in self._serving:
-                _keeper_of(connection).leaving = True
+                _keeper_of(connection).leave()
 
     def stop_handlers(self) -> None:
         """Stop all handlers; before their connections are closed, lest they find them so."""
         for connection, served in self._serving.items():
             keeper = _keeper_of(connection)
-            keeper.leaving = True
+            keeper.leave()
             keeper.cancel_user_tasks("the server was closed")
             served.stop()
 
@@ -222,7 +220,7 @@ class Staff(Generic[S]):
 
 async def _close(socket: ListeningCalls, keeper: Keeper) -> None:
     """A handler has ended gracefully: so does its connection."""
-    keeper.leaving = keeper.exiting = True
+    keeper.leave(exiting=True)
     try:
         await socket.aclose()
     except Exception as exc:  # no failure of the handler's
