@@ -44,6 +44,7 @@ class FileSink:
         Raises:
             OSError: writing failed; ``written`` says how much was written before.
             OutOfMemoryError: the system starts no thread; nothing was written.
+
         Cancellation: shielded, because otherwise it would be unknown what was written.
         """
         with trio.CancelScope(shield=True):
@@ -94,6 +95,7 @@ async def open_sink(file: FileArgument, *, overwrite: bool) -> FileSink:
         ValueError: a file that is closed, or not open for writing.
         OSError: opening failed (a ``FileExistsError``, a folder, no permission).
         OutOfMemoryError: the system starts no thread.
+
     Cancellation: at the start only; then it is not opened.
     """
     if not isinstance(file, str | os.PathLike):

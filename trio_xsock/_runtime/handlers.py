@@ -1,4 +1,4 @@
-"""Handler objects: the methods they may have, and which of them are worth calling."""
+"""Handler objects: the methods they may have, and which of them are called."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ else:  # `typing` knows defaults only from Python 3.13 on
 
 
 class SocketHandler(Generic[H]):
-    """Base class for handler objects: has every method of the whole family, each doing nothing.
+    """Base class for handler objects, with all methods of all sockets; each does nothing.
 
     Deriving from it is optional; of any object, the methods it has are called. All are plain
     functions; to do async work call ``socket.start_soon(async_fn, ...)`` in them. One call at
     a time per socket. A method that raises closes the socket, and its exception leaves the
     socket's ``async with`` block. Xojo: the events of ``TCPSocket`` and of its relatives.
 
-    It is generic in its sockets: the methods of a ``SocketHandler[TCPSocket]`` are given one.
+    It is generic in its sockets: the methods of a ``SocketHandler[TCPSocket]`` take one.
     """
 
     def on_connected(self, socket: H) -> None:
@@ -54,7 +54,7 @@ class SocketHandler(Generic[H]):
         """The connection was lost, or could not be made."""
 
     def on_received_message(self, socket: Any, *args: Any, **kwargs: Any) -> None:
-        """A message came to a message socket.
+        """A message socket received a message.
 
         ``EasyTCPSocket`` passes ``(socket, command, data)``; ``EasyUDPSocket`` and
         ``AutoDiscovery`` pass ``(socket, from_address, from_port, command, data)``.
@@ -83,9 +83,9 @@ SERVER_METHODS: Final = ("on_error", "on_connections_changed")
 """Those of a server."""
 
 _PLAIN: Final[weakref.WeakSet[object]] = weakref.WeakSet()
-"""Functions that were found to be plain: a server asks for each of its connections."""
+"""Functions that were found to be plain: a server checks the handler of each connection."""
 _FAMILY: Final = tuple(name for name in vars(SocketHandler) if name.startswith("on_"))
-"""The methods of all handlers, whatever they are given to."""
+"""The methods of all handlers, of any kind of socket."""
 
 _IGNORED = {getattr(SocketHandler, name) for name in _FAMILY}
 _SOUND: Final[weakref.WeakSet[type]] = weakref.WeakSet()
@@ -101,7 +101,7 @@ _NEARLY = 0.85
 
 
 def handler_methods(handler: object, names: Iterable[str]) -> dict[str, Callable[..., object]]:
-    """The methods of ``handler`` that are worth calling.
+    """The methods of ``handler`` that are called.
 
     Args:
         handler: any object.
@@ -170,7 +170,7 @@ def _check_spelling(handler: object, names: Collection[str]) -> None:
 
 
 def _may_be_method(name: str) -> bool:
-    """Whether somebody may have taken ``name`` for that of a method that is called."""
+    """Whether ``name`` looks like a misspelt name of a method that is called."""
     return name.lower().startswith("on") and name not in _FAMILY
 
 
@@ -186,15 +186,15 @@ def _letters(name: str) -> str:
 
 
 def check_async_function(what: str, function: object) -> None:
-    """Refuse what is no async function.
+    """Raise unless ``function`` is an async function.
 
     Args:
-        what: its name in the text of the error.
+        what: its name in the message.
         function: what the user gave; a ``functools.partial`` of an async function, an object
-            whose ``__call__`` is one, and what ``functools.wraps`` one will do too.
+            whose ``__call__`` is one, and a wrapper made with ``functools.wraps`` are allowed.
 
     Raises:
-        TypeError: it is none.
+        TypeError: anything else.
     """
     while isinstance(function, functools.partial):
         function = function.func
@@ -203,7 +203,7 @@ def check_async_function(what: str, function: object) -> None:
         return
     text = f"{what} must be an async function, not {function!r}"
     if inspect.iscoroutine(function):
-        function.close()  # else Python warns that it was never awaited
+        function.close()  # otherwise Python warns that it was never awaited
         text = f"{what} must be an async function, not what a call of one returns: leave the () out"
     elif inspect.isasyncgenfunction(inner):
         text += ", which is an async generator"

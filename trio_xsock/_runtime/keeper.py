@@ -3,17 +3,17 @@
 Every socket has a keeper. It hosts three kinds of tasks in one nursery, its own or its
 server's:
 
-* the *keeper task*, made when first needed: runs handlers that became due in a plain call,
-  timers, and whatever else cannot happen in the caller;
+* the *keeper task*, made when first needed: it calls handlers whose events came up in a plain
+  call, and handles timers and other work that cannot happen in the caller;
 * *service tasks* of the library, which wait for the descriptor;
 * the user's tasks, from ``start_soon``.
 
 The library's own tasks are shielded: they outlive a cancelled body, so that a graceful close
-in its ``finally`` still has somebody to send what is queued. The user's tasks are not.
+in its ``finally`` can still send what is queued. The user's tasks are not.
 
-No exception of theirs ever enters the nursery: Trio would wrap it in a group, cancel all at
-once, and a body's own exception would travel in that group as well. ``fail`` notes it
-instead, and the socket raises it as itself when its block is left.
+Their exceptions never enter the nursery: Trio would wrap them in a group, cancel all at
+once, and a body's own exception would be in that group as well. ``fail`` notes the exception
+instead, and the socket raises it unwrapped when its block is left.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Keeper:
     """Runs a socket's tasks and collects what fails in them.
 
     Args:
-        nursery: where the tasks live; it outlives the keeper.
-        owner: whom it is for. Nothing but the user's tasks keeps it alive: it has its keeper, and
-            if the keeper had it, it would take the cyclic garbage collector to be rid of a
-            connection that a server accepted and that is over.
+        nursery: where the tasks run; it outlives the keeper.
+        owner: the socket or server. The keeper has a weak reference to it: with a strong one, a
+            connection of a server that is over would be freed by the cyclic garbage collector
+            only.
         parent: the server's keeper, for a socket that a server accepted.
 
     Attributes:
@@ -91,8 +91,8 @@ class Keeper:
         self.hub: EpollHub | None = None
         self.leaving = False
         self.exiting = False
-        # A server's sockets come to be in tasks of the library's: what counts is who entered
-        # the server's block.
+        # A server's sockets are made in tasks of the library: what counts is the task that
+        # entered the server's block.
         context = parent.context.copy() if parent is not None else contextvars.copy_context()
         self.context: contextvars.Context = context
         self.failures: tuple[BaseException, ...] = ()  # a list for each would take 56 bytes
@@ -114,7 +114,7 @@ class Keeper:
         return self._ended or self.root._ended
 
     def check_thread(self) -> None:
-        """Refuse a call that comes from elsewhere than the Trio run that the block is in.
+        """Refuse a call outside of the Trio run of the block.
 
         Raises:
             InvalidStateError: this is another thread.
@@ -172,7 +172,7 @@ class Keeper:
         await self._closed.wait()
 
     def leave(self, *, exiting: bool = False) -> None:
-        """The block is about to be left, gracefully so far.
+        """The block is about to be left gracefully.
 
         Args:
             exiting: it ends with a checkpoint.
@@ -181,31 +181,31 @@ class Keeper:
         self.exiting = self.exiting or exiting
 
     def retire(self) -> None:
-        """The connection of an accepted socket is over: keep no task parked for it."""
+        """The connection of an accepted socket is over: end its parked keeper task."""
         self._retired = True
         if self._running:
             self.wake()
 
     def fail(self, error: BaseException) -> None:
-        """Note a failure of a handler or a task of the user's."""
+        """Note a failure of a handler or of a user's task."""
         self.failures += (error,)
         del error  # the frames of what is cancelled below refer to this one
         if len(self.failures) == 1:
-            # Before the socket is closed: else they would fail, too, for finding it closed.
+            # Before the socket is closed, because otherwise they would fail, too.
             self.cancel_user_tasks("a handler or task of the socket failed")
             owner = self._owner()
             if owner is not None:
                 owner._handle_failure()
 
     def take_failures(self) -> tuple[BaseException, ...]:
-        """The failures so far; whoever takes them raises them, or tells of them."""
+        """Remove and return the failures so far, for the caller to raise or report."""
         failures, self.failures = self.failures, ()
         return failures
 
     def fault(self, error: BaseException) -> None:
-        """A step or a service task of the library's own raised; never raises itself.
+        """A step or a service task of the library raised; never raises itself.
 
-        What happens in the block of a server concerns one peer, and the server goes on. A socket
+        In the block of a server it concerns one peer, and the server continues. A socket
         with a block of its own fails.
         """
         owner = self._owner()
@@ -217,9 +217,10 @@ class Keeper:
             self.fail(error)
 
     def explains(self, error: BaseException | None) -> bool:
-        """Whether ``error`` only says that leaving the block, or a failure, closed the socket.
+        """Whether ``error`` is only a consequence of leaving the block, or of an earlier failure.
 
-        Who is to be cancelled for the same reason, a little later, has not failed.
+        Either closes the socket, and then cancels tasks; a task that raises in between has not
+        failed.
         """
         if not isinstance(error, SocketClosedError):
             return False
@@ -233,7 +234,7 @@ class Keeper:
     async def finish(self) -> None:  # noqa: ASYNC910 - the nursery left next has a checkpoint
         """Cancel the user's tasks, end the keeper task, and wait until all tasks are gone.
 
-        Cancellation: is not seen; nothing may outlive the block.
+        Cancellation: shielded, because nothing may outlive the block.
         """
         self._ended = True
         self.cancel_user_tasks("the socket's block was left")
@@ -268,9 +269,9 @@ class Keeper:
             self._task_ended()
 
     def _note(self, exc: BaseException) -> None:
-        """Fail with ``exc``, less the cancellations in it, which are not ours to keep.
+        """Fail with ``exc``, without the cancellations in it.
 
-        A loss that was posted to somebody who listens has been told already.
+        A loss that was posted to a handler or a channel is not a failure.
         """
         rest = without_cancelled(exc)
         try:
@@ -304,7 +305,7 @@ class Keeper:
         while not self._ended:
             self._woken = False
             deadline = self._call_work()
-            if self._woken:  # there is more to do; let the others run first
+            if self._woken:  # there is more to do; let other tasks run first
                 await trio.lowlevel.cancel_shielded_checkpoint()
             elif self._retired and deadline == math.inf:
                 break

@@ -6,13 +6,13 @@ from typing import Protocol
 
 
 class Kept(Protocol):
-    """What a keeper is for: a socket, or a server."""
+    """The owner of a keeper: a socket, or a server."""
 
     def _work(self) -> float:
-        """What the keeper task does when it is woken, and when the time has come.
+        """The work of the keeper task, when it is woken or its time has come.
 
         Returns:
-            When to be called again, on Trio's clock; ``math.inf`` for not before it is woken.
+            When to call it again, on Trio's clock; ``math.inf`` for not before it is woken.
         """
         ...
 
@@ -21,13 +21,13 @@ class Kept(Protocol):
         ...
 
     def _contain(self, error: Exception) -> bool:
-        """A step or a service task of the library's own raised ``error``.
+        """A step or a service task of the library raised ``error``.
 
         Returns:
-            Whether that was logged and dealt with; else it leaves the block.
+            Whether it was logged and handled; otherwise it leaves the block.
         """
         ...
 
     def _was_told(self, error: BaseException) -> bool:
-        """Whether ``error`` was posted as ``ErrorOccurred`` to somebody who listens."""
+        """Whether ``error`` was posted as ``ErrorOccurred`` to a handler or a channel."""
         ...

@@ -1,9 +1,9 @@
-"""How comers and goers reach channels: each channel is told the difference.
+"""How members that join and leave are reported to channels: each channel gets the difference.
 
-A channel remembers whom it was told of. What waits in it is one mark, however many came and went;
-when its turn comes, the difference to those who are there now is told, one member after the
-other. A slow consumer so never hears of who came and went meanwhile, and one that asks late hears
-of all who are there.
+A channel remembers the members that it has reported. Only one mark waits in it, however many joined
+and left; when it is read, the difference to the present members is reported, one event for each.
+So a slow consumer does not see members that joined and left meanwhile, and a channel made later
+first reports all present members.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class MemberEventQueue(MessageEventQueue):
 
     Args:
         events: what waits already.
-        members: who is there now, by instance.
+        members: the present members, by instance.
     """
 
     __slots__ = ("_members", "_told")
@@ -44,11 +44,11 @@ class MemberEventQueue(MessageEventQueue):
             super().post(event)
 
     def pop(self) -> Event:
-        """Remove and return the oldest; of the changes, the next of those that still hold."""
+        """Remove and return the oldest; of the changes, the next one that still holds."""
         mark = self.events[0][1]
         if not isinstance(mark, _CHANGES):
             return super().pop()
-        # Where nothing differs who came has gone again, or the other way round: both are told.
+        # Without a difference the member has joined and left, or the reverse: report both.
         change = self._next_change(mark.socket) or mark
         if isinstance(change, MemberJoined):
             self._told[change.member.instance_id] = change.member
@@ -70,10 +70,10 @@ class MemberEventQueue(MessageEventQueue):
 
 @protect_from_ki
 class MemberHub(MessageHub):
-    """The hub of a socket of groups; of an ``AutoDiscovery`` it tells who comes and goes.
+    """The hub of a socket of groups; for an ``AutoDiscovery`` it reports joins and leaves.
 
     Attributes:
-        members: who is in the group, by instance.
+        members: the members of the group, by instance.
     """
 
     __slots__ = ("members",)

@@ -1,8 +1,8 @@
 """How messages reach channels and handlers.
 
-A message is not an event that waits in every channel: it waits once, in the receive queue of its
-socket, and goes to who asks first. In the queue of a channel ``DataAvailable`` stands for all of
-them; when its turn comes a message is taken from the socket, and the mark stays while there are
+A message is not queued in every channel: it waits once, in the receive queue of its socket, and
+goes to the first reader. In the queue of a channel one ``DataAvailable`` stands for all messages;
+when it is read, a message is taken from the socket, and the mark stays while there are
 more. A handler that has ``on_received_message`` gets every message before that.
 """
 
@@ -35,11 +35,11 @@ class MessageEventQueue(EventQueue):
 
     def __init__(self, events: EventQueue) -> None:
         super().__init__()
-        self.events = events.events  # what was posted before this took its place
+        self.events = events.events  # those that were posted before
         self.data_waits = events.data_waits
 
     def pass_on(self, event: Event) -> Event:
-        """What a consumer gets who has waited for ``event``: for data, the message itself."""
+        """The event for a consumer that waits: for data, the message itself."""
         self.post(event)
         return self.pop()
 
@@ -80,19 +80,19 @@ class MessageHub(EventHub):
         super().attach(channel, source)
 
     def call_on_message(self, *arguments: object) -> None:
-        """Have the handler told of a message; it has a method for that."""
+        """Queue the handler's call for a message; it has a method for that."""
         assert self.on_message is not None
         self.posted += 1
         self.call_soon(self.on_message, arguments)
 
     def _post_to_channels(self, event: Event) -> None:
         for source in list(self._sources.values()) if self._sources else ():
-            # Whoever waits in one channel may take the only message before the next is told.
+            # A consumer of one channel may take the only message before the next is served.
             if not isinstance(event, DataAvailable) or event.socket._has_messages():
                 source.post(event)
 
     def withdraw_messages(self) -> None:
-        """The socket was closed: tell the handler of no more messages."""
+        """The socket was closed: drop the handler's calls for messages."""
         others = [call for call in self.calls if call[0] is not self.on_message]
         if len(others) < len(self.calls):
             self.calls.clear()
@@ -102,13 +102,13 @@ class MessageHub(EventHub):
         """No message waits any more.
 
         Args:
-            taker: the queue that gave out the last one, and sees to itself.
+            taker: the queue that returned the last one, and updates itself.
         """
         for channel, source in self._sources.items() if self._sources else ():
             if source.queue is not taker:
                 channel._withdraw_data(source)
 
     def waiting(self) -> list[Parking[Any]]:
-        """Those who have waited longest in each channel."""
+        """The consumers that have waited longest, one of each channel."""
         channels = self._sources or ()
         return [channel._waiting[0] for channel in channels if channel._waiting]

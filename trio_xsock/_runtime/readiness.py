@@ -1,8 +1,8 @@
 """Learning that a descriptor is ready, and calling the socket's step when it is.
 
-A *watch* is all that a socket knows of it: it says what it wants to hear of, and plain
-functions of its own, the steps, are called when it is so. There are two kinds, chosen here
-and nowhere else: a watch in the readiness hub, and a portable one, which waits with Trio's
+A socket uses a *watch*: it says which readiness it wants, and plain functions of the socket, the
+steps, are called when the descriptor is ready. There are two kinds, and only this module chooses
+between them: a watch in the readiness hub, and a portable one, which waits with Trio's
 own ``wait_readable`` and ``wait_writable`` in two tasks that start when first needed.
 """
 
@@ -23,11 +23,11 @@ from .guard import protect_from_ki
 from .keeper import Keeper
 
 Step = Callable[[], None]
-"""What to call when a descriptor is ready; never waits. See ``Keeper.fault`` for what it raises."""
+"""A function to call when a descriptor is ready; never waits. ``Keeper.fault`` gets its errors."""
 
 
 class Watch(Protocol):
-    """What a socket needs to know about readiness."""
+    """Calls a socket's steps when its descriptor is ready."""
 
     def reading(self, wanted: bool, /) -> None:
         """Say whether the read step should be called while there is something to read."""
@@ -47,13 +47,13 @@ def watch_socket(
 ) -> Watch:
     """Watch a non-blocking socket; nothing is wanted at first.
 
-    On Linux this is the readiness hub's doing, see ``epoll``; with any other clock than the
-    system's, elsewhere, or with ``TRIO_XSOCK_READINESS=portable`` in the environment, a
-    ``PortableWatch``.
+    On Linux this is a watch of the readiness hub, see ``epoll``; with any other clock than the
+    system's, on other systems, or with ``TRIO_XSOCK_READINESS=portable`` in the environment, it is
+    a ``PortableWatch``.
 
     Args:
         keeper: where tasks are started.
-        sock: the socket; the caller goes on owning it.
+        sock: the socket; it stays the caller's.
         read_step: called while there is input, an end of input or an error.
         write_step: called while the send buffer has room, or there is an error.
 
@@ -81,14 +81,14 @@ async def release_readiness(keeper: Keeper) -> None:  # noqa: ASYNC910 - see Kee
 def _hub_is_usable() -> bool:
     if not is_linux() or os.environ.get("TRIO_XSOCK_READINESS") == "portable":
         return False
-    # A mock clock stands still while the kernel does not: let Trio see each socket itself.
+    # A mock clock stops while the kernel does not: Trio has to wait for each socket itself.
     return runs_by_itself()
 
 
 def _join_hub() -> EpollHub | None:
     try:
         return EpollHub.join()
-    except OSError:  # no descriptor is left for the set: it works without
+    except OSError:  # no descriptor is left for the set: portable watches work without it
         return None
 
 
@@ -176,7 +176,7 @@ class _Direction:
                 self._step_if_wanted()
             else:
                 await self._park()
-        # The steps are bound methods of the socket: let go of it.
+        # The steps are bound methods, which refer to the socket: drop them.
         del self._step
         await trio.lowlevel.cancel_shielded_checkpoint()
 

@@ -1,4 +1,4 @@
-"""What lives in an ``async with`` block: the scope, the events, and how handlers are run."""
+"""The base of what is used with ``async with``: its scope, its events, and how handlers run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Scoped(abc.ABC):
     def __init__(self, handler: object, events: EventChannel | None) -> None:
         self._block: Block | None = None
         self._keeper: Keeper | None = None
-        self._waits: Waits | None = None  # mostly nobody waits with a time-out
+        self._waits: Waits | None = None  # made for the first wait with a time-out
         self._delivery = Delivery(self._new_hub())
         if handler is not None:
             self.handler = handler
@@ -74,7 +74,7 @@ class Scoped(abc.ABC):
         self._handler_changed()
 
     def _handler_changed(self) -> None:  # noqa: B027 - mostly there is nothing to do
-        """For classes whose handlers are told of what waits already."""
+        """For classes whose new handlers get what waits already."""
 
     def _new_hub(self) -> EventHub:
         """The hub that the events of this kind of socket need."""
@@ -82,21 +82,21 @@ class Scoped(abc.ABC):
 
     @property
     def events(self) -> EventChannel[Event[Self]]:
-        """The socket's event channel, made when first asked for.
+        """The socket's event channel, made when it is first used.
 
-        Who asks late gets ``Connected``, ``DataAvailable`` or the ending ``ErrorOccurred``,
-        as they apply now. Iteration ends when the connection has ended, nothing is queued to
-        be sent and all events were taken.
+        A channel made later begins with the events that describe the present state: ``Connected``,
+        ``DataAvailable`` or the final ``ErrorOccurred``. Iteration ends when the connection has
+        ended, nothing is queued to be sent and all events were read.
         """
         return self._delivery.hub.own_channel(self._events_now)
 
     def subscribe(self) -> EventChannel[Event[Self]]:
-        """A further channel of its own; each channel sees every event."""
+        """A further channel; each channel gets every event."""
         return self._delivery.hub.subscribe(self._events_now)
 
     @abc.abstractmethod
     def _events_now(self) -> list[Event]:
-        """The events that tell the present state to a new consumer."""
+        """The events that describe the present state to a new consumer."""
 
     # The block
 
@@ -105,9 +105,9 @@ class Scoped(abc.ABC):
 
         Raises:
             InvalidStateError: it was entered before.
-            RuntimeError: this is no task of Trio's.
+            RuntimeError: this is not a task of Trio.
         """
-        trio.lowlevel.current_task()  # asyncio would only tell of a bad yield
+        trio.lowlevel.current_task()  # under asyncio the error would be less clear
         await trio.lowlevel.checkpoint()
         if self._block is not None:
             raise InvalidStateError(f"{self!r}: its `async with` block can be entered only once")
@@ -127,7 +127,7 @@ class Scoped(abc.ABC):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close, end all tasks, and let out what failed.
+        """Close, end all tasks, and raise what has failed.
 
         Cancellation: the socket is closed at once.
         """
@@ -145,7 +145,7 @@ class Scoped(abc.ABC):
                 await self.aclose()
             except BaseException as cancelled:  # noqa: ASYNC103 - raised below, when all has ended
                 error = cancelled
-        # Both wait for tasks that have been told to end, as leaving a nursery does.
+        # Both wait for tasks that are ending, as leaving a nursery does.
         await self._end_scope()  # noqa: ASYNC102
         leftover = await block.close_nursery()  # noqa: ASYNC102
         failures = list(keeper.take_failures())
@@ -156,17 +156,17 @@ class Scoped(abc.ABC):
 
     @abc.abstractmethod
     async def _end_scope(self) -> None:
-        """Close, and end all that lives in the block, at last by ``finish``.
+        """Close, and end all tasks of the block, finally by ``finish``.
 
-        It is not the user who closes: what was true of an earlier end stays true.
+        This is not a close by the user: the cause of an earlier end is kept.
         """
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         """The socket's block in a task of its own: ``await nursery.start(sock.run)``.
 
-        Reports ``started(self)`` and returns when the socket is closed: by ``close`` and its
-        kin, or because the connection ended (what is buffered stays readable). A failed
-        ``connect`` does not count, it may be tried again.
+        Reports ``started(self)`` and returns when the socket is closed: by ``close``, ``aclose`` or
+        ``disconnect``, or because the connection ended (what is buffered stays readable). A failed
+        ``connect`` does not end it: it may be tried again.
 
         Cancellation: closes the socket at once.
         """
@@ -180,7 +180,7 @@ class Scoped(abc.ABC):
 
         The task is cancelled when the block is left. If it raises, the socket is closed, the
         body cancelled, and the exception leaves the block. Only a ``SocketError`` that was posted
-        to a handler's ``on_error``, or to a channel, has been told already: the task just ends.
+        to a handler's ``on_error``, or to a channel, is not raised again: the task just ends.
 
         Raises:
             InvalidStateError: outside the block.
@@ -206,14 +206,14 @@ class Scoped(abc.ABC):
         return keeper
 
     def _check_thread(self) -> None:
-        """At the start of what another thread must not even begin."""
+        """Refuse a call from another thread before anything is done."""
         if self._keeper is not None:
             self._keeper.check_thread()
 
     def _handle_failure(self) -> None:
-        """A handler or a task of the user's failed: no handler is called any more."""
+        """A handler or a user's task failed: no handler is called any more."""
         self._delivery.silence()
-        if self._block is not None:  # first, so that what it waits for is cancelled, not closed
+        if self._block is not None:  # first, so that its waits are cancelled, and do not raise
             self._block.cancel_body()
         self.close()
 
@@ -222,7 +222,7 @@ class Scoped(abc.ABC):
         """See ``Kept``."""
 
     def _was_told(self, error: BaseException) -> bool:
-        """See ``Kept``: whether ``error`` was posted to somebody who listens."""
+        """See ``Kept``: whether ``error`` was posted to a handler or a channel."""
         return self._delivery.was_told(error)
 
     # Handlers
@@ -232,11 +232,11 @@ class Scoped(abc.ABC):
         self._delivery.run(self)
 
     async def _settle(self) -> None:  # noqa: ASYNC910 - comes after a call's own checkpoint
-        """At the end of an awaited call: the handlers of what it caused have run."""
+        """Call the handlers of the events that an awaited call has caused, at its end."""
         await self._delivery.settle(self)
 
     def _run_step(self, step: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
-        """Take a step because the descriptor is ready, and let the handlers have what it did."""
+        """Take a step because the descriptor is ready, and call the handlers of its events."""
         self._delivery.run_step(self, step, *args)
 
     @abc.abstractmethod
@@ -248,7 +248,7 @@ class Scoped(abc.ABC):
         """See ``Sender``."""
 
     def _work(self) -> float:
-        """What the keeper task does when woken; returns when it wants to be woken next."""
+        """The work of the keeper task; returns when to call it next."""
         self._run_handlers()
         deadline = self._next_deadline()
         waits = self._waits
@@ -256,18 +256,18 @@ class Scoped(abc.ABC):
             return deadline
         if waits.need_look():
             self._take_stock()
-        # If more input waits to be looked at, the keeper task was woken, and comes back here.
+        # If there is more input to decode, the keeper task was woken, and comes back here.
         return deadline if self._is_behind() else min(deadline, waits.end_due())
 
     def _take_stock(self) -> None:  # noqa: B027 - a server has nothing to look at
-        """Take in what has arrived and send what the OS takes.
+        """Read what has arrived and send what the OS takes.
 
-        To be called before a deadline is believed: the event loop may have stood still, and
-        Trio looks at the clock before it serves the sockets.
+        Call it before a deadline is judged: the event loop may have been blocked, and Trio checks
+        deadlines before it serves the sockets.
         """
 
     def _is_behind(self) -> bool:
-        """Whether input was taken in that has not been looked at yet."""
+        """Whether input was read that has not been decoded yet."""
         return False
 
     async def _park_for(  # noqa: ASYNC910 - parking is a checkpoint
@@ -283,7 +283,7 @@ class Scoped(abc.ABC):
 
     @abc.abstractmethod
     def _next_deadline(self) -> float:
-        """Do what has become due by now; when to look again, on Trio's clock."""
+        """Do what is due; returns when to call it again, on Trio's clock."""
 
     # The end
 
@@ -297,15 +297,14 @@ class Scoped(abc.ABC):
 
 
 async def finish(delivery: Delivery, sender: Sender) -> None:
-    """A block, or the scope of an accepted connection, is left: make the calls that are due.
+    """Make the handler calls that are due when a block, or an accepted connection, is left.
 
-    Then all tasks are ended that live in it.
+    Then end all its tasks.
 
     Args:
-        delivery: of what lives in it.
+        delivery: that of the socket.
         sender: sends what handlers queue.
-
-    Cancellation: is not seen; nothing may outlive the block.
+    Cancellation: shielded, because nothing may outlive the block.
     """
     while delivery.hub.calls:
         delivery.run(sender)

@@ -1,4 +1,4 @@
-"""``Accepting``: what a server listens on, and the sockets that it has for new connections."""
+"""``Accepting``: the listening sockets of a server, and its sockets for new connections."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Accepting(Generic[S]):
 
     @property
     def listeners(self) -> Sequence[stdlib_socket | Listener]:
-        """What is listened on; empty when nothing is."""
+        """The listening sockets; empty while the server does not listen."""
         return () if self._acceptor is None else self._acceptor.listeners
 
     def start(
@@ -81,7 +81,7 @@ class Accepting(Generic[S]):
             self._acceptor.update()
 
     def tick(self) -> float:
-        """Go on after a pause; when to call this again, on Trio's clock."""
+        """Continue after a pause; returns when to call this again, on Trio's clock."""
         acceptor = self._acceptor
         if acceptor is None:
             return math.inf
@@ -90,7 +90,7 @@ class Accepting(Generic[S]):
         return acceptor.retry_at
 
     def why_not(self, server: object) -> SocketError:
-        """Why nothing is accepted; ``server`` is whom the text is about."""
+        """The error of a call while nothing is accepted; its message names ``server``."""
         if self.failure is not None:
             return self.failure.with_traceback(None)
         if self.stops:

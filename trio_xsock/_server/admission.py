@@ -1,8 +1,8 @@
-"""``Admission``: the steps that make an accepted connection one that is served.
+"""``Admission``: the steps of a connection from accept to its announcement.
 
-Most connections are announced at once. Others have TLS's handshake first, and then wait in the
-``Lobby`` until the ``Roster`` has a place. What is announced goes to the ``Staff``, unless its
-socket has consumers of its own.
+Most connections are announced at once. Others have a TLS handshake first, and then wait in the
+``Lobby`` until the ``Roster`` has a place. An announced connection goes to the ``Staff``, unless
+its socket has a handler or channel of its own.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Ts = TypeVarTuple("Ts")
 
 
 class Server(Owner, Protocol):
-    """What the connections' owner is told here besides."""
+    """The owner of the connections, with one more callback."""
 
     def handshake_over(self, connection: Connection, error: BaseException | None, /) -> None:
         """The handshake of a new connection is done, or has failed with ``error``."""
@@ -44,14 +44,14 @@ class Server(Owner, Protocol):
 
 @protect_from_ki
 class Admission(Generic[S]):
-    """Takes connections in.
+    """Announces accepted connections, after a handshake if they need one.
 
     Args:
-        roster: who has a place.
-        lobby: new connections.
-        staff: takes what is announced.
-        changes: told of what is announced.
-        idle_timeout: of sockets that have none of their own, in seconds; ``None`` for none.
+        roster: the places.
+        lobby: the new connections.
+        staff: gets announced connections.
+        changes: posts the changes.
+        idle_timeout: for sockets that have none of their own, in seconds; ``None`` for none.
 
     Attributes:
         idle_timeout: as above; changed by ``limit_idleness``.
@@ -74,7 +74,7 @@ class Admission(Generic[S]):
         self.limit_idleness(idle_timeout)
 
     def limit_idleness(self, timeout: float | None) -> None:
-        """Have another ``idle_timeout``, which counts for connections that come from now on.
+        """Change ``idle_timeout``, for new connections.
 
         Raises:
             TypeError, ValueError: not a number of seconds above 0, or ``None``.
@@ -90,7 +90,7 @@ class Admission(Generic[S]):
         peer: tuple[Any, ...],
         deadline: float | None,
     ) -> None:
-        """Announce a connection that was accepted, or let it have its handshake first.
+        """Announce a connection that was accepted, or begin its handshake.
 
         Args:
             server: its owner.
@@ -117,7 +117,7 @@ class Admission(Generic[S]):
             attend(server, connection, run_step, connection, self._announce, connection)
 
     def _announce(self, connection: Connection) -> None:
-        """A connection is ready for use, and counts from now on."""
+        """A connection is ready for use; it counts as connected."""
         socket = self._roster.announce(connection)
         self._changes.post(1, 0, len(self._roster.placed))
         live = is_live(socket)
@@ -128,7 +128,7 @@ class Admission(Generic[S]):
             self.offer(connection, socket)
 
     def offer(self, connection: Connection, socket: S) -> None:
-        """Give a connection to what waits for one; else it waits itself."""
+        """Give a connection to a waiting call, or let the connection wait."""
         if not self._staff.take(connection, socket):
             self._roster.keep_ready(connection)
 
@@ -160,9 +160,9 @@ class Admission(Generic[S]):
         close(connection)
 
     def turn_slow_ones_away(self, server: Server) -> float:
-        """Refuse those whose handshake takes too long; when to look again, on Trio's clock."""
+        """Refuse those whose handshake takes too long; returns when to call this again."""
         for connection in self._lobby.due():
-            attend(server, connection, look, connection)  # it may have come while we did not run
+            attend(server, connection, look, connection)  # input may have arrived meanwhile
             if self._lobby.is_late(connection):
                 attend(server, connection, self.turn_away, connection, TOO_LONG)
         return self._lobby.next_look()
@@ -173,7 +173,7 @@ class Admission(Generic[S]):
         transport.close()
 
     def forget(self, connection: Connection) -> bool:
-        """A connection is closed; whether it was new, and counts as refused."""
+        """A connection is closed; returns whether it was new, and counts as refused."""
         why = self._lobby.remove(connection)
         if why:
             self._lobby.note_refusal(why, self._roster.accepted)
@@ -186,7 +186,7 @@ def attend(
     step: Callable[[Unpack[Ts]], object],
     *args: *Ts,
 ) -> None:
-    """Take a step for one peer: what it raises ends the connection of that peer only."""
+    """Take a step for one peer: an exception ends the connection of that peer only."""
     try:
         step(*args)
     except Exception as exc:

@@ -1,4 +1,4 @@
-"""``Binding``: where a server listens, and how it comes to its listening sockets."""
+"""``Binding``: the address of a server, and how its listening sockets are opened."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Binding:
         port: the port; 0 lets the OS pick one.
         address: a local address or name; ``""`` for all.
         interface: the interface.
-        backlog: connections that the OS lets wait; ``None`` for as many as it does.
+        backlog: how many connections may wait in the OS; ``None`` for its maximum.
         reuse_port: let other programs of this user listen on the same port.
 
     Attributes:
@@ -76,11 +76,11 @@ class Binding:
         self.interface: NetworkInterface | None = check_interface(interface)
 
     def use_network(self, network: ForeignNetwork) -> None:
-        """Listen in a network that takes the OS's place."""
+        """Listen in a simulated network."""
         self._network = network
 
     def give(self, socks: tuple[stdlib_socket.socket, ...]) -> None:
-        """Take these the next time, and bind the same address later.
+        """Use these sockets the next time, and bind the same address after that.
 
         Raises:
             TypeError: not a ``socket.socket``, or none at all.
@@ -114,11 +114,11 @@ class Binding:
 
         Args:
             addresses: what ``find`` has returned.
-            server: whom an error is about.
+            server: for the messages of errors.
 
         Raises:
             InvalidStateError: one that was given was closed meanwhile.
-            SocketError: what ``open_listeners`` raises.
+            SocketError: as for ``open_listeners``.
         """
         given, self._given = self._given, ()
         for sock in given:
@@ -134,6 +134,6 @@ class Binding:
 
 
 def address_of(sock: stdlib_socket.socket | Listener) -> Address:
-    """What a socket is bound to; a Unix socket, which has no address of our kind, to none."""
+    """The address of a socket; an empty one for a Unix socket, which has no IP address."""
     address: Any = sock.getsockname()
     return ("", 0) if isinstance(address, str | bytes) else address

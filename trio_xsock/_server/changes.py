@@ -1,4 +1,4 @@
-"""``Changes``: who is told of connections that come and go, and how."""
+"""``Changes``: posts ``ConnectionsChanged`` as connections come and go."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Changes:
         return len(self._followers)
 
     def follow(self, channel: EventChannel) -> None:
-        """Have the event in this channel until that is closed."""
+        """Post the event into this channel until it is closed."""
         self._followers.append(channel)
 
     def post(self, opened: int, closed: int, live: int) -> None:

@@ -1,8 +1,8 @@
-"""``ServerConnections``: what a server does with its connections, from accept to their end.
+"""``ServerConnections``: the connections of a server, from accept to their end.
 
-It joins the parts: ``Accepting`` for what is listened on, ``Admission`` and the ``Lobby`` for new
-connections, the ``Roster`` for places, and the ``Staff``, which looks after what was announced. It
-is the ``Owner`` of the connections: what happens to one of them is reported here.
+It joins the parts: ``Accepting`` for the listening sockets, ``Admission`` and the ``Lobby`` for new
+connections, the ``Roster`` for places, and the ``Staff`` for handlers. It is the ``Owner`` of the
+connections: what happens to one of them is reported here.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class ServerConnections(Generic[S]):
         self._staff.end_services(self._accepting.failure)
 
     def tick(self) -> float:
-        """Do what is due; when to do so again, on Trio's clock."""
+        """Do what is due; returns when to call this again, on Trio's clock."""
         if not self._accepting.listeners:
             return math.inf
         retry_at = self._accepting.tick()
@@ -106,7 +106,7 @@ class ServerConnections(Generic[S]):
         return min(retry_at, next_look)
 
     def accepting_failed(self, error: SocketError, final: bool) -> None:
-        """The listener is in trouble, or ``add_socket`` is."""
+        """The listening socket or ``add_socket`` has failed."""
         self._delivery.post_error(error)
         if final:
             self._accepting.fail(error)
@@ -121,7 +121,7 @@ class ServerConnections(Generic[S]):
     # New connections
 
     def _may_accept(self) -> bool:
-        """Whether there is a place for one more; runs no code of the user's."""
+        """Whether there is a place for one more; calls no user code."""
         if self._lobby.full:
             return False
         wanted = self._staff.wants or self._accepting.pool.next_is_live()
@@ -214,7 +214,7 @@ class ServerConnections(Generic[S]):
         return ready[1]
 
     def wait_for_one(self, parking: Parking[S]) -> Callable[[], None]:
-        """Give ``parking`` the next connection; returns what to call if that is cancelled."""
+        """Give ``parking`` the next connection; returns a function to call on cancellation."""
         withdraw = self._staff.wait(parking)
         self.update()
         return withdraw
@@ -259,7 +259,7 @@ class ServerConnections(Generic[S]):
         self._check_idle()
 
     def connection_broke(self, connection: Connection, error: Exception, /) -> None:
-        """See ``Owner``: the one place where the library's own failures for a peer end."""
+        """See ``Owner``: the one place that contains the library's own failures for a peer."""
         log_fault(f"the connection from {connection.endpoint} is ended", error)
         if self._lobby.has(connection):
             give_back(functools.partial(self._admission.turn_away, connection, error), self.update)
@@ -267,7 +267,7 @@ class ServerConnections(Generic[S]):
             give_back(functools.partial(connection.break_down, error))
         give_back(functools.partial(close, connection))
         transport = connection.transport
-        if transport is not None:  # not even that went well
+        if transport is not None:  # closing has failed too
             give_back(transport.close, functools.partial(self.connection_closed, connection))
 
     def connection_failed(self, connection: Connection, /) -> None:
@@ -287,7 +287,7 @@ class ServerConnections(Generic[S]):
     # The end
 
     def begin_closing(self, grace: float) -> None:
-        """Stop, and close all connections gracefully that no handler looks after."""
+        """Stop, and close all connections without a ``serve`` handler gracefully."""
         self._begin_stopping()
         for connection in list(self._roster.open):
             if not self._staff.looks_after(connection):

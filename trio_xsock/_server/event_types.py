@@ -1,4 +1,4 @@
-"""The events of each kind of socket, under a name: what a ``match`` has to cover."""
+"""The events of each kind of socket, as types: what a ``match`` has to cover."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from trio_xsock._values.events import (
 from .server import ServerSocket
 
 TCPEvent: TypeAlias = StreamEvent[TCPSocket]
-"""What happens to a ``TCPSocket``."""
+"""The events of a ``TCPSocket``."""
 
 SSLEvent: TypeAlias = StreamEvent[SSLSocket]
-"""What happens to a ``SSLSocket``."""
+"""The events of a ``SSLSocket``."""
 
 UDPEvent: TypeAlias = DatagramEvent[UDPSocket]
-"""What happens to a ``UDPSocket``."""
+"""The events of a ``UDPSocket``."""
 
 EasyTCPEvent: TypeAlias = MessageEvent[EasyTCPSocket]
-"""What happens to an ``EasyTCPSocket``."""
+"""The events of an ``EasyTCPSocket``."""
 
 EasyUDPEvent: TypeAlias = GroupEvent[EasyUDPSocket]
-"""What happens to an ``EasyUDPSocket``."""
+"""The events of an ``EasyUDPSocket``."""
 
 DiscoveryEvent: TypeAlias = MemberEvent[AutoDiscovery]
-"""What happens to an ``AutoDiscovery``."""
+"""The events of an ``AutoDiscovery``."""
 
 ServerEvent: TypeAlias = ListenerEvent[ServerSocket[Any]]
-"""What happens to a ``ServerSocket``."""
+"""The events of a ``ServerSocket``."""

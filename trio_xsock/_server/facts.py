@@ -1,4 +1,4 @@
-"""The options and facts of a server: limits, times, where it listens, who is connected."""
+"""The options and facts of a server: limits, times, addresses, connections."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ S = TypeVar("S", bound=ListeningCalls)
 
 @protect_from_ki
 class ServerFacts(Scoped, Generic[S]):
-    """What can be asked of, and set on, a server."""
+    """The options and facts of a server."""
 
     __slots__ = ()
 
@@ -56,7 +56,7 @@ class ServerFacts(Scoped, Generic[S]):
 
     @property
     def maximum_sockets_connected(self) -> int | None:
-        """The ceiling, ``None`` for none; may change at any time. Lowering it ends nobody.
+        """The maximum, ``None`` for none; may change at any time. Lowering it closes nothing.
 
         Raises (assignment):
             ValueError, TypeError: less than 1, or not an int. Xojo: ``MaximumSocketsConnected``.
@@ -94,10 +94,10 @@ class ServerFacts(Scoped, Generic[S]):
 
     @property
     def idle_timeout(self) -> float | None:
-        """Seconds; ``None`` for off. Counts for connections that come from now on.
+        """Seconds; ``None`` for off. An assignment applies to new connections.
 
-        Ends a connection, as ``TIMED_OUT``, on which no byte went either way for so long; a
-        socket that has an ``idle_timeout`` of its own keeps that.
+        Ends a connection, as ``TIMED_OUT``, on which no byte was sent or received for this time;
+        a socket that has an ``idle_timeout`` of its own keeps that.
 
         Raises (assignment):
             TypeError, ValueError: not a number of seconds above 0, or ``None``.
@@ -124,7 +124,7 @@ class ServerFacts(Scoped, Generic[S]):
 
     @property
     def handshake_timeout(self) -> float:
-        """Seconds that a handshake may take; counts for those that begin from now on.
+        """Seconds that a handshake may take; an assignment applies to new handshakes.
 
         Raises (assignment):
             TypeError, ValueError: not a number of seconds above 0.
@@ -149,7 +149,7 @@ class ServerFacts(Scoped, Generic[S]):
 
     @property
     def is_listening(self) -> bool:
-        """Whether connections are taken, or wait in the backlog. Xojo: ``IsListening``."""
+        """Whether the server listens. Xojo: ``IsListening``."""
         return bool(self._parts.accepting.listeners)
 
     @property
@@ -190,11 +190,11 @@ class ServerFacts(Scoped, Generic[S]):
         return local_address_of(self._binding.interface)
 
     def stop_listening(self) -> None:
-        """Accept no more; connections live on. Idempotent. Xojo: ``StopListening``.
+        """Stop accepting; connections stay open. Idempotent. Xojo: ``StopListening``.
 
         ``accept`` raises ``SocketClosedError`` from now on, and ``serve`` returns when its
-        handlers have ended. ``listen`` may be called again; connections that wait ready go on
-        waiting to be accepted then. Who is in a handshake is refused, like those in the backlog.
+        handlers have ended. ``listen`` may be called again; connections that wait to be accepted
+        keep waiting. Connections in a handshake are refused, like those in the backlog.
         """
         self._check_thread()
         self._connections.stop()
@@ -231,8 +231,8 @@ class ServerFacts(Scoped, Generic[S]):
     def stopping(self) -> trio.Event:
         """Set when the server begins to stop; ``await server.stopping.wait()`` waits for that.
 
-        ``aclose``, ``close`` and the end of the block set it, and so does nothing else:
-        ``stop_listening`` lets handlers go on. When the server listens again it is a new one.
+        Only ``aclose``, ``close`` and the end of the block set it; after ``stop_listening``
+        handlers continue. When the server listens again it is a new event.
         For a handler that only waits for its next request there is ``sock.may_stop()``.
         """
         return self._parts.staff.stopping
@@ -263,11 +263,11 @@ class ServerFacts(Scoped, Generic[S]):
     def from_socket(cls, *socks: stdlib_socket.socket, **options: Any) -> Self:
         """Make a server of sockets that listen already.
 
-        For socket activation (see ``activation_sockets``), and for servers that hand their
-        sockets on to the next process. The sockets become ours with the next ``listen`` or
-        ``serve``, and are closed when listening stops; until then they stay the caller's.
-        Where another process has the same socket, no connection is lost by that: those that
-        wait in its backlog are that process's. A later ``listen`` binds the same address anew.
+        For socket activation (see ``activation_sockets``), and for servers that pass their
+        sockets to the next process. The next ``listen`` or ``serve`` takes over the sockets, and
+        they are closed when listening stops; until then they stay the caller's. If another
+        process has the same socket, no connection is lost: it gets those in the backlog.
+        A later ``listen`` binds the same address again.
 
         Args:
             socks: listening stream sockets, at least one.

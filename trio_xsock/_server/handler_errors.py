@@ -1,7 +1,7 @@
-"""How the log tells of a connection's handler that has raised.
+"""Logging an exception of a connection's handler.
 
-What the peer did is one line at INFO, so that nobody from outside can fill the log with
-tracebacks. What the program did is an error, with its traceback.
+An exception that the peer has caused is one line at INFO, so that peers cannot fill the log with
+tracebacks. Any other one is an error, with its traceback.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BY_THE_PEER: Final = (
     trio.EndOfChannel,  # of ``EasyTCPSocket.receive``
     trio.TooSlowError,
 )
-"""What the peer of a connection can make a sound handler raise."""
+"""The exceptions that a peer can cause in a correct handler."""
 
 
 def log_handler_error(endpoint: str, error: Exception) -> None:

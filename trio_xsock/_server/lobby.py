@@ -1,12 +1,10 @@
 """``Lobby``: new connections, from the OS's accept to their announcement.
 
-Most connections are announced at once. Others have a handshake before them, of TLS or with a
-proxy: at most ``maximum`` at a time, each for at most ``timeout`` seconds. Handshakes go by steps,
-as all that connections do; only a proxy's header that is not there at once has a task, which waits
-for it. What is done waits, unannounced, until there is a place. None of them counts as connected
-before that, so silent or failing clients take no places.
-
-How a class of sockets has a handshake of its own: see ``_sockets.listening``.
+Most connections are announced at once. Others have a handshake first, of TLS or with a proxy: at
+most ``maximum`` at a time, each for at most ``timeout`` seconds. Handshakes are made by steps; only
+a proxy's header that does not arrive at once has a task, which waits for it. A connection whose
+handshake is done waits until there is a place. It does not count as connected before that, so
+silent or failing clients take no places.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from trio_xsock._sockets.listening import ListeningCalls
 _logger = logging.getLogger("trio_xsock")
 
 _TELLING_REFUSALS: Final = 10
-"""So many refused connections, and none that was announced, are logged once."""
+"""A warning is logged after this many refused connections without an announced one."""
 
 TOO_LONG: Final = "its handshake took too long, or listening has stopped"
 
@@ -67,10 +65,10 @@ class Lobby:
         self._readers: set[trio.CancelScope] = set()  # of tasks that wait for a header
         self._handshakes: dict[Connection, TimeLimit] = {}
         self._done: dict[Connection, None] = {}  # in order
-        self._looks_at = math.inf  # when ``due`` is asked next
+        self._looks_at = math.inf  # when ``due`` is called next
 
     def limit(self, maximum: int, timeout: float) -> None:
-        """Go on with other limits; the time-out counts for handshakes that begin from now on.
+        """Change the limits; the time-out applies to new handshakes.
 
         Raises:
             TypeError, ValueError: not an int of at least 1, or no number of seconds above 0.
@@ -89,7 +87,7 @@ class Lobby:
     @property
     def full(self) -> bool:
         """Whether no more may come in."""
-        unannounced = self._handshakes or self._done or self._readers  # mostly there are none
+        unannounced = self._handshakes or self._done or self._readers  # usually none
         return bool(unannounced) and self.count >= self.maximum
 
     @property
@@ -127,7 +125,7 @@ class Lobby:
             with scope:
                 await reader.read()
                 complete = True
-            if scope.cancel_called:  # it may have come while we did not run, or listening stopped
+            if scope.cancel_called:  # it may have arrived meanwhile, or listening has stopped
                 complete = trio.current_time() >= deadline and reader.step()
         except (ProxyProtocolError, OSError) as exc:
             return str(exc)  # the error itself would refer to this frame
@@ -152,7 +150,7 @@ class Lobby:
             Whether ``next_look`` is sooner than it was.
 
         Raises:
-            SocketError: it cannot begin.
+            SocketError: the handshake cannot begin.
         """
         limit = TimeLimit(trio.current_time(), self.timeout)
         limit.shorten(deadline)
@@ -191,19 +189,19 @@ class Lobby:
     # Slow ones
 
     def due(self) -> list[Connection]:
-        """Connections whose time is up; to be judged by ``is_late``."""
+        """Connections whose time is up; call ``is_late`` for each."""
         now = trio.current_time()
         return [each for each, limit in self._handshakes.items() if now >= limit.deadline]
 
     def is_late(self, connection: Connection) -> bool:
-        """Whether the handshake has taken too long, after all that has come was read."""
+        """Whether the handshake has taken too long; call it after all input was read."""
         limit = self._handshakes.get(connection)
         if limit is None:
             return False
         return limit.is_over(trio.current_time(), counts_lateness=runs_by_itself())
 
     def next_look(self) -> float:
-        """When to ask for ``due`` again, on Trio's clock."""
+        """When to call ``due`` again, on Trio's clock."""
         limits = self._handshakes.values()
         self._looks_at = min((limit.deadline for limit in limits), default=math.inf)
         return self._looks_at
@@ -222,7 +220,7 @@ class Lobby:
         _logger.debug("refused a connection: %s", why, extra={"refused": why})
         accepted_before, refused_before = self._before
         in_vain = self.refused - refused_before
-        if in_vain == _TELLING_REFUSALS and accepted == accepted_before:  # the fault may be ours
+        if in_vain == _TELLING_REFUSALS and accepted == accepted_before:  # probably our own fault
             _logger.warning(
                 "all of the first %d connections were refused; the last: %s", in_vain, why
             )
@@ -241,5 +239,5 @@ class Lobby:
         """
         for scope in self._readers:
             scope.cancel("listening has stopped")
-        self._looks_at = math.inf  # slow handshakes are not looked for any more
+        self._looks_at = math.inf  # there are no handshakes to check any more
         return [*self._handshakes, *self._done]

@@ -1,4 +1,4 @@
-"""``ServerParts``: what a server is composed of, made of its options."""
+"""``ServerParts``: the parts of a server, made from its options."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ S = TypeVar("S", bound=ListeningCalls)
 
 
 class ServerParts(Generic[S]):
-    """The parts, none of which knows the server.
+    """The parts, none of which has a reference to the server.
 
     Args:
         delivery: posts the server's events.
@@ -33,11 +33,11 @@ class ServerParts(Generic[S]):
     Attributes:
         accepting: what is listened on, and the sockets for new connections.
         admission: the steps from accept to announcement.
-        changes: who is told of connections that come and go.
-        lobby: new connections.
-        proxied: which proxies are believed.
-        roster: who has a place.
-        staff: what looks after the connections.
+        changes: posts ``ConnectionsChanged``.
+        lobby: the new connections.
+        proxied: which proxies are trusted.
+        roster: the places.
+        staff: the handlers and the waiting calls.
 
     Raises:
         TypeError, ValueError: an option is of a wrong type, or out of its range.
@@ -77,5 +77,5 @@ def check_minimum(minimum: int) -> int:
 
 
 def check_maximum(maximum: int | None) -> int | None:
-    """A ceiling: an int of at least 1, or ``None``."""
+    """A maximum: an int of at least 1, or ``None``."""
     return None if maximum is None else check_positive("maximum_sockets_connected", maximum)

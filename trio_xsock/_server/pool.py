@@ -21,8 +21,8 @@ class SocketPool(Generic[S]):
     """Sockets that wait for a connection.
 
     Args:
-        add_socket: makes a new, unconnected socket each time. ``KeyboardInterrupt`` and its
-            like come out of the calls below as they are.
+        add_socket: makes a new, unconnected socket each time. The calls below do not wrap a
+            ``KeyboardInterrupt`` that it raises.
     """
 
     __slots__ = ("_add_socket", "_sockets")
@@ -35,15 +35,15 @@ class SocketPool(Generic[S]):
         return len(self._sockets)
 
     def fill(self, count: int, context: contextvars.Context) -> None:
-        """Have at least ``count`` sockets ready.
+        """Make sockets until there are at least ``count``.
 
         Args:
             count: how many.
             context: the context variables for ``add_socket``, which cannot change them.
 
         Raises:
-            InvalidStateError: ``add_socket`` raised, or returned no fresh socket.
-            TLSError: the socket's options name a file that does not do.
+            InvalidStateError: ``add_socket`` raised, or returned no new socket.
+            TLSError: a file of the socket's TLS options cannot be used.
         """
         while len(self._sockets) < count:
             socket = self._make(context)
@@ -59,18 +59,18 @@ class SocketPool(Generic[S]):
             context: as for ``fill``.
 
         Raises:
-            InvalidStateError: as for ``fill``; or somebody has used the socket meanwhile.
+            InvalidStateError: as for ``fill``; or the socket was used meanwhile.
         """
         if not self._sockets:
             self.fill(1, context)
         return _fresh(self._sockets.popleft())
 
     def next_is_live(self) -> bool:
-        """Whether the next connection will not have to be accepted; False if unknown yet."""
+        """Whether the next socket has a handler or channel; False if that is not known yet."""
         return bool(self._sockets) and is_live(self._sockets[0])
 
     def clear(self) -> None:
-        """Forget all sockets; they hold nothing."""
+        """Drop all sockets; they have no descriptors."""
         self._sockets.clear()
 
     def _make(self, context: contextvars.Context) -> S:
@@ -88,12 +88,12 @@ class SocketPool(Generic[S]):
 
 
 def is_live(socket: ListeningCalls) -> bool:
-    """Whether the socket has consumers of its own, and is never accepted."""
+    """Whether the socket has a handler or channel of its own, and so is never accepted."""
     return socket.handler is not None or socket._delivery.hub.active
 
 
 def _fresh(socket: S) -> S:
-    # Made by from_socket() it would hold a descriptor that nobody closes.
+    # One from from_socket() would have a descriptor that is never closed.
     if socket._given is not None or socket.state is not CLOSED or socket._keeper is not None:
         raise InvalidStateError(f"add_socket must return a new socket, not the used {socket!r}")
     return socket

@@ -1,4 +1,4 @@
-"""``Proxied``: whether connections begin with a proxy's header, and which proxies are believed."""
+"""``Proxied``: whether connections begin with a proxy's header, and which proxies are trusted."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Proxied:
         """Begin to read the header of a connection that was accepted.
 
         Returns:
-            What goes on reading it, and whether it is complete, as it is as a rule.
+            The reader of the header, and whether it is complete, which is the usual case.
 
         Raises:
-            ProxyProtocolError: the peer is no trusted proxy, or what came is no header.
+            ProxyProtocolError: the peer is no trusted proxy, or the header is invalid.
             OSError: the connection is lost.
         """
         if not is_trusted(peer, self.networks):

@@ -15,14 +15,14 @@ S = TypeVar("S")
 
 @protect_from_ki
 class Served(Generic[S]):
-    """The handler of one connection, as the server sees it.
+    """The handler of one connection.
 
     Args:
         service: the ``serve`` that it belongs to.
 
     Attributes:
         service: as above.
-        scope: what runs for the connection at present: its handler, and afterwards its close.
+        scope: the cancel scope of the handler, and afterwards of the graceful close.
         stopped: the server has stopped the handler.
     """
 
@@ -32,7 +32,7 @@ class Served(Generic[S]):
         self.service: S = service
         self.scope = trio.CancelScope()
         self.stopped = False
-        self._waits: list[trio.CancelScope] | None = None  # mostly there are none
+        self._waits: list[trio.CancelScope] | None = None  # usually there are none
 
     # Waits that a stop may cancel
 
@@ -54,7 +54,7 @@ class Served(Generic[S]):
     def stop_waiting(self) -> None:
         """The server stops: cancel the handler if it waits for its next request.
 
-        Only the wait is cancelled here. If the request has just come the handler answers it.
+        Only the wait is cancelled here. If the request has just arrived the handler answers it.
         """
         for scope in self._waits or ():
             scope.cancel("the server stops")
@@ -72,10 +72,10 @@ class Served(Generic[S]):
         return self.scope
 
     def is_caused_by_stop(self, error: BaseException) -> bool:
-        """Whether ``error`` only says that the stop has closed the connection."""
+        """Whether ``error`` is only a consequence of the stop, which closed the connection."""
         return self.stopped and only_closed(error)
 
 
 def only_closed(error: BaseException) -> bool:
-    """Whether ``error`` says nothing but that a socket was closed by us."""
+    """Whether ``error`` consists of nothing but ``SocketClosedError``."""
     return all(isinstance(each, SocketClosedError) for each in leaves(error))

@@ -38,50 +38,48 @@ _IPAddress: TypeAlias = IPv4Address | IPv6Address
 _IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
 _GRACE = 5.0
-_TCP_SOCKET: Any = TCPSocket  # what the first overload promises
+_TCP_SOCKET: Any = TCPSocket  # the default of the first overload
 
 
 @protect_from_ki
 class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
     """Listens on a port and gives each connection a socket. Xojo: ``ServerSocket``.
 
-    Lives in ``async with``, like the sockets it hands out, whose scopes are children of its
-    own::
+    Used with ``async with``, like its sockets, whose scopes are children of its own::
 
         async with ServerSocket(8080) as server:
             await server.serve(handle_connection)
 
-    Sockets without a handler or channel of their own come out of ``accept()`` and ``serve()``;
-    those that have one are live at once.
+    Sockets without a handler or channel of their own are returned by ``accept()``, or passed to
+    the handler of ``serve()``; those that have one are active at once.
 
     Args:
-        port: to listen on; 0 lets the OS pick one.
+        port: the port to listen on; 0 lets the OS choose one.
         address: a local address or name; ``""`` for all, IPv4 and IPv6 on one port.
         network_interface: the interface to listen on.
         minimum_sockets_available: sockets that ``add_socket`` makes ahead; also how many
-            connections wait ready while nobody accepts (at least one).
-        maximum_sockets_connected: the ceiling; ``None`` for none. At the ceiling accepting
-            stops, and newcomers wait in the backlog.
+            connections are accepted ahead while no ``accept()`` waits (at least one).
+        maximum_sockets_connected: the maximum; ``None`` for none. At the maximum accepting
+            stops, and new connections wait in the backlog.
         add_socket: makes one new, unconnected socket for each connection.
         handler: a callback object; of the methods ``on_error(server, error)`` and
             ``on_connections_changed(server, opened, closed, live)`` those it has are called.
-        idle_timeout: seconds without a byte either way after which a connection is ended, as
+        idle_timeout: seconds without a byte in either direction after which a connection ends, as
             ``TIMED_OUT``; for sockets that have none of their own. ``None`` for off.
-        maximum_handshakes: how many connections may have their handshake (of TLS, or with a
+        maximum_handshakes: how many connections may be in their handshake (of TLS, or with a
             proxy) at a time; they do not count as connected.
-        handshake_timeout: seconds that it may take.
-        backlog: connections that the OS lets wait; ``None`` for as many as it does.
+        handshake_timeout: seconds that a handshake may take.
+        backlog: how many connections may wait in the OS; ``None`` for its maximum.
         reuse_port: let other programs of this user listen on the same port (SO_REUSEPORT).
         raise_handler_errors: let an exception of a connection's handler out of ``serve()``, or
             out of the server's block, instead of logging it.
         proxy_protocol: every connection begins with a header of the PROXY protocol, version 1
-            or 2, and ``remote_address`` is the client's. Who sends none is refused.
-        trusted_proxies: IP addresses and networks that proxies may speak from; by default this
-            machine only. Who comes from elsewhere is refused.
-
+            or 2, and ``remote_address`` is the client's. Connections without one are refused.
+        trusted_proxies: IP addresses and networks of proxies; by default this machine only.
+            Connections from other addresses are refused.
     All limits and times may change while the server listens. Its ``events`` are
-    ``ErrorOccurred``, for what ails the listening or was raised by handlers; and for connections
-    that come and go ``ConnectionsChanged``, which ``subscribe(connections=True)`` gives.
+    ``ErrorOccurred``, for errors of listening and exceptions of handlers; and
+    ``ConnectionsChanged`` in channels from ``subscribe(connections=True)``.
 
     Raises:
         InvalidPortError: ``port`` is outside 0..65535.
@@ -166,15 +164,15 @@ class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
         )
         self._connections = ServerConnections(self._delivery, self._parts)
         self._left = False  # the block is being left
-        self._guests: list[trio.lowlevel.Task] = []  # those who entered the block once more
+        self._guests: list[trio.lowlevel.Task] = []  # tasks that entered the block once more
 
     # The block
 
     async def __aenter__(self) -> Self:
         """Open the server's block; a checkpoint.
 
-        Inside of it, what takes a ``trio.abc.Listener`` may enter it once more, as
-        ``trio.serve_listeners`` does; that closes the server at its end.
+        In the block, code that takes a ``trio.abc.Listener`` may enter it once more, as
+        ``trio.serve_listeners`` does; leaving that closes the server.
 
         Raises:
             InvalidStateError: the block has been left.
@@ -192,10 +190,10 @@ class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the server, and let out what failed; see ``aclose`` and ``close``."""
+        """Close the server, and raise what has failed; see ``aclose`` and ``close``."""
         task = trio.lowlevel.current_task()
         if task not in self._guests:
-            await super().__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - it sees to itself
+            await super().__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - it is shielded
             return
         self._guests.remove(task)
         if exc is not None:
@@ -214,9 +212,9 @@ class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
                 or returned no new socket.
             AddressInUseError: the port is taken.
             InvalidPortError: the port needs privileges.
-            NameResolutionError: ``address`` means nothing on this machine.
+            NameResolutionError: ``address`` cannot be resolved, or is not one of this machine.
             SocketClosedError: ``stop_listening()`` or ``close()`` was called meanwhile.
-            OpenDriverError, OutOfMemoryError, SocketError: what else the OS said.
+            OpenDriverError, OutOfMemoryError, SocketError: another error of the OS.
 
         Cancellation: nothing is left over.
         """
@@ -225,7 +223,7 @@ class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
         stops = self._parts.accepting.stops
         self._connections.fill()
         addresses = await self._binding.find()
-        self._check_not_listening("it is listening already")  # somebody else was faster
+        self._check_not_listening("it is listening already")  # another task was faster
         if self._left or self._parts.accepting.stops != stops:
             raise SocketClosedError(f"{self!r}: stopped while it was about to listen")
         self._connections.start(self._binding.open(addresses, self))
@@ -236,13 +234,13 @@ class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
         """Wait for the next connection; the contract of ``trio.abc.Listener``.
 
         Returns:
-            An open socket. ``async with`` on it is allowed once and closes it. It lives for
+            An open socket. ``async with`` on it is allowed once and closes it. It is for
             this one connection: ``connect()`` is refused.
 
         Raises:
             InvalidStateError: not listening; ``add_socket`` failed.
             SocketClosedError: ``stop_listening()`` was called, before or meanwhile.
-            SocketError: the listener can accept no more.
+            SocketError: the listening socket has failed.
 
         Cancellation: no connection is lost.
         """
@@ -267,12 +265,12 @@ class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
     ) -> None:
         """Serve connections, each in a task of its own, until listening stops.
 
-        Listens if need be, and reports ``started(port)``. A connection is closed when its
+        Listens if it does not yet, and reports ``started(port)``. A connection is closed when its
         handler returns: gracefully, or at once after an exception. Returns when listening has
         stopped and the handlers have ended.
 
         Args:
-            handler: an async function that is given the socket.
+            handler: an async function that takes the socket.
             task_status: for ``nursery.start``.
 
         Raises:
@@ -293,8 +291,8 @@ class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
     def close(self) -> None:
         """Stop listening, close all connections at once, and cancel their handlers.
 
-        Always legal, idempotent. A handler that is cancelled so has not failed, not even if it
-        finds its socket closed meanwhile.
+        Always legal, idempotent. A handler that this cancels has not failed, not even if it
+        raises because its socket is closed.
         """
         self._check_thread()
         self._connections.close()
@@ -305,7 +303,7 @@ class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
         """Stop listening, let the handlers finish, then cancel them. Always legal, idempotent.
 
         Handlers that wait for their next request, in ``sock.may_stop()``, are cancelled at once;
-        what they have queued is still sent. Connections that no ``serve`` handler looks after
+        what they have queued is still sent. Connections without a ``serve`` handler
         are closed as by their own ``aclose``. A handler that is cancelled has not failed.
 
         Args:
@@ -338,7 +336,7 @@ class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
         return self._connections.tick()
 
     def _contain(self, error: Exception) -> bool:
-        """See ``Kept``: a server goes on."""
+        """See ``Kept``: a server continues."""
         log_fault("the server goes on", error)
         return True
 

@@ -27,7 +27,7 @@ class Service(Generic[S]):
 
     Attributes:
         handler: as above.
-        parking: where ``serve`` waits; is given the error that stopped the listening, if any.
+        parking: where ``serve`` waits; gets the error that stopped the listening, if any.
     """
 
     __slots__ = ("_context", "_escaped", "_nursery", "_run", "handler", "parking")
@@ -44,7 +44,7 @@ class Service(Generic[S]):
         self._escaped = escaped
         self._nursery = nursery
         self._run: Callable[[Service[S], Connection, S], Awaitable[None]] = run
-        # Connections arrive in tasks of the library's; handlers are children of this one.
+        # Connections arrive in tasks of the library; handlers are children of this task.
         self._context = contextvars.copy_context()
 
     def take(self, connection: Connection, socket: S) -> None:
@@ -61,12 +61,12 @@ class Service(Generic[S]):
         self._nursery.cancel_scope.cancel("a connection's handler failed")
 
     async def wait(self, withdraw: Callable[[], None]) -> None:
-        """Wait until listening stops; what has to leave ``serve`` then has escaped.
+        """Wait until listening stops; exceptions that leave ``serve`` have escaped by then.
 
         Args:
             withdraw: called if the wait is cancelled.
 
-        Cancellation: the handlers go on until the nursery is left.
+        Cancellation: the handlers continue until the nursery is left.
         """
         try:
             failure = await self.parking.park(withdraw)
@@ -80,7 +80,7 @@ class Service(Generic[S]):
 
 
 def raise_all(errors: list[BaseException]) -> None:
-    """Raise what is in ``errors``, a single one as itself; empties the list."""
+    """Raise ``errors``, a single one without a group; empties the list."""
     taken = errors[:]
     errors.clear()
     try:

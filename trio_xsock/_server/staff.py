@@ -1,8 +1,8 @@
-"""``Staff``: what takes a server's connections and looks after them.
+"""``Staff``: the ``accept`` and ``serve`` calls of a server, and its handlers.
 
-That is ``accept`` calls, which are given a socket, and running ``serve`` calls, which start a
-handler for it. When a handler ends, its connection is closed, and what was raised is judged: it is
-logged and posted as the server's error, it leaves ``serve``, or it only says that the server stops.
+An ``accept`` call gets a socket, a running ``serve`` call starts a handler for it. When a handler
+ends, its connection is closed, and an exception is either logged and posted as the server's error,
+or leaves ``serve``, or is ignored because the server's stop has caused it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Staff(Generic[S]):
 
     Args:
         delivery: posts the server's events.
-        raise_handler_errors: let what handlers raise out, rather than log it.
+        raise_handler_errors: raise exceptions of handlers, rather than log them.
 
     Attributes:
         failed: how many handlers have failed.
@@ -64,11 +64,11 @@ class Staff(Generic[S]):
 
     @property
     def serving(self) -> int:
-        """How many connections a handler of ``serve`` looks after."""
+        """How many connections have a handler of ``serve``."""
         return len(self._serving)
 
     def looks_after(self, connection: Connection) -> bool:
-        """Whether a handler of ``serve`` does."""
+        """Whether the connection has a handler of ``serve``."""
         return connection in self._serving
 
     # Taking connections
@@ -79,17 +79,17 @@ class Staff(Generic[S]):
         return bool(self._callers or self._services)
 
     def wait(self, parking: Parking[S]) -> Callable[[], None]:
-        """An ``accept`` call waits; returns what to call if it is cancelled."""
+        """An ``accept`` call waits; returns a function to call on its cancellation."""
         self._callers.append(parking)
         return lambda: self._callers.remove(parking)
 
     def enter(self, service: Service[S]) -> Callable[[], None]:
-        """A ``serve`` begins; returns what to call if it is cancelled."""
+        """A ``serve`` call begins; returns a function to call on its cancellation."""
         self._services.append(service)
         return lambda: self._services.remove(service)
 
     def take(self, connection: Connection, socket: S) -> bool:
-        """Give a connection to what waits for one; whether anything does."""
+        """Give a connection to a waiting call; returns whether there is one."""
         if self._callers:
             self._callers.popleft().unpark(socket)
         elif self._services:
@@ -107,7 +107,7 @@ class Staff(Generic[S]):
             self._callers.popleft().fail(why())
 
     def end_services(self, failure: SocketError | None) -> None:
-        """Listening has stopped, with an error or without: no ``serve`` is given any more."""
+        """Listening has stopped, with an error or without: no ``serve`` gets any more."""
         while self._services:
             self._services.popleft().parking.unpark(failure)
 
@@ -144,7 +144,7 @@ class Staff(Generic[S]):
     ) -> None:
         """A handler has ended; ``error`` is what it raised."""
         errors = [] if error is None else [error]
-        errors += _keeper_of(connection).failures  # what its block has not raised
+        errors += _keeper_of(connection).failures  # those that its block has not raised
         errors = [each for each in errors if not served.is_caused_by_stop(each)]
         if len(errors) > 1:
             error = BaseExceptionGroup("several errors of one connection", errors)
@@ -154,7 +154,7 @@ class Staff(Generic[S]):
 
     def connection_failed(self, connection: Connection) -> None:
         """See ``Owner``: the connection's handler object, or a task of its, raised."""
-        if connection in self._serving:  # it is judged when the handler has ended
+        if connection in self._serving:  # it is handled when the handler has ended
             self._serving[connection].scope.cancel("a handler or task of the socket failed")
             return
         for error in _keeper_of(connection).take_failures():
@@ -165,7 +165,7 @@ class Staff(Generic[S]):
     def _handler_failed(
         self, service: Service[S] | None, connection: Connection, error: BaseException
     ) -> None:
-        """Log what a handler raised and post it as the server's error, or let it out."""
+        """Log a handler's exception and post it as the server's error, or raise it."""
         self.failed += 1
         if isinstance(error, Exception) and not self._raise_handler_errors:
             where = connection.endpoint
@@ -186,7 +186,7 @@ class Staff(Generic[S]):
             self.stopping = trio.Event()
 
     def begin_stopping(self, connections: Iterable[Connection]) -> None:
-        """Let those know who wait for it, and stop the handlers that wait for a request.
+        """Set ``stopping``, and stop the handlers that wait for a request.
 
         Args:
             connections: all that are open.
@@ -195,12 +195,12 @@ class Staff(Generic[S]):
         for served in self._serving.values():
             served.stop_waiting()
         for connection in connections:
-            # Tasks of a connection that is closed now, and that find it closed, have not failed.
+            # Tasks that raise because their connection is closed now have not failed.
             if connection not in self._serving:
                 _keeper_of(connection).leave()
 
     def stop_handlers(self) -> None:
-        """Stop all handlers; before their connections are closed, lest they find them so."""
+        """Stop all handlers; call it before their connections are closed, which they would see."""
         for connection, served in self._serving.items():
             keeper = _keeper_of(connection)
             keeper.leave()
@@ -219,17 +219,17 @@ class Staff(Generic[S]):
 
 
 async def _close(socket: ListeningCalls, keeper: Keeper) -> None:
-    """A handler has ended gracefully: so does its connection."""
+    """Close the connection gracefully after its handler has returned."""
     keeper.leave(exiting=True)
     try:
         await socket.aclose()
-    except Exception as exc:  # no failure of the handler's
+    except Exception as exc:  # not a failure of the handler
         keeper.fault(exc)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 def _keeper_of(connection: Connection) -> Keeper:
-    """The tasks of an accepted connection; it has them from its beginning on."""
+    """The keeper of an accepted connection, which has one from its beginning."""
     keeper = connection.keeper
     assert keeper is not None
     return keeper
