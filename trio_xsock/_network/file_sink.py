@@ -66,6 +66,7 @@ class FileSink:
 
         Raises:
             OSError: closing or flushing failed.
+
         Cancellation: shielded.
         """
         with trio.CancelScope(shield=True):

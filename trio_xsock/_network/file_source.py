@@ -59,6 +59,7 @@ class FileSource(abc.ABC):
         Raises:
             OSError: reading failed.
             OutOfMemoryError: the system starts no thread.
+
         Cancellation: at once; what is read from the user's own pipe at that moment is lost.
         """
 
@@ -92,6 +93,7 @@ async def open_source(file: FileArgument, offset: int, count: int | None) -> Fil
         ValueError: an offset into a file that cannot be positioned.
         OSError: opening failed (no such file, a directory, no permission).
         OutOfMemoryError: the system starts no thread.
+
     Cancellation: at once; nothing that was opened here stays open.
     """
     descriptor = Descriptor()

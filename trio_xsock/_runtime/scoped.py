@@ -304,6 +304,7 @@ async def finish(delivery: Delivery, sender: Sender) -> None:
     Args:
         delivery: that of the socket.
         sender: sends what handlers queue.
+
     Cancellation: shielded, because nothing may outlive the block.
     """
     while delivery.hub.calls:

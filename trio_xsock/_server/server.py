@@ -77,6 +77,7 @@ class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
             or 2, and ``remote_address`` is the client's. Connections without one are refused.
         trusted_proxies: IP addresses and networks of proxies; by default this machine only.
             Connections from other addresses are refused.
+
     All limits and times may change while the server listens. Its ``events`` are
     ``ErrorOccurred``, for errors of listening and exceptions of handlers; and
     ``ConnectionsChanged`` in channels from ``subscribe(connections=True)``.

@@ -225,6 +225,7 @@ class AutoDiscovery(EasyUDPSocket):
             AddressInUseError: another program has the port, and does not share it.
             SocketError: another error of the OS.
             ValueError, TypeError: not a valid name.
+
         Events: ``MemberJoined`` for this program, and for each member that is found.
         """
         address = group_address(group)

@@ -38,6 +38,7 @@ async def receive_into(
         OSError: writing failed.
         SocketClosedError: the socket was connected again while the file was written.
         SocketError: the stream ended, and not cleanly.
+
     Cancellation: between two pieces.
     """
     connections = inbox.connections

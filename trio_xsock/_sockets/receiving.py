@@ -249,6 +249,7 @@ class ReceiveCalls(ListeningCalls):
             LostConnectionError, SocketClosedError, InvalidStateError, trio.BusyResourceError:
                 as for ``receive_some``; what came before was written.
             OutOfMemoryError: the system starts no thread for the file.
+
         Cancellation: the file has exactly the bytes that left the receive buffer, and is kept.
         It takes effect between two pieces; the write of a piece, at most 256 KiB, is completed.
         """
