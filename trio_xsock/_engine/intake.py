@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from trio_xsock._network.transport import Transport
+from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.readiness import Watch
 from trio_xsock._values.errors import SocketError
@@ -100,6 +101,12 @@ class Inbox(Protocol):
 
     def restart(self) -> None:
         """Drop everything; a new connection begins."""
+
+
+class MakesInbox(Protocol):
+    """The class of an inbox."""
+
+    def __call__(self, delivery: Delivery, /) -> Inbox: ...
 
 
 @protect_from_ki

@@ -28,7 +28,6 @@ class MessageInbox:
 
     Args:
         delivery: where ``DataAvailable`` is posted and the handler is called.
-        max_message_size: bytes of data that one message may have.
 
     Attributes:
         buffer: the messages, and the bytes of those still to be decoded.
@@ -38,8 +37,8 @@ class MessageInbox:
 
     waiting: bool = True  # what comes has to be decoded in any case
 
-    def __init__(self, delivery: Delivery, max_message_size: int) -> None:
-        self.buffer = MessageBuffer(max_message_size)
+    def __init__(self, delivery: Delivery) -> None:
+        self.buffer = MessageBuffer()
         self._delivery = delivery
         hub = delivery.hub
         assert isinstance(hub, MessageHub)

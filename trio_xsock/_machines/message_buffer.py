@@ -27,7 +27,7 @@ class MessageBuffer:
 
     __slots__ = ("_decoder", "_queued", "messages", "size")
 
-    def __init__(self, max_message_size: int) -> None:
+    def __init__(self, max_message_size: int = 2**24) -> None:
         self.size = 0
         self.messages: deque[Message] = deque()
         self._queued = 0  # bytes of those messages

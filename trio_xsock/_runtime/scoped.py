@@ -42,12 +42,14 @@ class Scoped(abc.ABC):
     )
 
     _HANDLER_METHODS: tuple[str, ...] = METHODS
+    _HUB: type[EventHub] = EventHub
+    """What the events of this kind of socket need."""
 
     def __init__(self, handler: object, events: EventChannel | None) -> None:
         self._block: Block | None = None
         self._keeper: Keeper | None = None
         self._waits: Waits | None = None  # made for the first wait with a time-out
-        self._delivery = Delivery(self._new_hub())
+        self._delivery = Delivery(self._HUB())
         if handler is not None:
             self.handler = handler
         if events is not None:
@@ -75,10 +77,6 @@ class Scoped(abc.ABC):
 
     def _handler_changed(self) -> None:  # noqa: B027 - mostly there is nothing to do
         """For classes whose new handlers get what waits already."""
-
-    def _new_hub(self) -> EventHub:
-        """The hub that the events of this kind of socket need."""
-        return EventHub()
 
     @property
     def events(self) -> EventChannel[Event[Self]]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import socket as stdlib_socket
+from collections.abc import Mapping
+from typing import Any
 
 import trio
 
 from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.ending import GRACE, close, forget_tracebacks
-from trio_xsock._engine.intake import Inbox
-from trio_xsock._engine.options import ConnectionOptions
+from trio_xsock._engine.intake import MakesInbox
 from trio_xsock._engine.reading import is_behind, read_step
 from trio_xsock._engine.reasons import closed_error
 from trio_xsock._engine.security import Security
 from trio_xsock._engine.ticking import look, tick
 from trio_xsock._engine.writing import abort, write_step
-from trio_xsock._machines.endpoint import address_text, check_address, check_port, format_endpoint
+from trio_xsock._machines.endpoint import address_text, check_port, format_endpoint
 from trio_xsock._machines.ends import Phase
 from trio_xsock._machines.ledger import SendLedger
 from trio_xsock._machines.state import CLOSED, CLOSING, CONNECTING, Move
@@ -23,11 +24,9 @@ from trio_xsock._network.acceptor import Acceptor
 from trio_xsock._network.dial import dial
 from trio_xsock._network.foreign import ForeignNetwork
 from trio_xsock._network.handshake import shake_hands, wrap
-from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_seconds
 from trio_xsock._network.routes import Origin
 from trio_xsock._network.transport import PlainTransport, Transport
-from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._runtime.scoped import finish
 from trio_xsock._values.errors import (
@@ -47,44 +46,27 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
 
     __slots__ = ("_accepted", "_given")
 
+    _INBOX: MakesInbox
+    """Where received bytes go."""
+    _LEDGER: type[SendLedger] = SendLedger
+    """The send queue of one connection."""
+
     _security: Security | None = None
     """How to do TLS; ``None`` for sockets that do none."""
     _network: ForeignNetwork | None = None
     """A simulated network in place of the OS's; ``None`` for the OS."""
 
-    def __init__(
-        self,
-        address: str,
-        port: int,
-        handler: object,
-        events: EventChannel | None,
-        network_interface: NetworkInterface | None,
-        options: ConnectionOptions,
-        bind_address: str,
-        bind_port: int,
-    ) -> None:
-        self._address = check_address(address)
-        super().__init__(port, handler, events, network_interface)
-        self._options = options
+    def __init__(self, address: str, port: int, given: Mapping[str, Any]) -> None:
+        super().__init__(address, port, given)
         self._acceptor: Acceptor | None = None
         self._accepted = False  # the connection came from the other side
         self._given: stdlib_socket.socket | None = None
         self._before = (0, 0, 0)  # bytes in and out, and pauses, of earlier connections
-        self._inbox = self._new_inbox()
+        self._inbox = self._INBOX(self._delivery)
         self._connection = self._new_connection(("", 0))
-        self.bind_address = bind_address
-        self.bind_port = bind_port
-
-    def _new_inbox(self) -> Inbox:
-        """Where received bytes go."""
-        raise NotImplementedError
-
-    def _new_ledger(self) -> SendLedger:
-        """A send queue for one connection."""
-        return SendLedger()
 
     def _new_connection(self, peer: tuple[str, int]) -> Connection:
-        ledger = self._delivery.hub.ledger = self._new_ledger()
+        ledger = self._delivery.hub.ledger = self._LEDGER()
         return Connection(self._delivery, self._inbox, ledger, self._options, peer)
 
     def _begin(self, move: Move) -> Connection:

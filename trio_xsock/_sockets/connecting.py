@@ -2,53 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TypedDict, Unpack
+from typing import Unpack
 
-from trio_xsock._network.interface import NetworkInterface
-from trio_xsock._network.tls_options import Path
-from trio_xsock._runtime.channel import EventChannel
-from trio_xsock._values.connection_types import SSLConnectionTypes
-
+from .constructing import SSLOptions, TCPOptions
 from .ssl import SSLSocket
 from .tcp import TCPSocket
-
-
-class TCPOptions(TypedDict, total=False):
-    """The options of a ``TCPSocket``; see there."""
-
-    handler: object
-    events: EventChannel | None
-    network_interface: NetworkInterface | None
-    bind_address: str
-    bind_port: int
-    receive_buffer_limit: int
-    send_buffer_limit: int
-    progress_interval: int
-    allow_half_close: bool | None
-    keepalive: tuple[int, int, int] | None
-    unacknowledged_timeout: float | None
-    idle_timeout: float | None
-
-
-class SSLOptions(TCPOptions, total=False):
-    """The options of a ``SSLSocket``; see there."""
-
-    ssl_enabled: bool
-    ssl_connection_type: SSLConnectionTypes | int
-    ca_file: Path | None
-    certificate_file: Path | None
-    certificate_password: str
-    certificate_rejection_file: Path | None
-    require_client_certificate: bool
-    server_hostname: str | None
-    alpn_protocols: Sequence[str]
-    ssl_context: ssl.SSLContext | None
-    verify: bool
-    handshake_timeout: float
-    https_compatible: bool
 
 
 @asynccontextmanager

@@ -55,6 +55,7 @@ class EasyUDPSocket(MulticastCalls):
 
     __slots__ = ("_inbox",)
 
+    _HUB = MemberHub
     _HANDLER_METHODS: tuple[str, ...] = (
         "on_connected",
         "on_received_message",
@@ -82,9 +83,6 @@ class EasyUDPSocket(MulticastCalls):
         limit = check_positive("receive_packet_limit", receive_packet_limit)
         self._inbox = GroupInbox(self._delivery, self._hub, limit)
         self._datagrams = DatagramPort(self._delivery, self._inbox, may_share=False)
-
-    def _new_hub(self) -> MemberHub:
-        return MemberHub()
 
     @property
     def _hub(self) -> MemberHub:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import trio
@@ -10,7 +10,6 @@ import trio
 from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.core import SocketCore
 from trio_xsock._engine.intake import Inbox
-from trio_xsock._engine.options import ConnectionOptions
 from trio_xsock._engine.reasons import why_not_sending
 from trio_xsock._engine.writing import abort, send_now
 from trio_xsock._machines.endpoint import check_address, check_port, format_endpoint
@@ -25,6 +24,7 @@ from trio_xsock._values.statistics import SocketStatistics
 from trio_xsock._values.typing import Address
 
 from .connection_option import ConnectionOption
+from .constructing import connection_options
 
 
 @protect_from_ki
@@ -44,11 +44,15 @@ class ConnectionFacts(SocketCore):
 
     _acceptor: Acceptor | None
     _before: tuple[int, int, int]
-    _bind_address: str
-    _bind_port: int
     _connection: Connection
     _inbox: Inbox
-    _options: ConnectionOptions
+
+    def __init__(self, address: str, port: int, given: Mapping[str, Any]) -> None:
+        self._address = check_address(address)
+        super().__init__(port, given["handler"], given["events"], given["network_interface"])
+        self._options = connection_options(given)
+        self._bind_address = check_bind_address(given["bind_address"])
+        self._bind_port = check_bind_port(given["bind_port"])
 
     # State and endpoints
 
@@ -70,7 +74,7 @@ class ConnectionFacts(SocketCore):
     @address.setter
     def address(self, address: str) -> None:
         self._check_closed("address")
-        self._address: str = check_address(address)
+        self._address = check_address(address)
 
     def _checked_port(self, port: int) -> int:
         return check_port(port, allow_zero=True, host=self._address)

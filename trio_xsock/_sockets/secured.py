@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
+from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.security import Security
 from trio_xsock._machines.state import CLOSING, CONNECTED
 from trio_xsock._machines.tls import TLSEngine
@@ -13,16 +14,16 @@ from trio_xsock._network.tls_options import Path
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.connection_types import SSLConnectionTypes
 
-from .facts import ConnectionFacts
 from .tls_option import TLSOption
 
 
 @protect_from_ki
-class Secured(ConnectionFacts):
+class Secured:
     """The TLS options of a socket, and the facts of its encryption."""
 
     __slots__ = ()
 
+    _connection: Connection
     _tls: Security
 
     ssl_connection_type: TLSOption[SSLConnectionTypes, SSLConnectionTypes | int] = TLSOption(
@@ -86,7 +87,7 @@ class Secured(ConnectionFacts):
     @property
     def ssl_connected(self) -> bool:
         """The connection is up and encrypted. Xojo: ``SSLConnected``."""
-        return self._encryption() is not None and self.state in (CONNECTED, CLOSING)
+        return self._encryption() is not None and self._connection.state in (CONNECTED, CLOSING)
 
     def _encryption(self) -> TLSEngine | None:
         transport = self._connection.transport

@@ -12,7 +12,6 @@ from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.losing import lose
 from trio_xsock._engine.reading import resume_reading
 from trio_xsock._engine.reasons import check_sending
-from trio_xsock._engine.security import Security
 from trio_xsock._engine.writing import send_now
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.tls_options import Path
@@ -22,6 +21,7 @@ from trio_xsock._values.connection_types import SSLConnectionTypes
 from trio_xsock._values.errors import InvalidStateError, SocketError
 from trio_xsock._values.typing import Buffer
 
+from .constructing import security, tcp_options
 from .secured import Secured
 from .tcp import TCPSocket
 
@@ -109,37 +109,9 @@ class SSLSocket(Secured, TCPSocket):
         unacknowledged_timeout: float | None = None,
         idle_timeout: float | None = None,
     ) -> None:
-        self._security = self._tls = Security(
-            ssl_context,
-            enabled=ssl_enabled,
-            connection_type=ssl_connection_type,
-            ca_file=ca_file,
-            certificate_file=certificate_file,
-            certificate_password=certificate_password,
-            rejection_file=certificate_rejection_file,
-            require_client_certificate=require_client_certificate,
-            server_hostname=server_hostname,
-            alpn_protocols=alpn_protocols,
-            verify=verify,
-            handshake_timeout=handshake_timeout,
-            https_compatible=https_compatible,
-        )
-        super().__init__(
-            address,
-            port,
-            handler=handler,
-            events=events,
-            network_interface=network_interface,
-            bind_address=bind_address,
-            bind_port=bind_port,
-            receive_buffer_limit=receive_buffer_limit,
-            send_buffer_limit=send_buffer_limit,
-            progress_interval=progress_interval,
-            allow_half_close=allow_half_close,
-            keepalive=keepalive,
-            unacknowledged_timeout=unacknowledged_timeout,
-            idle_timeout=idle_timeout,
-        )
+        given = locals()
+        self._security = self._tls = security(given, enabled=ssl_enabled)
+        super().__init__(address, port, **tcp_options(given))
 
     async def __aenter__(self) -> Self:
         return await super().__aenter__()

@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING, Self
 import trio
 
 from trio_xsock._engine.byte_inbox import ByteInbox
-from trio_xsock._engine.options import checked_options
+from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.reasons import check_sending, why_not_sending
+from trio_xsock._engine.requests import end_output, queue_bytes, remove, send_at_once, wait_for
+from trio_xsock._engine.writing import send_now
+from trio_xsock._machines.ledger import Ticket
+from trio_xsock._network.file_source import FileArgument, open_source, source_of
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._runtime.channel import EventChannel
-from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.guard import Parking, is_cancelled, protect_from_ki
 from trio_xsock._values.events import StreamEvent
+from trio_xsock._values.typing import Buffer
 
-from .sending import SendCalls
+from .file_sending import FileSend
+from .receiving import ReceiveCalls
+from .sending import as_bytes, snapshot
 
 
 @protect_from_ki
-class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
+class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
     """One TCP connection: buffered reads, accounted sends, events. Xojo: ``TCPSocket``.
 
     A ``trio.abc.HalfCloseableStream`` that lives in ``async with``::
@@ -59,6 +67,8 @@ class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
 
     __slots__ = ()
 
+    _INBOX = ByteInbox
+
     if TYPE_CHECKING:
 
         @property
@@ -83,21 +93,182 @@ class TCPSocket(SendCalls, trio.abc.HalfCloseableStream):
         unacknowledged_timeout: float | None = None,
         idle_timeout: float | None = None,
     ) -> None:
-        options = checked_options(
-            receive_buffer_limit=receive_buffer_limit,
-            send_buffer_limit=send_buffer_limit,
-            progress_interval=progress_interval,
-            allow_half_close=allow_half_close,
-            keepalive=keepalive,
-            unacknowledged_timeout=unacknowledged_timeout,
-            idle_timeout=idle_timeout,
-        )
-        super().__init__(
-            address, port, handler, events, network_interface, options, bind_address, bind_port
-        )
-
-    def _new_inbox(self) -> ByteInbox:
-        return ByteInbox(self._delivery)
+        super().__init__(address, port, locals())
 
     async def __aenter__(self) -> Self:
         return await super().__aenter__()
+
+    # Plain calls
+
+    def write(self, data: Buffer | str, encoding: str = "utf-8") -> None:
+        """Queue bytes to be sent, and return. Xojo: ``Write``.
+
+        When nothing is queued it tries to send at once. If the connection turns out to be dead,
+        the call still returns: the loss is posted, and the next call raises it.
+
+        Args:
+            data: any buffer, which is copied, or text.
+            encoding: of text.
+
+        Raises:
+            OutOfMemoryError: more than ``send_buffer_limit`` bytes would be queued; nothing
+                of ``data`` was.
+            LostConnectionError: the connection is gone.
+            SocketClosedError: we closed the socket, or our direction of it.
+            InvalidStateError: not connected.
+            TypeError: neither a buffer nor text.
+
+        Events: ``SendProgress`` as it is sent, ``SendComplete`` when the queue is empty.
+        """
+        payload = data if type(data) is bytes else snapshot(data, encoding)
+        queue_bytes(self._connection, payload, self, "send_all()")
+
+    # Awaited calls
+
+    async def send_all(self, data: Buffer) -> None:
+        """Send bytes; the contract of ``trio.abc.SendStream``.
+
+        They keep their place among those of ``write``, are not copied, and do not count
+        against ``send_buffer_limit``.
+
+        Args:
+            data: any buffer; it may be changed again when the call has ended.
+
+        Raises:
+            LostConnectionError, SocketClosedError, InvalidStateError, TypeError: as for
+                ``write``; the first two also if that happens meanwhile.
+            SocketError: ``abort_send()`` dropped some of it, or the handler did.
+            trio.BusyResourceError: another task is sending.
+
+        Cancellation: what the OS has not taken yet is removed from the queue, exactly; the
+        connection stays usable. Raised if and only if something was removed.
+        Events: as for ``write``; ``SendComplete(user_aborted=True)`` after a cancellation.
+        """
+        if type(data) is bytes:
+            await self._send_bytes(data)
+            return
+        with memoryview(data) as whole, as_bytes(whole) as view:
+            await self._send_bytes(view)
+
+    async def _send_bytes(self, data: bytes | memoryview) -> None:
+        connection = self._connection
+        outlet = connection.outlet
+        with connection.outlet.caller:
+            check_sending(connection, self)
+            if not data:
+                await trio.lowlevel.checkpoint()
+                return
+            if is_cancelled():  # counts as queued, and aborted with nothing sent
+                remove(connection, outlet.ledger.reserve(data))
+                await trio.lowlevel.checkpoint()
+            sent = send_at_once(connection, data)
+            if sent is None:  # the connection turned out to be lost
+                await self._settle()
+                raise why_not_sending(connection, self)
+            if sent == len(data):
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                if self._delivery.hub.calls:
+                    await self._settle()
+                return
+            ticket = outlet.ledger.reserve(data)
+            if sent > 0:
+                outlet.account(sent)
+            await self._see_through(connection, ticket)
+
+    async def _see_through(self, connection: Connection, ticket: Ticket) -> None:
+        """Send until a ticket has nothing to send at present; raises if it was removed."""
+        send_now(connection)
+        parking = Parking[None]()
+        wait_for(connection, ticket, parking, self)
+        await self._parked(parking, lambda: remove(connection, ticket))
+
+    async def send_file(
+        self, file: FileArgument, *, offset: int = 0, count: int | None = None
+    ) -> int:
+        """Send a file, or a part of it, in constant memory.
+
+        Args:
+            file: a path, or a file opened for binary reading, which stays open; its position
+                afterwards is not specified.
+            offset: where to begin, in bytes from the beginning of the file.
+            count: how many bytes to send; ``None`` for all there is from ``offset`` when the
+                call begins, or until the end where that cannot be known (a pipe).
+
+        Returns:
+            How many bytes were sent; 0 if ``offset`` is past the end.
+
+        Raises:
+            SocketError: the file turned out shorter than ``count``, or than it was; the text
+                says how many bytes went out. Also: ``abort_send()`` dropped some of it.
+            OSError: opening or reading the file failed.
+            TypeError, ValueError: not a binary file, or not such numbers.
+            LostConnectionError, SocketClosedError, InvalidStateError, trio.BusyResourceError:
+                as for ``send_all``.
+
+        Cancellation: as for ``send_all``; the bytes that went out are in ``SendComplete``. Until
+        a path is open, and until an endless file gives its first byte, nothing is queued. What a
+        pipe of yours gave in that moment is lost, but not of one passed as a path.
+        Events: as for ``write``, one batch for the whole file.
+        Source: sendfile(2).
+        """
+        source = source_of(file, offset, count)
+        connection = self._connection
+        with connection.outlet.caller:
+            try:
+                check_sending(connection, self)
+                if source is None:
+                    source = await open_source(file, offset, count)
+                    check_sending(connection, self)
+                sender = FileSend(connection, source, self, self._see_through)
+                try:
+                    sent = await sender.run()
+                except BaseException:
+                    sender.give_up()
+                    self._run_handlers()
+                    raise
+                await self._settle()
+                return sent
+            finally:
+                if source is not None:
+                    source.close()
+
+    async def send_eof(self) -> None:
+        """End our direction after what is queued; reading goes on.
+
+        The contract of ``trio.abc.HalfCloseableStream``; idempotent.
+
+        Raises:
+            LostConnectionError, SocketClosedError, InvalidStateError: as for ``flush``.
+            trio.BusyResourceError: another task is sending.
+
+        Cancellation: seen at the start it changes nothing; later our direction still ends, when
+        the queue has run empty.
+        Events: ``SendComplete`` of what was queued.
+        """
+        connection = self._connection
+        with connection.outlet.caller:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._check_thread()
+            end_output(connection, self)
+            await self._wait_until_flushed()
+            if connection.ends.loss is not None:  # ending our direction found it lost
+                raise why_not_sending(connection, self)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until a ``send_all`` might not block; the contract of ``trio.abc.SendStream``.
+
+        Raises:
+            LostConnectionError, SocketClosedError, InvalidStateError: as for ``flush``.
+            trio.BusyResourceError: another task is sending.
+
+        Cancellation: changes nothing.
+        """
+        connection = self._connection
+        with connection.outlet.caller:
+            check_sending(connection, self)
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._check_thread()
+            parking = Parking[None]()
+            connection.outlet.wait_for_room(parking)
+            await parking.park(connection.outlet.forget_room)
+            check_sending(connection, self)
