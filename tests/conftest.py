@@ -47,6 +47,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As shells have it for what they start in the background; Trio, and the programs that tests
     # start, would never see Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup has it
 
 _run = trio.run
 _problems: list[str] = []

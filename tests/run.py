@@ -58,6 +58,7 @@ def types() -> Iterator[Check]:
     for platform in ("linux", "darwin", "win32"):  # a cache for each, or none would ever fit
         options = [f"--platform={platform}", f"--cache-dir=.mypy_cache/{platform}"]
         yield f"mypy, {platform}", [PYTHON, "-m", "mypy", *options]
+    yield "mypy, pages", [PYTHON, "-m", "tests.typing.pages"]
     pyright = [PYTHON, "-m", "pyright"]
     yield "pyright", pyright
     yield "pyright --verifytypes", [*pyright, "--verifytypes", "trio_xsock", "--ignoreexternal"]
