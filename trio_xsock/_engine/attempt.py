@@ -1,4 +1,4 @@
-"""``Attempt``: an attempt at a connection: what it waits in, and who waits for how it ends."""
+"""``Attempt``: an attempt at a connection: its cancel scopes, and the tasks that wait for it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from trio_xsock._runtime.guard import Parking, protect_from_ki
 
 @protect_from_ki
 class Attempt:
-    """What goes on before a connection is up, or while it becomes encrypted.
+    """The time before a connection is up, or while it becomes encrypted.
 
-    It is called off when the connection is closed.
+    Closing the connection cancels it.
     """
 
     __slots__ = ("_scope", "_waiters")
@@ -21,7 +21,7 @@ class Attempt:
         self._waiters: tuple[Parking[bool], ...] = ()
 
     def open_scope(self) -> trio.CancelScope:
-        """What a call waits in."""
+        """The scope in which a call waits."""
         self._scope = scope = trio.CancelScope()
         return scope
 
@@ -31,7 +31,7 @@ class Attempt:
             self._scope = None
 
     def end(self, *, up: bool) -> None:
-        """It has come to an end, or is called off; ``up`` if there is a connection."""
+        """The attempt is over, or cancelled; ``up`` if there is a connection."""
         scope, self._scope = self._scope, None
         if scope is not None and not up:
             scope.cancel("the socket was closed")

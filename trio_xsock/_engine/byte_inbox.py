@@ -16,21 +16,21 @@ from .reasons import CLEAN_END
 T = TypeVar("T")
 
 Attempt = Callable[[SocketError | None], T | None]
-"""Take what is wanted from the buffer, or ``None``; is told why nothing more will come."""
+"""Takes what it needs from the buffer, or returns ``None``; its argument says why input ended."""
 
 
 class Borrower(Protocol):
-    """An iterator that has looked at a piece of the receive buffer and not taken it yet."""
+    """An iterator that has peeked at a piece of the receive buffer and not taken it yet."""
 
     def settle(self) -> None:
-        """Take what was used of it; somebody else is about to look at the buffer."""
+        """Take what was used of it, because another call is about to read the buffer."""
 
 
 class Receiver(Parking[Any]):
-    """A task that waits for input, and what it wants.
+    """A task that waits for input, and what it needs.
 
     Attributes:
-        limit: how many bytes may have to be buffered before it is content.
+        limit: how many bytes may have to be buffered before it can be served.
     """
 
     __slots__ = ("limit",)
@@ -47,18 +47,18 @@ class Receiver(Parking[Any]):
             ended: why nothing more will come, or ``None`` if more may.
 
         Returns:
-            True if the task was content, or failed, and waits no more.
+            True if the task got its data, or an error, and waits no more.
         """
 
 
 @protect_from_ki
 class AnyReader(Receiver):
-    """Wants whatever there is, up to a number of bytes."""
+    """Needs any bytes, up to a number."""
 
     __slots__ = ("_buffer", "_max_bytes")
 
     def __init__(self, buffer: ReceiveBuffer, max_bytes: int | None) -> None:
-        # One is made for each wait: what the classes above would do, without their calls.
+        # One is made for each wait, so this inlines what the base classes do.
         self._task = self._value = self._error = None
         self._done = False
         self.limit = 1
@@ -82,7 +82,7 @@ class AnyReader(Receiver):
 
 @protect_from_ki
 class Reader(Receiver, Generic[T]):
-    """Wants what an attempt on the buffer is content with."""
+    """Needs what an attempt takes from the buffer."""
 
     __slots__ = ("_attempt",)
 
@@ -105,7 +105,7 @@ class Reader(Receiver, Generic[T]):
 
 @protect_from_ki
 class ByteInbox:
-    """Received bytes that nobody has taken; see ``Inbox``.
+    """Received bytes that are unread; see ``Inbox``.
 
     Args:
         delivery: where ``DataAvailable`` is posted.
@@ -113,9 +113,9 @@ class ByteInbox:
     Attributes:
         buffer: the bytes.
         waiting: the task that waits for more.
-        borrower: the iterator that has looked ahead.
+        borrower: the iterator that has peeked at a piece.
         connections: how many there were, with the present one.
-        unannounced: there are bytes that no ``DataAvailable`` has told of.
+        unannounced: there are bytes that were not announced by a ``DataAvailable``.
     """
 
     __slots__ = ("_delivery", "borrower", "buffer", "connections", "unannounced", "waiting")
@@ -168,7 +168,7 @@ class ByteInbox:
         """See ``Inbox``: nothing is held back."""
 
     def announce_unread(self) -> None:
-        """Post ``DataAvailable`` if there are bytes that none has told of."""
+        """Post ``DataAvailable`` if there are unannounced bytes."""
         if self.unannounced and self.buffer.size:
             self.unannounced = False
             self._delivery.post_data()
@@ -185,7 +185,7 @@ class ByteInbox:
             self.announce_unread()
 
     def tell_loss(self, error: SocketError, *, clean: bool) -> None:
-        """See ``Inbox``: ``end`` has told the only task that may wait."""
+        """See ``Inbox``: ``end`` has woken the only task that may wait."""
 
     def withdraw_receiver(self) -> None:
         """The waiting task was cancelled."""

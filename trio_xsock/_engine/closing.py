@@ -1,7 +1,7 @@
-"""``Closing``: what a graceful close keeps track of: its grace, its lingering, who waits for it.
+"""``Closing``: the state of a graceful close: its grace, its lingering, the tasks that wait for it.
 
 If unread input could turn our FIN into a reset, the descriptor stays open until the peer's FIN, or
-until its OS has acknowledged all that we sent, or until the grace is over.
+until the peer's OS has acknowledged all that we sent, or until the grace is over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from trio_xsock._runtime.guard import Parking
 
 _FIRST_LOOK: Final = 0.001
 _LAST_LOOK: Final = 0.05
-"""Seconds between two questions for what is acknowledged; each time twice as long."""
+"""Seconds until acknowledgements are checked again; doubled each time."""
 
 
 class Closing:
@@ -26,7 +26,7 @@ class Closing:
 
     Attributes:
         limit: the grace.
-        discarding: input was, or is being, thrown away.
+        discarding: input was, or is being, discarded.
     """
 
     __slots__ = ("_look", "_waiters", "discarding", "limit")
@@ -38,7 +38,7 @@ class Closing:
         self._waiters: list[Parking[None]] = []
 
     def shorten(self, now: float, grace: float) -> bool:
-        """Let it end in so many seconds, if that is earlier; whether it is."""
+        """Let it end in ``grace`` seconds, if that is earlier; return whether it is."""
         limit = TimeLimit(now, grace)
         if limit.deadline >= self.limit.deadline:
             return False
@@ -46,18 +46,18 @@ class Closing:
         return True
 
     def must_linger(self, transport: Transport) -> bool:
-        """Whether closing the descriptor now could destroy what was sent."""
+        """Whether closing the descriptor now could make the peer lose what was sent."""
         return self.discarding or transport.has_unread_input()
 
     def linger(self) -> bool:
-        """Look for acknowledgements from now on; whether that is new."""
+        """Check acknowledgements from now on; return whether that is new."""
         if self._look:
             return False
         self._look = _FIRST_LOOK
         return True
 
     def is_acknowledged(self, transport: Transport) -> bool:
-        """Whether it lingers and the peer's OS has all."""
+        """Whether it lingers and the peer's OS has acknowledged everything."""
         return bool(self._look) and transport.unacknowledged_bytes() == 0
 
     def next_look(self, now: float) -> float:

@@ -1,14 +1,13 @@
 """``Connection``: one connection from its beginning to its end; each has an object of its own.
 
-It owns the transport and its watch, and joins the parts: ``Intake`` and an inbox for what comes,
-``Outlet`` for what goes, ``Ends`` for how it ends. What is done with them are *steps*, plain
-functions that never wait, in modules of their own:
-
+It owns the transport and its watch, and joins the parts: ``Intake`` and an inbox for receiving,
+``Outlet`` for sending, ``Ends`` for how it ends. The work is done by *steps*, plain functions that
+never wait, in modules of their own:
 * ``reading`` and ``writing``: when the descriptor is ready, or a caller has made room or queued;
 * ``losing``: what these two find out about the end of the connection;
 * ``ending``: what follows from that, effect by effect;
-* ``requests``: what the socket asks for its user;
-* ``ticking``: what the keeper task does.
+* ``requests``: the calls of the socket;
+* ``ticking``: the work of the keeper task.
 
 Cancellation can only come between steps, so the counts are exact.
 """
@@ -61,14 +60,14 @@ class Connection:
     Attributes:
         delivery, inbox, options, peer: as above.
         begun: it was used: there was at least an attempt at it.
-        closing: what a graceful close needs, once it has begun.
-        ends: how far the ends are.
-        failure: why it never came to be.
-        intake, outlet: its halves.
-        link: what they move bytes through.
+        closing: the state of a graceful close, once it has begun.
+        ends: the phase of both directions.
+        failure: why the attempt failed.
+        intake, outlet: its receiving and its sending half.
+        link: the transport and its watch.
         owner: the server that accepted it.
-        state: where in its life it is.
-        watchdogs: what notices that the peer is gone; ``None`` for none.
+        state: the state of the socket.
+        watchdogs: the time-outs for a silent peer; ``None`` for none.
     """
 
     __slots__ = (
@@ -124,7 +123,7 @@ class Connection:
         self.owner = owner
 
     def attempt(self) -> Attempt:
-        """What goes on until the connection is up, or encrypted; made when first needed."""
+        """The attempt until the connection is up, or encrypted; made when first needed."""
         if self._attempt is None:
             self._attempt = Attempt()
         return self._attempt
@@ -139,12 +138,12 @@ class Connection:
         self.delivery.close()
 
     def open(self, transport: Transport, peer: tuple[str, int], *, hold: bool = False) -> None:
-        """Take a connected transport over.
+        """Take over a connected transport.
 
         Args:
             transport: owned from now on.
             peer: the peer's address and port.
-            hold: a handshake comes first: nobody reads or writes until ``go_on``.
+            hold: a handshake comes first: nothing is read or written until ``go_on``.
         """
         self.peer = peer
         self.inbox.restart()
@@ -158,7 +157,7 @@ class Connection:
         self._start_watchdogs()
 
     def announce(self) -> None:
-        """It is up: post ``Connected`` and begin to read."""
+        """The connection is up: post ``Connected`` and begin to read."""
         self.state = next_state(self.state, Move.ESTABLISH)
         self._end_attempt(up=True)
         self.delivery.post(Connected)
@@ -177,12 +176,12 @@ class Connection:
         self.link.use(transport, keeper, self)
 
     def swap(self, transport: Transport) -> None:
-        """Go on through another transport."""
+        """Continue with another transport."""
         self._use(transport)
         self.wake()
 
     def hold(self) -> None:
-        """TLS is about to begin: nobody reads or writes until ``go_on``."""
+        """TLS is about to begin: nothing is read or written until ``go_on``."""
         self.link.begin_handshake()
         self.happens(Happening.HOLD)
         self.intake.stop()
@@ -193,21 +192,21 @@ class Connection:
         self._use(transport)
 
     def release(self, *, say_so: bool) -> None:
-        """Close the transport, if there is one, and call the attempt off; the state is CLOSED.
+        """Close the transport, if there is one, and cancel the attempt; the state is CLOSED.
 
         Args:
-            say_so: end our direction first, so that TLS's close_notify goes out.
+            say_so: end our direction first, so that TLS sends close_notify.
         """
         self.link.close(say_so=say_so)
         self.state = next_state(self.state, Move.CLOSE)
         self._end_attempt(up=False)
 
-    # What it is asked to do by the watch, the transport, and ``Delivery``
+    # Called by the watch, the transport, and ``Delivery``
 
     def on_readable(self) -> None:
-        """Take in what has come, and let the handler have it at once.
+        """Read what has arrived, and call the handler at once.
 
-        Where a handler alone listens, as in most servers, it is called without detours: the rest
+        If there is only a handler, as in most servers, it is called directly: the general way
         costs as much again as all of this.
         """
         delivery, inbox, transport = self.delivery, self.inbox, self.link.transport
@@ -247,7 +246,7 @@ class Connection:
             delivery.run(self)
 
     def wake(self) -> None:
-        """The transport has something that the OS does not report: see to it in ``tick``."""
+        """The transport has something that the OS does not report: handle it in ``tick``."""
         link = self.link
         if link.transport is not None and (link.has_news or self.ends.phase is not _OPEN):
             self.wake_keeper()
@@ -264,17 +263,17 @@ class Connection:
 
     @property
     def keeper(self) -> Keeper | None:
-        """The tasks of the block that it lives in; ``None`` before that was entered."""
+        """The keeper of its block; ``None`` before that was entered."""
         return self.delivery.keeper
 
     @property
     def transport(self) -> Transport | None:
-        """What moves its bytes; ``None`` when it is not open."""
+        """Its transport; ``None`` when it is not open."""
         return self.link.transport
 
     @property
     def securing(self) -> bool:
-        """TLS's handshake is going on."""
+        """A TLS handshake is going on."""
         return self.link.securing
 
     @property
@@ -284,7 +283,7 @@ class Connection:
 
     @property
     def endpoint(self) -> str:
-        """The peer, as messages name it."""
+        """The peer's endpoint, for messages."""
         return format_endpoint(*self.peer)
 
     # Its keeper, time-outs, and options
@@ -296,7 +295,7 @@ class Connection:
             keeper.wake()
 
     def set_options(self, options: ConnectionOptions) -> None:
-        """Go on with other limits and time-outs."""
+        """Change limits and time-outs."""
         before, self.options = self.options, options
         self.intake.limit = options.receive_buffer_limit
         self.outlet.progress_interval = options.progress_interval
@@ -309,7 +308,7 @@ class Connection:
         resume_reading(self)
 
     def _start_watchdogs(self) -> None:
-        """Begin to count the time-outs again."""
+        """Start the time-outs again."""
         self.watchdogs = Watchdogs.of(self.options.timeouts, trio.current_time())
         if self.watchdogs is not None:
             self.wake_keeper()
@@ -317,7 +316,7 @@ class Connection:
     # The end
 
     def break_down(self, error: Exception) -> None:
-        """The library's own work for this connection raised: it is lost, and all are told."""
+        """The library's own work for this connection raised: the connection is lost."""
         if self.transport is not None:
             text = f"{self.endpoint}: connection lost: internal error: {error!r}"
             loss = LostConnectionError(text)
@@ -332,8 +331,8 @@ class Connection:
         return self.closing
 
     def happens(self, what: Happening, cause: SocketError | None = None) -> None:
-        """Something happened to an end: do what follows from it, in order."""
-        if self._later is not None:  # in the midst of effects, of which this is a consequence
+        """Report what happened to ``Ends``, and carry out the effects, in order."""
+        if self._later is not None:  # effects are being carried out, and one has caused this
             self._later.append((what, cause))
             return
         before = self.ends.phase

@@ -1,4 +1,4 @@
-"""``SocketCore``: what every socket of the family has, whatever it moves."""
+"""``SocketCore``: the base of all sockets, of connections and of datagrams."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from trio_xsock._values.typing import Address, Buffer
 class SocketCore(Scoped):
     """The base of all sockets; abstract. Xojo: ``SocketCore``.
 
-    A socket lives in ``async with sock:``. Entering opens its nursery; connecting, listening
-    and binding need it, and nothing of the socket outlives it. The block is entered once; in
+    A socket is used with ``async with sock:``. Entering opens its nursery; connecting, listening
+    and binding need it, and no task or descriptor outlives it. The block is entered once; in
     it the socket may connect again after it closed.
 
     Leaving the block normally is ``await aclose()``; leaving it by an exception or by
     cancellation is ``close()``. The body's exception leaves as the same object, never in a
     group; a failing handler or ``start_soon`` task closes the socket, cancels the body, and
-    its exception leaves the block as itself.
+    its exception leaves the block unwrapped.
     """
 
     __slots__ = ("_network_interface", "_port")
@@ -66,7 +66,7 @@ class SocketCore(Scoped):
     @property
     @abc.abstractmethod
     def state(self) -> SocketState:
-        """Where in its life the socket is."""
+        """The state of the socket."""
 
     @property
     def last_error(self) -> SocketError | None:
@@ -90,7 +90,7 @@ class SocketCore(Scoped):
     def port(self) -> int:
         """The port to reach or to bind; while the socket is open the local port.
 
-        While open the OS is asked on every read, so that a change shows. Closed again it is
+        While the socket is open the value comes from the OS; when it is closed again it is
         what was set. Xojo: ``Port``.
 
         Raises (assignment):
@@ -122,7 +122,7 @@ class SocketCore(Scoped):
     def local_address(self) -> str:
         """The local IP address; never raises. Xojo: ``LocalAddress``.
 
-        Where the socket is bound to none, or to all: the chosen interface's address, else the
+        If the socket is not bound, or to all addresses: the chosen interface's address, else the
         default route's, else loopback.
         """
         address = self._local_endpoint()
@@ -132,7 +132,7 @@ class SocketCore(Scoped):
 
     @property
     def socket(self) -> SocketView:
-        """The OS's socket, to be asked and set, as other libraries want it of a stream.
+        """A view of the OS's socket, for libraries that use a stream's ``socket`` attribute.
 
         A connection may be lost at any moment, so after an error (``last_error``) there is a
         view as well; its calls raise ``InvalidStateError`` then, which is an ``OSError`` (EBADF)
@@ -177,8 +177,8 @@ class SocketCore(Scoped):
     ) -> None:
         """Set an option of the OS's socket, as of ``trio.SocketStream``.
 
-        It ends with the descriptor: the next connection begins without it. What the library sets
-        itself (``keepalive``, ``router_hops``) is better set by its attributes.
+        It applies to the present descriptor: the next connection begins without it. For options
+        that the library sets itself (``keepalive``, ``router_hops``) use its attributes.
 
         Args:
             level: of the protocol, as the constants in the module ``socket`` have it.
@@ -202,11 +202,11 @@ class SocketCore(Scoped):
 
     @abc.abstractmethod
     def _descriptor(self) -> Descriptor | None:
-        """What the OS has of this socket now."""
+        """The OS's socket at present."""
 
     @abc.abstractmethod
     def _local_endpoint(self) -> Address | None:
-        """What the OS says the socket is bound to; ``None`` when there is no descriptor."""
+        """The local address from the OS; ``None`` when there is no descriptor."""
 
     @abc.abstractmethod
     def statistics(self) -> SocketStatistics:

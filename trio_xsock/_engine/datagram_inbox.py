@@ -1,4 +1,4 @@
-"""``DatagramInbox``: received datagrams that nobody has taken, and those who wait for one."""
+"""``DatagramInbox``: received datagrams that are unread, and the tasks that wait for one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trio_xsock._values.events import DataAvailable, Event
 
 
 class PacketInbox(Protocol):
-    """Where the packets go that arrive at a ``DatagramPort``."""
+    """The destination of packets that arrive at a ``DatagramPort``."""
 
     @property
     def arrivals(self) -> ArrivalQueue:
@@ -34,23 +34,23 @@ class PacketInbox(Protocol):
         ...
 
     def take_in(self, packets: list[Packet]) -> None:
-        """Take what has arrived, at least one packet; tell who waits for it."""
+        """Add what has arrived, at least one packet; wake the tasks that wait for it."""
         ...
 
     def clear(self) -> None:
-        """Drop what nobody has taken."""
+        """Drop what is unread."""
         ...
 
     def events_now(self, socket: object) -> list[Event]:
-        """What tells a new consumer of what is there.
+        """The events that describe the present state to a new consumer.
 
         Args:
-            socket: as the events are to name it.
+            socket: the socket of the events.
         """
         ...
 
     def stop(self, why: Callable[[], SocketError]) -> None:
-        """The port is closing: nobody may wait any more. What was received stays.
+        """The port is closing: end all waits. What was received stays.
 
         Args:
             why: makes the error for each that waits.
@@ -58,7 +58,7 @@ class PacketInbox(Protocol):
         ...
 
     def tick(self, now: float) -> None:
-        """Do what has become due."""
+        """Do what is due."""
         ...
 
 
@@ -91,7 +91,7 @@ class DatagramInbox:
         self._delivery.hub.withdraw_data()
 
     def take_in(self, packets: list[Packet]) -> None:
-        """See ``PacketInbox``: serve who waits, announce the rest."""
+        """See ``PacketInbox``: serve waiting tasks, announce the rest."""
         arrivals, receivers, delivery = self.arrivals, self._receivers, self._delivery
         if not arrivals.put(packets):
             return
@@ -101,7 +101,7 @@ class DatagramInbox:
             return
         hub = delivery.hub
         if hub.data_method is not None and delivery.held and not hub.calls:
-            # Where a handler alone listens, as in most servers, it is called without detours.
+            # If there is only a handler, as in most servers, it is called directly.
             hub.posted += 1
             hub.called += 1
             delivery.call(hub.data_method, delivery.socket)
@@ -125,8 +125,7 @@ class DatagramInbox:
     def tick(self, now: float) -> None:
         """See ``PacketInbox``: time changes nothing here."""
 
-    # For those who take
-
+    # Taking
     def take(self) -> Datagram | None:
         """Remove and return the oldest; ``None`` if there is none."""
         arrivals = self.arrivals

@@ -1,7 +1,7 @@
-"""``DatagramOutlet``: datagrams leave; tried at once, queued only where the OS takes no more.
+"""``DatagramOutlet``: sends datagrams at once, and queues them only if the OS has no room.
 
-It remembers the ways to addresses. What it queues goes when the OS has room again, in order, and
-those who wait for that are told.
+It caches the routes to addresses. Queued datagrams are sent when the OS has room again, in order,
+and the tasks that wait for them are woken.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from trio_xsock._values.typing import Buffer
 from .datagram_reasons import not_sent
 
 Waiting: TypeAlias = Departure[Route, Parking[None]]
-"""A datagram that waits to be sent, and who waits for that."""
+"""A datagram that waits to be sent, and the task that waits for it."""
 
 _QUEUE_LIMIT: Final = 2**26
 _MOST_ROUTES: Final = 1024
-"""Addresses to remember the way to."""
+"""The most routes in the cache."""
 _MOST_AT_ONCE: Final = 64
-"""Datagrams to send before other sockets have their turn."""
+"""The most datagrams to send before other sockets are served."""
 _NOT_THIS_WAY: Final = frozenset({errnos.ENETUNREACH, errnos.EHOSTUNREACH, errnos.EADDRNOTAVAIL})
 _INTERFACE_GONE: Final = _NOT_THIS_WAY | {errnos.ENODEV, errnos.ENXIO, errnos.ENETDOWN}
 
@@ -84,7 +84,7 @@ class DatagramOutlet:
         self._watch = watch
 
     def stop(self) -> None:
-        """The port is closing: what is queued still goes."""
+        """The port is closing: what is queued is still sent."""
         self._routes.clear()
 
     def close(self, why: Callable[[], SocketError]) -> None:
@@ -107,21 +107,21 @@ class DatagramOutlet:
         self._drained.append(parking)
         return parking
 
-    # Ways
+    # Routes
 
     def known_route(self, address: str, number: int, source: str) -> Route | None:
-        """The way to an address and port, from one of our addresses or ``""``, if it is known."""
+        """The cached route to an address and port, from one of our addresses or ``""``."""
         return self._routes.get((address, number, source))
 
     def route(self, address: ResolvedAddress, source: str) -> Route:
-        """Find the way to an address, and remember it.
+        """Find the route to an address, and cache it.
 
         Args:
             address: where to.
             source: see ``Port.route``.
 
         Raises:
-            SocketError: there is none.
+            SocketError: there is no route.
         """
         if len(self._routes) >= _MOST_ROUTES:
             self._routes.clear()
@@ -137,10 +137,10 @@ class DatagramOutlet:
     # Sending
 
     def send_known(self, datagram: Datagram) -> bool:
-        """Send a datagram the short way: its route is known, and nobody watches.
+        """Send a datagram the short way: its route is cached, and nothing is posted.
 
         Returns:
-            Whether it went; else it has to take the long way.
+            Whether it was sent; otherwise use the general way.
 
         Raises:
             SocketError: the OS refuses it.
@@ -159,7 +159,7 @@ class DatagramOutlet:
         return True
 
     def send_by_first(self, routes: list[Route], data: Buffer) -> bool:
-        """Send by the first of these ways that is one; False if the OS has no room now.
+        """Send by the first of these routes that works; False if the OS has no room now.
 
         Raises:
             SocketError: it refuses the datagram.
@@ -177,9 +177,9 @@ class DatagramOutlet:
         """Give a datagram to the OS; False if it has no room now.
 
         Args:
-            route: its way.
-            data: what it carries.
-            again: whether to try again where an error may be of an earlier datagram.
+            route: its route.
+            data: its content.
+            again: whether to try again if the error may be of an earlier datagram.
 
         Raises:
             SocketError: the OS refuses it.
@@ -197,14 +197,14 @@ class DatagramOutlet:
         return True
 
     def _is_worth_another_try(self, exc: OSError) -> bool:
-        """It is about an earlier datagram (ICMP), or the interface has changed meanwhile."""
+        """Whether it concerns an earlier datagram (ICMP), or the interface has changed."""
         if isinstance(exc, ConnectionError):
             return True
         port = self._port
         return exc.errno in _INTERFACE_GONE and port is not None and port.refresh()
 
     def tell_sent(self, data: Buffer) -> None:
-        """A datagram went at once, with nothing queued."""
+        """Post the events of a datagram that was sent at once, with nothing queued."""
         if SendComplete in self._delivery.hub.wanted:
             self._delivery.post(SendComplete, False, memoryview(data).nbytes, 0)
 
@@ -221,7 +221,7 @@ class DatagramOutlet:
         self._note_queue()
 
     def write_step(self) -> bool:
-        """Send what is queued, as much as the OS takes now; whether that was any."""
+        """Send what is queued, as much as the OS takes now; return whether anything was sent."""
         queue = self.departures
         gone = 0
         while queue.departures and gone < _MOST_AT_ONCE:
@@ -242,14 +242,14 @@ class DatagramOutlet:
         return gone > 0
 
     def _tell_refused(self, departure: Waiting, error: SocketError) -> None:
-        """The OS refuses what was queued: tell who waits for it, or everybody."""
+        """The OS refuses a queued datagram: raise it in the waiting task, or post it."""
         if departure.waiter is not None:
             departure.waiter.fail(error)
         else:
             self._delivery.post_error(error)
 
     def _note_queue(self) -> None:
-        """The queue has changed: watch for room, or tell that it has run empty."""
+        """The queue has changed: watch for room, or post that it is empty."""
         blocked = not self.is_empty
         if blocked is self._blocked:
             return

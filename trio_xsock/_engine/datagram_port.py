@@ -1,9 +1,9 @@
-"""``DatagramPort``: the port of a datagram socket, bound or not; it outlives its bindings.
+"""``DatagramPort``: the port of a datagram socket, for all its bindings.
 
-It owns the ports of the network and their watches, and joins the parts: an inbox for what
-arrives, ``DatagramOutlet`` for what leaves, ``Renewal`` for the groups. All of it is *steps*,
-plain functions that never wait. The watches and the keeper task call them when something is
-ready; the socket calls them for its user.
+It owns the ports of the network and their watches, and joins the parts: an inbox for receiving,
+``DatagramOutlet`` for sending, ``Renewal`` for the groups. The work is done by *steps*, plain
+functions that never wait. The watches and the keeper task call them when something is ready, and
+the socket calls them for its user.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ from .renewal import Renewal
 ROUTER_HOPS = 32
 """How many routers a multicast or a broadcast may pass, unless set."""
 _LOOKS = 16
-"""How often a port is asked for what has arrived before a deadline is believed."""
+"""How often to read a port before a deadline is judged."""
 
 
 @protect_from_ki
 class DatagramPort:
-    """A UDP port, and further ones for groups where it takes them.
+    """A UDP port, and further ones for groups if they are needed.
 
     Args:
         delivery: where events are posted.
         inbox: where packets go.
-        may_share: whether others may have the port, too, once a group is joined.
+        may_share: whether other sockets may bind to the port, once a group is joined.
 
     Attributes:
         attempt: the scope of ``bind()`` while that is going on.
         bound: the port of the network; ``None`` while it is closed.
         closed_by_us: ``close()`` or ``aclose()`` was called since it was bound last.
         inbox: as above.
-        interface: what it was bound to at last, if an interface was chosen.
+        interface: the interface of the last binding, if one was chosen.
         outlet: its sending half.
-        renewal: when the groups are looked at.
+        renewal: when the memberships are checked.
         router_hops: see ``UDPSocket.router_hops``.
         send_to_self: see ``UDPSocket.send_to_self``.
-        state: where in its life it is.
+        state: the state of the socket.
     """
 
     __slots__ = (
@@ -103,23 +103,23 @@ class DatagramPort:
         self.inbox = inbox
 
     def open_by(self, opener: Opener) -> None:
-        """Take the place of the OS: bind to ports of another network from now on."""
+        """Bind to ports of a simulated network from now on."""
         self._opener = opener
 
     # Facts
 
     @property
     def keeper(self) -> Keeper | None:
-        """The tasks of the socket's block; ``None`` before it was entered."""
+        """The keeper of the socket's block; ``None`` before it was entered."""
         return self._delivery.keeper
 
     @property
     def dropped_by_system(self) -> int:
-        """Datagrams that the OS has dropped, where it tells."""
+        """Datagrams that the OS has dropped, if it counts them."""
         return self._dropped_before + sum(port.dropped() for port in self._watches)
 
     def events_now(self, socket: object) -> list[Event]:
-        """What tells a new consumer of how things are; ``socket`` is as the events name it."""
+        """The events that describe the present state of ``socket`` to a new consumer."""
         connected: list[Event] = [Connected(socket)] if self.state is BOUND else []
         return connected + self.inbox.events_now(socket)
 
@@ -150,7 +150,7 @@ class DatagramPort:
         return self.attempt
 
     def end_attempt(self, scope: trio.CancelScope) -> None:
-        """It is over, if ``scope`` is still that of the attempt that goes on."""
+        """``bind()`` is over, if ``scope`` is still that of the running attempt."""
         if self.attempt is scope:
             self.attempt = None
 
@@ -179,7 +179,7 @@ class DatagramPort:
         self._delivery.post(Connected)
 
     def open_group(self, group: Group, number: int, interface: NetworkInterface | None) -> None:
-        """Bind to one more port, shared by all who do so, and join a group there.
+        """Bind to one more port, which is shared, and join a group there.
 
         Raises:
             OSError: what the OS says; nothing has changed.
@@ -195,7 +195,7 @@ class DatagramPort:
         self._begin_renewal()
 
     def close_group(self, group: Group) -> None:
-        """Give back what ``open_group`` took; nothing if it took nothing."""
+        """Close the port of ``open_group``, if there is one."""
         port = self._group_ports.pop(group, None)
         if port is not None:
             self._unwatch(port)
@@ -210,7 +210,7 @@ class DatagramPort:
         return watch
 
     def _unwatch(self, port: Port) -> None:
-        """Give a port back."""
+        """Close a port."""
         self._watches.pop(port).close()
         self._dropped_before += port.dropped()
         port.close()
@@ -225,8 +225,8 @@ class DatagramPort:
         """Join a group.
 
         Args:
-            port: what is ``bound``.
-            group: the group; it is in none twice.
+            port: the ``bound`` port.
+            group: the group, which it has not joined yet.
 
         Raises:
             OSError: what the OS says.
@@ -240,7 +240,7 @@ class DatagramPort:
         self._note_groups()
 
     def leave(self, port: Port, group: Group) -> None:
-        """Leave a group that was joined; ``port`` is what is ``bound``."""
+        """Leave a group that was joined; ``port`` is the ``bound`` port."""
         extra = self._group_ports.pop(group, None)
         if extra is not None:
             self._unwatch(extra)
@@ -250,7 +250,7 @@ class DatagramPort:
         self._note_groups()
 
     def _note_groups(self) -> None:
-        """What the ports have to look at may have changed."""
+        """The groups or options that the ports filter by may have changed."""
         for port in self._watches:
             port.set_send_to_self(self.send_to_self)
 
@@ -264,18 +264,18 @@ class DatagramPort:
     # Closing
 
     def stop(self) -> None:
-        """A graceful close begins: nobody may wait, or send, any more; what is queued goes."""
+        """A graceful close begins: end all waits, accept no more; what is queued is sent."""
         self.closed_by_us = True
         self.inbox.stop(functools.partial(closed_error, self, self._delivery.socket))
         self.outlet.stop()
 
     def close(self) -> None:
-        """``close()``: give everything back."""
+        """``close()``: close all ports."""
         self.closed_by_us = True
         self.end()
 
     def end(self) -> None:
-        """Give everything back; it was closed, or not, as before. Idempotent."""
+        """Close all ports without a change of ``closed_by_us``. Idempotent."""
         attempt, self.attempt = self.attempt, None
         why = functools.partial(closed_error, self, self._delivery.socket)
         self.inbox.stop(why)
@@ -301,7 +301,7 @@ class DatagramPort:
         self._delivery.run_step(self, self.read_step, port)
 
     def read_step(self, port: Port) -> bool:
-        """Take in what has arrived at a port; whether there was anything."""
+        """Read what has arrived at a port; return whether there was anything."""
         packets = port.receive()
         if packets:
             self.inbox.take_in(packets)
@@ -312,12 +312,12 @@ class DatagramPort:
         self._delivery.run_step(self, self.outlet.write_step)
 
     def step(self) -> bool:
-        """Take in what has arrived and send what is queued; whether there was anything."""
+        """Read what has arrived and send what is queued; return whether anything happened."""
         read = [self.read_step(port) for port in list(self._watches)]
         return self.outlet.write_step() or any(read)
 
     def look(self) -> None:
-        """Take in all that has arrived and send what the OS takes, before a time is believed."""
+        """Read all that has arrived and send what the OS takes; for before a deadline is judged."""
         arrivals = self.inbox.arrivals
         for port in list(self._watches):
             for _ in range(_LOOKS):
@@ -330,7 +330,7 @@ class DatagramPort:
             self.on_writable()
 
     def tick(self) -> float:
-        """Do what has become due; when to be called again, on Trio's clock."""
+        """Do what is due; returns when to call this again, on Trio's clock."""
         self.inbox.tick(trio.current_time())
         trouble = self.renewal.look(self._watches, trio.current_time())
         if trouble is not None:
@@ -338,7 +338,7 @@ class DatagramPort:
         return min(self.renewal.deadline, self.inbox.deadline)
 
     def _send_some(self) -> bool:
-        """See ``Sender``: what handlers write goes at once, or waits until the OS has room."""
+        """See ``Sender``: datagrams of handlers were sent, or wait until the OS has room."""
         return False
 
     def _abort_from_handler(self) -> None:

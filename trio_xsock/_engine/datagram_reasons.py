@@ -31,7 +31,7 @@ _ADVICE = {
 
 
 class Facts(Protocol):
-    """What has to be known of a ``DatagramPort``; see there."""
+    """The facts about a ``DatagramPort`` that the errors need; see there."""
 
     @property
     def bound(self) -> Port | None: ...
@@ -47,8 +47,8 @@ def closed_error(
     """The error that says that we closed it.
 
     Args:
-        port: what is known of it.
-        who: the socket, for the text.
+        port: the facts.
+        who: the socket, for the message.
         what: what happened.
     """
     keeper = port.keeper
@@ -61,7 +61,7 @@ def closed_error(
 
 
 def why_not_bound(port: Facts, who: object) -> InvalidStateError:
-    """What stands in the way of using the port; something does."""
+    """Why the port cannot be used; to be called only if it cannot."""
     if port.closed_by_us:
         return closed_error(port, who)
     if port.keeper is None:
@@ -70,11 +70,11 @@ def why_not_bound(port: Facts, who: object) -> InvalidStateError:
 
 
 def check_bound(port: Facts, who: object) -> Port:
-    """The port of the network; raises what stands in the way of using it.
+    """The port of the network; raises if it cannot be used.
 
     Args:
-        port: what is known of ours.
-        who: the socket, for the text.
+        port: the facts.
+        who: the socket, for the message.
     """
     bound = port.bound
     if bound is None or port.closed_by_us:
@@ -95,9 +95,9 @@ def not_heard(exc: OSError, interface: NetworkInterface | None, who: object) -> 
     """The error for groups that could not be joined again.
 
     Args:
-        exc: what the OS said.
+        exc: the error of the OS.
         interface: the one that was chosen, if one was.
-        who: the socket, for the text.
+        who: the socket, for the message.
     """
     by = f" on {interface.name}" if interface else ""
     text = (

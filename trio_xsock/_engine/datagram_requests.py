@@ -1,4 +1,4 @@
-"""What a socket asks of its ``DatagramPort``: find a way, send a datagram, queue one."""
+"""The calls of a socket on its ``DatagramPort``: find a route, send a datagram, queue one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .datagram_reasons import check_bound
 
 
 def find_route(port: DatagramPort, address: str, number: int, source: str, who: object) -> Route:
-    """The way to an IP address.
+    """The route to an IP address.
 
     Args:
         port: where from.
@@ -50,10 +50,10 @@ def write(
         who: the socket, for texts.
 
     Raises:
-        SocketError: what prevents it.
+        SocketError: it cannot be sent.
         TypeError: ``data`` is no buffer, or another argument is of a wrong type.
     """
-    # A port such as 9.0 or True is found among the routes, too.
+    # A port such as 9.0 or True is equal to a cached one.
     check_port(number, allow_zero=False, host=check_address(address))
     memoryview(data).release()  # raises TypeError if it is no buffer
     outlet = port.outlet

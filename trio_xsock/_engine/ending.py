@@ -1,4 +1,4 @@
-"""How the end of a connection is carried out: one branch for each effect of ``Ends``, in order."""
+"""Carries out the end of a connection: one branch for each effect of ``Ends``, in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 GRACE: Final = 5.0
-"""Seconds that a close which nobody waits for may take."""
+"""Seconds that a close without a waiting call may take."""
 
 
 def carry_out(connection: Connection, effects: tuple[Effect, ...]) -> None:
@@ -50,12 +50,12 @@ def carry_out(connection: Connection, effects: tuple[Effect, ...]) -> None:
 def close(
     connection: Connection, grace: float | None = None, *, farewell: SocketError | None = None
 ) -> None:
-    """End it, or the attempt at it.
+    """End a connection, or the attempt at one.
 
     Args:
-        connection: it.
+        connection: the connection.
         grace: seconds for a graceful close; ``None`` to end it at once.
-        farewell: what to announce when it is closed.
+        farewell: the error to announce when it is closed.
     """
     if grace is None or connection.state not in (CONNECTED, CLOSING):
         connection.happens(Happening.CLOSE)
@@ -68,7 +68,7 @@ def close(
 
 def _serve_reader(connection: Connection) -> None:
     if connection.ends.closed_by_us and not connection.inbox.waiting:
-        return  # whoever asks later is told why then
+        return  # a later reader gets the error when it calls
     ended = verdict(connection, connection.delivery.socket)
     if ended is not None:
         connection.inbox.end(ended, closed_by_us=connection.ends.closed_by_us)
@@ -91,11 +91,11 @@ def _start_closing(connection: Connection) -> None:
     if not connection.ends.their_end:
         connection.intake.start()
         if connection.link.transport is not None and connection.link.transport.ready:
-            connection.wake_keeper()  # of that the OS does not tell
+            connection.wake_keeper()  # the OS does not report that
 
 
 def _limit_closing(connection: Connection, closing: Closing, grace: float) -> None:
-    """It may take so many seconds from now, or less as was said before."""
+    """It may take ``grace`` seconds from now, or less if it was limited before."""
     if closing.shorten(trio.current_time(), grace):
         connection.wake_keeper()
 
@@ -106,9 +106,9 @@ def _send_fin(connection: Connection) -> None:
         return
     try:
         if not transport.end():
-            return  # ``tick`` comes back to it when the OS took all
+            return  # ``tick`` tries again when the OS took all
         connection.link.wake_drainers(transport)
-        # Where nothing is left to be done the OS ends our direction as it closes.
+        # If nothing is left to be done the OS ends our direction as it closes.
         last = connection.ends.their_end
         if last or (closing is not None and not closing.must_linger(transport)):
             connection.happens(Happening.DELIVERED)
@@ -133,10 +133,10 @@ def _linger(connection: Connection) -> None:
 
 
 def _release(connection: Connection) -> None:
-    """Give the descriptor back; the connection is closed."""
+    """Close the descriptor; the connection is closed."""
     connection.inbox.settle()
-    # Who closes with nothing left to send may say so. If something is dropped, the peer shall
-    # see that the stream was cut off.
+    # With nothing left to send TLS may send close_notify. If something is dropped, the peer must
+    # see that the stream was truncated.
     ends, outlet = connection.ends, connection.outlet
     dropped = ends.loss is not None or outlet.ledger.open
     connection.release(say_so=ends.closed_by_us and not dropped)
@@ -145,12 +145,12 @@ def _release(connection: Connection) -> None:
 
 
 def _tell_closed(connection: Connection) -> None:
-    """Wake those who wait for the end, and tell the block and the server."""
+    """Wake the tasks that wait for the end, and notify the block and the server."""
     who = connection.delivery.socket
     connection.link.fail_drainers(lambda: why_not_sending(connection, who))
     if connection.closing is not None:
         connection.closing.done()
-    if connection.delivery.keeper is not None:  # also where nothing was begun
+    if connection.delivery.keeper is not None:  # also if nothing was begun
         connection.delivery.keeper.note_closed()
     keeper = connection.keeper
     if connection.owner is not None and keeper is not None:
@@ -160,7 +160,7 @@ def _tell_closed(connection: Connection) -> None:
 
 
 def forget_tracebacks(connection: Connection) -> None:
-    """The block is left: the errors that are kept let go of the frames, which hold sockets."""
+    """The block is left: clear the tracebacks of the errors that are kept, which hold sockets."""
     for error in (connection.ends.loss, connection.delivery.last_error):
         if error is not None:
             forget_traceback(error)

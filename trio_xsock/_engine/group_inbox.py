@@ -1,4 +1,4 @@
-"""``GroupInbox``: messages that came in packets and that nobody has taken, and who waits for some.
+"""``GroupInbox``: received messages that are unread, and the tasks that wait for some.
 
 A message goes to the first of: a ``wait_for_message`` for it; the handler's
 ``on_received_message``; the event channels.
@@ -32,20 +32,20 @@ class Arrival(NamedTuple):
 
 
 class Waiter(NamedTuple):
-    """Somebody who waits for one."""
+    """A task that waits for one."""
 
     command: int
     address: str | None
     parking: Parking[bytes]
 
     def wants(self, arrival: Arrival) -> bool:
-        """Whether ``arrival`` is what it waits for."""
+        """Whether it waits for ``arrival``."""
         return self.command == arrival.command and self.address in (None, arrival.address)
 
 
 @protect_from_ki
 class GroupInbox:
-    """What a socket of groups receives; see ``PacketInbox``.
+    """The received messages of a socket of groups; see ``PacketInbox``.
 
     Args:
         delivery: where ``DataAvailable`` is posted and the handler is called.
@@ -78,7 +78,7 @@ class GroupInbox:
         self.clear()
 
     def take_in(self, packets: list[Packet]) -> None:
-        """See ``PacketInbox``: decode, and deliver what is for the groups or for us alone."""
+        """See ``PacketInbox``: decode, and deliver what is for our groups or for us alone."""
         for data, source in self.unpack(packets):
             try:
                 packet = decode(data)
@@ -97,7 +97,7 @@ class GroupInbox:
         return [DataAvailable(socket)] if self._messages else []
 
     def stop(self, why: Callable[[], SocketError]) -> None:
-        """See ``PacketInbox``; the handler is told of no more messages."""
+        """See ``PacketInbox``; the handler gets no more messages."""
         self._hub.withdraw_messages()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
@@ -109,7 +109,7 @@ class GroupInbox:
     # Delivering
 
     def unpack(self, packets: list[Packet]) -> Iterator[tuple[bytes, Endpoint]]:
-        """Count what has arrived; the data and the sender of each packet that there is room for."""
+        """Count what has arrived; yields data and sender of each packet for which there is room."""
         arrivals = self.arrivals
         arrivals.put(packets)
         while arrivals.packets:
@@ -117,7 +117,7 @@ class GroupInbox:
             yield data, (address_text(address), address[1])
 
     def deliver(self, arrival: Arrival) -> None:
-        """Give a message to the first who wants it; drop it if too many wait."""
+        """Give a message to the first consumer that wants it; drop it if too many wait."""
         for waiter in self._waiters:
             if waiter.wants(arrival):
                 self._waiters.remove(waiter)
@@ -134,7 +134,7 @@ class GroupInbox:
                 self._delivery.post_data()
 
     def pass_to_handler(self) -> None:
-        """There is a new handler: what waits for whoever comes first goes to it."""
+        """There is a new handler: it gets the waiting messages."""
         hub = self._hub
         if hub.on_message is None:
             return
@@ -143,7 +143,7 @@ class GroupInbox:
         hub.withdraw_data()
         self._delivery.schedule()
 
-    # For those who take
+    # Taking
 
     @property
     def size(self) -> int:
@@ -151,7 +151,7 @@ class GroupInbox:
         return len(self._messages)
 
     def take_oldest(self) -> Arrival:
-        """Remove and return the oldest; there is one, and the caller sees to the events."""
+        """Remove and return the oldest; there is one. The caller updates the events."""
         return self._messages.popleft()
 
     def take(self, command: int, address: str | None) -> Arrival | None:
@@ -165,7 +165,7 @@ class GroupInbox:
         return arrival
 
     def wait(self, command: int, address: str | None) -> Waiter:
-        """Wait for one; to be given to ``forget`` when nobody waits any more."""
+        """Wait for one; pass the result to ``forget`` when the task waits no more."""
         waiter = Waiter(command, address, Parking())
         self._waiters.append(waiter)
         return waiter

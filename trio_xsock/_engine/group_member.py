@@ -1,7 +1,7 @@
-"""``GroupMember``: a member of a group; it does what the membership machine wants done.
+"""``GroupMember``: a member of a group; it carries out the effects of the membership machine.
 
-Packets come to it as to an inbox. Messages go on to the inbox of the socket; answers and
-announcements leave by the outlet.
+It receives packets as an inbox does. Messages are passed to the inbox of the socket; answers and
+announcements are sent by the outlet.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from .group_inbox import Arrival, GroupInbox
 
 @protect_from_ki
 class GroupMember:
-    """What an ``AutoDiscovery`` is in its group, or will be; see ``PacketInbox``.
+    """The member that an ``AutoDiscovery`` is in its group; see ``PacketInbox``.
 
     Args:
         delivery: where events are posted.
         inbox: where messages go.
-        outlet: what sends.
-        members: kept up to date: who is in the group, by instance, ourselves first.
-        settings: what we are; the group is filled in by ``join``.
+        outlet: sends packets.
+        members: the members of the group by instance, this one first; updated here.
+        settings: the settings of this member; the group is filled in by ``join``.
 
     Attributes:
         group: the name of the group, ``""`` for none.
@@ -79,13 +79,13 @@ class GroupMember:
     # In the group
 
     def join(self, group: str, way: Route, address: str, port: int, now: float) -> None:
-        """Be a member from now on.
+        """Become a member.
 
         Args:
             group: the group's name.
-            way: the way to all its members.
-            address: our IP address, as the others are to see it.
-            port: the port that is ours alone.
+            way: the route to all its members.
+            address: our IP address, for the other members.
+            port: our own port.
             now: the time on Trio's clock.
         """
         settings = replace(self.settings, group=group)
@@ -103,12 +103,12 @@ class GroupMember:
             self.group = ""
 
     def update(self, machine: Membership, now: float) -> None:
-        """Ask everybody; ``machine`` is that of the group."""
+        """Ask all members to answer; ``machine`` is that of the group."""
         machine.update(now)
         self._follow(machine)
 
     def recipients(self, to: Member | str, port: int | None) -> list[tuple[bytes, str, int]]:
-        """Whom a message is for.
+        """The receivers of a message.
 
         Args:
             to: a member, or an IP address.
@@ -130,7 +130,7 @@ class GroupMember:
             if member.address == to and port in (None, member.port)
         ]
         if not there and port is not None and self.settings.key is None:
-            return [(NONE, to, port)]  # a stranger may listen to everybody
+            return [(NONE, to, port)]  # a program that is not a known member
         return there
 
     # As an inbox
@@ -150,7 +150,7 @@ class GroupMember:
         self._inbox.begin(own_address)
 
     def take_in(self, packets: list[Packet]) -> None:
-        """See ``PacketInbox``: let the machine look at what has come."""
+        """See ``PacketInbox``: pass the packets to the machine."""
         now = trio.current_time()
         for data, source in self._inbox.unpack(packets):
             if self.machine is not None:
@@ -162,13 +162,13 @@ class GroupMember:
         self._inbox.clear()
 
     def events_now(self, socket: object) -> list[Event]:
-        """See ``PacketInbox``; of the members one stands for all, see ``MemberEventQueue``."""
+        """See ``PacketInbox``; one event stands for all members, see ``MemberEventQueue``."""
         members = list(self.members.values())[:1]
         joined: list[Event] = [MemberJoined(socket, member) for member in members]
         return self._inbox.events_now(socket) + joined
 
     def stop(self, why: Callable[[], SocketError]) -> None:
-        """See ``PacketInbox``; says goodbye, of which we are not told ourselves."""
+        """See ``PacketInbox``; says goodbye, without events for ourselves."""
         self._inbox.stop(why)
         machine, self.machine = self.machine, None
         if machine is not None:
@@ -187,10 +187,9 @@ class GroupMember:
             self._follow(machine)
         self._announced_until = self.deadline
 
-    # What the machine wants done
-
+    # Effects
     def _follow(self, machine: Membership) -> None:
-        """Do what the machine wants done."""
+        """Carry out the effects of the machine."""
         effects, machine.effects = machine.effects, []
         for effect in effects:
             match effect:
@@ -209,7 +208,7 @@ class GroupMember:
             keeper.wake()
 
     def _send(self, data: bytes, to: Endpoint | None) -> None:
-        """Send what is repeated anyway; if it cannot go now it is as good as lost on the way."""
+        """Send a packet that is repeated anyway, so failing to send it is like losing it."""
         try:
             self._outlet.send_now(self._way_to_group if to is None else self._way(*to), data)
         except SocketError:

@@ -1,7 +1,7 @@
-"""``Intake``: the receiving half of a connection. What the transport has goes into an inbox.
+"""``Intake``: the receiving half of a connection, which reads from the transport into an inbox.
 
-It decides how much to ask for and whether to ask at all: reading stops when the inbox is full
-and goes on when there is room. What becomes of the bytes is the inbox's matter.
+It decides how much to read and whether to read at all: reading stops when the inbox is full
+and continues when there is room. The inbox decides what becomes of the bytes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _LARGEST_READ: Final = 2**20
 
 
 class Buffer(Protocol):
-    """Where the bytes of an inbox are kept first.
+    """The first buffer of an inbox.
 
     Attributes:
-        size: bytes that nobody has taken.
+        size: unread bytes.
     """
 
     size: int
@@ -33,14 +33,14 @@ class Buffer(Protocol):
 
 
 class Inbox(Protocol):
-    """Where received bytes go: the receive buffer of a stream, or the queue of messages.
+    """The destination of received bytes: the receive buffer of a stream, or the message queue.
 
     Attributes:
-        buffer: where they are kept.
-        size: bytes that nobody has taken.
-        pending: bytes have been put in that were not looked at yet; reading waits for that.
-        waiting: not ``None`` or false if a task waits for what comes next.
-        announced: something waits, and a new consumer of events has to be told.
+        buffer: where they are stored.
+        size: unread bytes.
+        pending: there are bytes that were not decoded yet; reading waits for that.
+        waiting: not ``None`` or false if a task waits for input.
+        announced: there is unread data of which a new consumer of events has to be notified.
     """
 
     @property
@@ -59,14 +59,14 @@ class Inbox(Protocol):
         ...
 
     def needed(self, limit: int, /) -> int:
-        """How many bytes there must be before anybody is content; 0 if any will do."""
+        """How many bytes there must be before a reader can be served; 0 for any number."""
         ...
 
     def hand_on(self, limit: int, /) -> None:
-        """Give what was put into the buffer to who waits for it, or announce it.
+        """Give new bytes to the tasks that wait for them, or announce them.
 
         Raises:
-            FramingError: it is no message.
+            FramingError: they are not a valid message.
         """
 
     def may_hand_on(self, limit: int, /) -> bool:
@@ -74,7 +74,7 @@ class Inbox(Protocol):
         ...
 
     def hand_on_rest(self) -> None:
-        """Nothing more will come: hand on all that is ``pending``, whatever the limit.
+        """Nothing more will come: hand on all that is ``pending``, without a limit.
 
         Raises:
             FramingError: it is no message.
@@ -86,7 +86,7 @@ class Inbox(Protocol):
         ...
 
     def end(self, ended: SocketError, *, closed_by_us: bool) -> None:
-        """Nothing more will come: wake who waits.
+        """Nothing more will come: wake the waiting tasks.
 
         Args:
             ended: why; ``CLEAN_END`` for the peer's end.
@@ -97,7 +97,7 @@ class Inbox(Protocol):
         """The end was announced with ``error``."""
 
     def settle(self) -> None:
-        """Somebody is about to look at the buffer from outside: take what an iterator used."""
+        """The buffer is about to be read: take what an iterator has used of it."""
 
     def restart(self) -> None:
         """Drop everything; a new connection begins."""
@@ -117,7 +117,7 @@ class Intake:
         limit: bytes that may be unread before reading stops.
 
     Attributes:
-        bytes_received: bytes that came on this connection.
+        bytes_received: bytes that were received on this connection.
         caller: a task is receiving; no second one may.
         limit: as above.
         pauses: how often reading was stopped because the inbox was full.
@@ -167,10 +167,10 @@ class Intake:
                 self._watch.reading(False)
 
     def resume(self, inbox: Inbox) -> None:
-        """Something was taken, or is wanted: read on if there is room again.
+        """Something was read, or a task waits: continue reading if there is room again.
 
-        Half the limit lies between stopping and going on, so that a reader of single bytes does
-        not toggle us.
+        Half of the limit is the difference between stopping and continuing, so that reading single
+        bytes does not toggle it.
         """
         if self.reading or inbox.pending:
             return
@@ -189,12 +189,12 @@ class Intake:
         """Put what the transport has into the buffer, once.
 
         Args:
-            transport: where from.
-            buffer: where to.
+            transport: the source.
+            buffer: the destination.
             room: how many bytes it may have in all.
 
         Returns:
-            What came, or ``b""`` if it is the end; ``None`` if there is nothing now, or no room.
+            What was read, ``b""`` for the end; ``None`` if there is nothing now, or no room.
 
         Raises:
             OSError: the connection is lost.

@@ -1,6 +1,6 @@
-"""``Link``: what a connection moves its bytes through: its transport, and the watch of that.
+"""``Link``: the transport of a connection, and its watch.
 
-TLS and testing tools put another transport in the place of the first; the connection goes on.
+TLS and testing tools replace the transport while the connection stays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .outlet import Outlet
 
 
 class Steps(Protocol):
-    """What is called when a transport is ready for something."""
+    """The steps that are called when a transport is ready."""
 
     def on_readable(self) -> None:
         """There is input, an end of it, or an error."""
@@ -38,13 +38,13 @@ class Link:
     """The transport of one connection.
 
     Args:
-        intake: what reads; it is told which watch to use.
-        outlet: what sends; likewise.
+        intake: reads; it uses the watch.
+        outlet: sends; it uses the watch.
 
     Attributes:
-        transport: what moves the bytes; ``None`` when the connection is not open.
-        handshake: that of a connection that a server has accepted, while it goes on.
-        securing: TLS's handshake is going on.
+        transport: the transport; ``None`` when the connection is not open.
+        handshake: the running handshake of a connection that a server has accepted.
+        securing: a TLS handshake is going on.
     """
 
     __slots__ = (
@@ -69,12 +69,12 @@ class Link:
     # Which transport
 
     def use(self, transport: Transport, keeper: Keeper, steps: Steps) -> None:
-        """Go on through ``transport``, and watch it.
+        """Continue with ``transport``, and watch it.
 
         Args:
             transport: owned from now on.
             keeper: where the watch starts its tasks.
-            steps: what to call when it is ready.
+            steps: called when it is ready.
         """
         self._leave_watch()
         self.handshake = None
@@ -86,7 +86,7 @@ class Link:
         """Take a transport without watching it: a handshake comes first, then ``use``.
 
         Args:
-            transport: owned from now on; it may be put over the one there is.
+            transport: owned from now on; it may wrap the present one.
             handshake: closed with the link.
         """
         self._leave_watch()
@@ -95,18 +95,18 @@ class Link:
         self.handshake = handshake
 
     def begin_handshake(self) -> None:
-        """TLS's handshake begins; what the transport holds is not for readers until it ends."""
+        """A TLS handshake begins; until it ends, input in the transport is not for readers."""
         self.securing = True
 
     def end_handshake(self) -> None:
-        """What the transport holds may be read from now on."""
+        """Input in the transport may be read from now on."""
         self.securing = False
 
     def close(self, *, say_so: bool) -> None:
         """Close the transport.
 
         Args:
-            say_so: end our direction first, so that TLS's close_notify goes out.
+            say_so: end our direction first, so that TLS sends close_notify.
         """
         handshake, self.handshake = self.handshake, None
         if handshake is not None:
@@ -136,7 +136,7 @@ class Link:
 
     @property
     def has_news(self) -> bool:
-        """Whether somebody waits for what the transport holds, input or output."""
+        """Whether a task waits for input or output that is in the transport."""
         return bool(self._drainers) or self.has_input
 
     @property
@@ -156,14 +156,14 @@ class Link:
         self._drainers = tuple(each for each in self._drainers if each is not parking)
 
     def wake_drainers(self, transport: Transport) -> None:
-        """If the OS has all that the transport held, go on with what waited for that."""
+        """If the OS has taken all of the transport's output, wake the tasks that wait for it."""
         if self._drainers and not transport.unsent:
             drainers, self._drainers = self._drainers, ()
             for parking in drainers:
                 parking.unpark()
 
     def fail_drainers(self, why: Callable[[], SocketError]) -> None:
-        """The OS will not have it any more; ``why`` makes the error that says so."""
+        """The OS will not take it any more; ``why`` makes the error for the waiting tasks."""
         drainers, self._drainers = self._drainers, ()
         for parking in drainers:
             parking.fail(why())

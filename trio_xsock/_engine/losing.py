@@ -1,7 +1,7 @@
-"""What reading and sending find out about the end of a connection is reported to its ``Ends``.
+"""Reports to ``Ends`` what reading and sending find out about the end of a connection.
 
-The peer has ended its direction, or the connection is lost: the OS says so, or TLS, or the peer
-has sent what is no message. What was received before comes first in any case.
+The peer has ended its direction, or the connection is lost: from the OS, from TLS, or because the
+peer has sent an invalid message. Earlier input is always read first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def their_end(connection: Connection, transport: Transport) -> None:
     ends = connection.ends
     connection.intake.stop()
     if ends.loss is None and ends.phase not in _FIN_IS_OUT and transport.was_reset():
-        # A send took the OS's error.
+        # A send got the error of the OS.
         lose_to(connection, ConnectionResetError(errnos.ECONNRESET, os.strerror(errnos.ECONNRESET)))
         return
     if connection.closing is None and not _hand_on_rest(connection):
@@ -59,28 +59,28 @@ def lose_to(connection: Connection, exc: OSError) -> None:
 def send_failed(connection: Connection, exc: OSError) -> None:
     """Sending found the connection dead.
 
-    That took the OS's error, and a reader would now see a clean end. So the cause is kept,
+    The send got the error of the OS, and a reader would now see a clean end. So the cause is kept,
     and what arrived before is read first.
     """
     connection.happens(Happening.SEND_FAILED, _loss(connection, exc))
 
 
 def refuse(connection: Connection, error: FramingError) -> None:
-    """The peer sent what is no message."""
+    """The peer has sent an invalid message."""
     loss = LostConnectionError(f"{connection.endpoint}: {error}", reason=LossReason.RESET)
     loss.__cause__ = error.with_traceback(None)
-    # These bytes came before whatever else was found.
+    # These bytes arrived before any other loss that was found.
     connection.ends.note_earlier_cause(loss)
     connection.happens(Happening.LOSS, loss)
 
 
 def _loss(connection: Connection, exc: OSError) -> SocketError:
-    """The first cause of the loss: what is known already, or what the OS says."""
+    """The first cause of the loss: the known one, or that of the OS."""
     return connection.ends.loss or translate_loss(exc, f"{connection.endpoint}: connection lost")
 
 
 def _hand_on_rest(connection: Connection) -> bool:
-    """What came before the end comes first; False if that was an end of its own."""
+    """Deliver the input before the end; False if that has ended the connection itself."""
     try:
         connection.inbox.hand_on_rest()
     except FramingError as error:

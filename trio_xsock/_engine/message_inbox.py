@@ -1,10 +1,10 @@
-"""``MessageInbox``: received messages that nobody has taken, and those who wait for some.
+"""``MessageInbox``: received messages that are unread, and the tasks that wait for some.
 
 A message goes to the first of: a ``wait_for_message`` for its command; the handler's
-``on_received_message``; whoever asks first of ``receive()`` and the event channels.
+``on_received_message``; the first ``receive()`` or event channel that reads.
 
-Bytes become messages in portions, between which other tasks have their turn, and only while not
-too many messages wait.
+Bytes are decoded in portions, between which other tasks may run, and only while not too many
+messages wait.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class MessageInbox:
 
     __slots__ = ("_called_at", "_delivery", "_hub", "_readers", "_waiters", "buffer")
 
-    waiting: bool = True  # what comes has to be decoded in any case
+    waiting: bool = True  # input has to be decoded in any case
 
     def __init__(self, delivery: Delivery) -> None:
         self.buffer = MessageBuffer()
@@ -43,10 +43,10 @@ class MessageInbox:
         hub = delivery.hub
         assert isinstance(hub, MessageHub)
         self._hub = hub
-        # How many calls the handler will have had when it has had all decoded messages.
+        # The number of handler calls after which all decoded messages were delivered.
         self._called_at = 0
         self._waiters: list[tuple[int, Parking[bytes]]] = []
-        # Each with those who waited for events before it.
+        # Each with the tasks that waited for events before it.
         self._readers: deque[tuple[Parking[Message], list[Parking[Any]]]] = deque()
 
     # As an inbox
@@ -77,8 +77,8 @@ class MessageInbox:
     def may_hand_on(self, limit: int) -> bool:
         """See ``Inbox``.
 
-        Messages that wait for their handler call are in no buffer and under no limit. So those
-        decoded before must have had their calls; other calls, of sends, do not matter.
+        Messages that wait for their handler call do not count against the limit. So the calls for
+        those decoded before must have been made; other calls, of sends, do not matter.
         """
         buffer, hub = self.buffer, self._hub
         called = not hub.calls or hub.called >= self._called_at
@@ -119,7 +119,7 @@ class MessageInbox:
         self._fail_waiting(error, end)
 
     def settle(self) -> None:
-        """See ``Inbox``: nobody looks ahead."""
+        """See ``Inbox``: nothing peeks at the buffer."""
 
     def restart(self) -> None:
         """See ``Inbox``."""
@@ -177,7 +177,7 @@ class MessageInbox:
         for reader, _ in readers:
             reader.fail(for_readers)
 
-    # For those who take
+    # Taking
 
     @property
     def announced(self) -> bool:
@@ -218,13 +218,13 @@ class MessageInbox:
         self._waiters.remove(waiter)
 
     def pass_to_handler(self) -> None:
-        """There is a new handler: what waits for whoever comes first goes to it."""
+        """There is a new handler: it gets the waiting messages."""
         hub = self._hub
         while hub.on_message is not None and (message := self.take()) is not None:
             hub.call_on_message(self._delivery.socket, *message)
         self._delivery.schedule()
 
     def clear(self) -> None:
-        """Drop all messages that have come; one that has begun still comes."""
+        """Drop all messages that have arrived; one that has begun is still received."""
         self.buffer.clear()
         self._hub.withdraw_data()

@@ -14,7 +14,7 @@ from trio_xsock._network.options import (
 
 
 class ConnectionOptions(NamedTuple):
-    """What ``TCPSocket`` and ``EasyTCPSocket`` have in common; see there."""
+    """The options that ``TCPSocket`` and ``EasyTCPSocket`` share; see there."""
 
     receive_buffer_limit: int = 2**20
     send_buffer_limit: int = 2**26
@@ -26,7 +26,7 @@ class ConnectionOptions(NamedTuple):
 
     @property
     def timeouts(self) -> tuple[float | None, float | None]:
-        """Those that watchdogs look after: idle, unacknowledged."""
+        """The time-outs of the watchdogs: idle, unacknowledged."""
         return self.idle_timeout, self.unacknowledged_timeout
 
     def changed(self, **options: object) -> ConnectionOptions:

@@ -1,7 +1,7 @@
 """``Outlet``: the sending half of a connection, which counts every byte.
 
 It posts ``SendProgress`` and ``SendComplete``; the tasks that wait for that are in its
-``SendWaits``. What the OS says of the connection (``OSError``) goes to the caller.
+``SendWaits``. An ``OSError`` of the connection is raised to the caller.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trio_xsock._values.events import SendComplete, SendProgress
 from .send_waits import SendWaits, WhyLost, WhyRemoved
 
 _CHUNKS_PER_STEP = 4
-"""Of what nobody watches 1 MiB: a quarter of a millisecond in which all other sockets wait."""
+"""1 MiB without a consumer of progress: a quarter of a millisecond in which other sockets wait."""
 _UNWATCHED_CHUNK = 2**18
 _BUSY = "another task is sending through this socket"
 
@@ -30,7 +30,7 @@ class Outlet:
 
     Args:
         delivery: where events are posted.
-        ledger: the send queue and its books.
+        ledger: the send queue and its counts.
         progress_interval: bytes that one ``SendProgress`` covers at the most.
 
     Attributes:
@@ -107,12 +107,12 @@ class Outlet:
         """Offer bytes to the transport while nothing is queued, without queueing them.
 
         Args:
-            transport: where to.
+            transport: the transport.
             data: at least one byte.
 
         Returns:
-            How many bytes were taken; as a batch of its own, and accounted for, if that is all.
-            -1 if nothing was tried: it is not its turn, or too much for one chunk.
+            How many bytes were taken; if that is all, they were counted as a batch of their own.
+            -1 if nothing was tried: something is queued, or it is too much for one chunk.
 
         Raises:
             OSError: the connection is lost.
@@ -136,7 +136,7 @@ class Outlet:
         return sent
 
     def _post_sent(self, sent: int) -> None:
-        """Report a batch that went at once.
+        """Report a batch that was sent at once.
 
         If only ``on_send_complete`` listens, and the delivery is held by a step, it is called
         without being queued first.
@@ -152,7 +152,7 @@ class Outlet:
             delivery.call(hub.complete_method, delivery.socket, False)
 
     def offer(self, transport: Transport, payload: bytes) -> None:
-        """Send bytes at once if it is their turn; what is not taken is queued.
+        """Send bytes at once if nothing is queued; what is not taken is queued.
 
         Raises:
             OSError: the connection is lost; ``payload`` is queued.
@@ -171,7 +171,7 @@ class Outlet:
         """Send a batch that is one queued write, as if it had not been queued.
 
         Returns:
-            Whether there was one and all of it went.
+            Whether there was one and all of it was sent.
 
         Raises:
             OSError: as for ``offer``.
@@ -201,7 +201,7 @@ class Outlet:
         """
         ledger, hub = self.ledger, self._delivery.hub
         if hub.watches_progress and hub.calls:
-            return  # the handler may want to abort; this is called again when it was told
+            return  # the handler may abort; this is called again after the handler's call
         for _ in range(_CHUNKS_PER_STEP):
             chunk = ledger.chunk(min(self._chunk_size(), transport.most))
             if chunk is None:
@@ -230,19 +230,19 @@ class Outlet:
         cache = self._cache
         if cache is not None:
             size = cache.available(chunk.offset, chunk.size)
-            if not size:  # to send it could wait for the disk: its caller has it loaded first
+            if not size:  # sending could wait for the disk: its caller loads it first
                 self.ledger.give_up_file(for_now=True)
                 self._settle()
                 return 0
             chunk = chunk._replace(size=size)
         sent = send_range(transport, chunk)
-        if not sent:  # the kernel does not send this file: its caller reads it instead
+        if not sent:  # ``sendfile`` does not work for this file: its caller reads it instead
             self.ledger.give_up_file()
             self._settle()
         return sent
 
     def _settle(self) -> None:
-        """A ticket has nothing to send until its caller has seen to it."""
+        """A ticket has nothing to send until its caller feeds it."""
         if self._waits is not None:
             self._waits.settle()
 
@@ -269,27 +269,27 @@ class Outlet:
 
         Args:
             why: for the callers whose bytes these were.
-            lost: why the connection is over, for who waits for an empty queue; ``None`` if it
-                goes on.
+            lost: why the connection is over, for the tasks that wait for an empty queue; ``None``
+                if it is not.
         """
         self.ledger.abort()
         self._drop_waits(why)
         self.end_batch(lost)
 
     def abort(self, why: WhyRemoved) -> None:
-        """As ``drop``, by the user's wish; a message that has begun to go out stays."""
+        """As ``drop``, by the user; a message that was partly sent stays."""
         self.ledger.abort_unbegun()
         self._drop_waits(why)
         self.end_batch(None)
 
     def remove(self, ticket: Ticket) -> None:
-        """Its caller was cancelled: its own bytes leave the queue, nobody else's."""
+        """Its caller was cancelled: remove its bytes, and no others."""
         self.ledger.remove(ticket)
         if not self.ledger.left:
             self.end_batch(None)
 
     def end_batch(self, lost: WhyLost | None) -> None:
-        """If the queue has run empty, report the batch and wake those who wait for that."""
+        """If the queue is empty now, report the batch and wake the tasks that wait for that."""
         batch: Batch | None = self.ledger.end_batch()
         if batch is None:
             return
@@ -326,16 +326,16 @@ class Outlet:
         self._update_interest()
 
     def end_waits(self) -> None:
-        """The transport is gone: nobody need wait for room, or read what it would send next.
+        """The transport is gone: end the waits for room, and the reading of files to send.
 
-        Who waits for bytes in the queue is told when that is dropped.
+        Tasks that wait for bytes in the queue are woken when it is dropped.
         """
         self.wake_for_room()
         if self._waits is not None and not self.ledger.open:
             self._waits.interrupt()
 
     def wake_for_room(self) -> None:
-        """There is room, or nobody needs to wait for it any more."""
+        """There is room, or no reason to wait for it any more."""
         parking, self._room = self._room, None
         if parking is not None:
             parking.unpark()

@@ -1,4 +1,4 @@
-"""``Owner``: what a connection tells the server that accepted it."""
+"""``Owner``: the callbacks of a connection to the server that accepted it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Owner(Protocol):
-    """A server, as far as the connections that it accepted need it."""
+    """The server of accepted connections, with the callbacks that they use."""
 
     def connection_ending(self, connection: Connection, /) -> None:
-        """The connection gives its place back; it may still linger."""
+        """The connection frees its place; it may still linger."""
 
     def connection_closed(self, connection: Connection, /) -> None:
         """The connection has no descriptor any more."""

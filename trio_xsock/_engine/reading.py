@@ -1,8 +1,8 @@
-"""The steps of reading: take in what the transport has, and give it to who wants it.
+"""The steps of reading: read from the transport, and pass the bytes to the inbox.
 
-``Intake`` decides how much to read, the inbox who gets it; that the connection has ended is for
-``losing``. Plain functions: they run because the descriptor is ready, in the keeper task, or for
-a caller that has made room.
+``Intake`` decides how much to read, the inbox which consumer gets it; ``losing`` handles the end of
+the connection. Plain functions: they run because the descriptor is ready, in the keeper task, or
+for a caller that has made room.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _HELD: Final = Phase.HELD
 
 
 def read_step(connection: Connection) -> bool:
-    """Take in what the transport has, once; whether anything happened."""
+    """Read from the transport once; return whether anything happened."""
     transport, ends = connection.link.transport, connection.ends
     if transport is None:
         return False
@@ -51,12 +51,12 @@ def read_step(connection: Connection) -> bool:
 def read_for_handler(
     connection: Connection, transport: Transport, method: Callable[..., object]
 ) -> None:
-    """As ``read_step``, where a handler alone listens: call its ``on_data_available`` at once.
+    """As ``read_step``, if there is only a handler: call its ``on_data_available`` at once.
 
     Args:
-        connection: an open one, of which no reader waits.
+        connection: an open one without a waiting reader.
         transport: its transport.
-        method: the handler's.
+        method: the handler's method.
     """
     intake = connection.intake
     try:
@@ -81,17 +81,17 @@ def read_the_rest(connection: Connection) -> None:
     """Read what arrived before a loss; the connection is over when all is read."""
     more = True
     while more and connection.link.transport is not None:
-        # What a read brings may be no whole record: then it had nothing, but there is more.
+        # A read may bring an incomplete record: then it returned nothing, but there is more.
         more = connection.intake.reading and connection.link.transport.holds_input()
         more = read_step(connection) or more
-    # If reading has paused, it goes on when there is room again.
+    # If reading has paused, it continues when there is room again.
     loss = connection.ends.loss
     if connection.link.transport is not None and connection.intake.reading and loss is not None:
         lose(connection, loss)
 
 
 def resume_reading(connection: Connection) -> None:
-    """Something was taken, or is wanted: read on if there is room again."""
+    """Something was read, or a task waits: continue reading if there is room again."""
     transport, ends = connection.link.transport, connection.ends
     if transport is None or not ends.may_receive or ends.phase is _HELD:
         return
@@ -106,7 +106,7 @@ def resume_reading(connection: Connection) -> None:
 
 
 def hand_on(connection: Connection) -> None:
-    """Give what is in the inbox to who wants it; the rest when others had their turn."""
+    """Hand on what is in the inbox; the rest after other tasks have run."""
     inbox, intake = connection.inbox, connection.intake
     try:
         inbox.hand_on(intake.limit)
@@ -116,7 +116,7 @@ def hand_on(connection: Connection) -> None:
     if inbox.pending:
         intake.pause()
         intake.read_small()
-        # If handler calls are due, the keeper task goes on when they were made.
+        # If handler calls are due, the keeper task continues when they were made.
         if connection.delivery.hub.calls or inbox.may_hand_on(intake.limit):
             connection.wake_keeper()
     elif not intake.reading:
@@ -124,7 +124,7 @@ def hand_on(connection: Connection) -> None:
 
 
 def decode_some(connection: Connection) -> bool:
-    """Hand on some of what is pending in the inbox; whether there was any."""
+    """Hand on some of what is pending in the inbox; return whether there was any."""
     if not is_behind(connection):
         return False
     hand_on(connection)
@@ -132,7 +132,7 @@ def decode_some(connection: Connection) -> bool:
 
 
 def is_behind(connection: Connection) -> bool:
-    """Whether input was taken in that was not looked at yet, and for which there is room."""
+    """Whether there is input that was not decoded yet, and for which there is room."""
     return connection.state is CONNECTED and connection.inbox.may_hand_on(connection.intake.limit)
 
 
@@ -146,7 +146,7 @@ def after_taking(connection: Connection) -> None:
 
 
 def _discard(connection: Connection, transport: Transport, closing: Closing) -> bool:
-    """While closing: keep unread input from turning our FIN into a reset."""
+    """While closing: discard input, so that our FIN does not become a reset."""
     try:
         data = transport.recv(SMALLEST_READ)
     except (BlockingIOError, InterruptedError):

@@ -15,7 +15,7 @@ CLEAN_END: Final = SocketError("the stream has ended")
 
 
 class Facts(Protocol):
-    """What has to be known of a connection; see there."""
+    """The facts about a connection that the errors need; see there."""
 
     @property
     def ends(self) -> Ends: ...
@@ -33,8 +33,8 @@ def closed_error(
     """The error that says that we closed it.
 
     Args:
-        connection: what is known of it.
-        who: the socket, for the text.
+        connection: the facts.
+        who: the socket, for the message.
         what: what happened.
     """
     keeper = connection.keeper
@@ -59,11 +59,11 @@ def not_connected(connection: Facts, who: object) -> InvalidStateError:
 
 
 def why_not_sending(connection: Facts, who: object) -> SocketError:
-    """What stands in the way of sending.
+    """The error for a call that cannot send.
 
     Args:
-        connection: what is known of it.
-        who: the socket, for the text.
+        connection: the facts.
+        who: the socket, for the message.
     """
     why = connection.ends.why_not_sending()
     if isinstance(why, SocketError):
@@ -78,7 +78,7 @@ def why_not_sending(connection: Facts, who: object) -> SocketError:
 
 
 def check_sending(connection: Facts, who: object) -> None:
-    """Raise what stands in the way of sending."""
+    """Raise if nothing can be sent."""
     if connection.state is not CONNECTED or not connection.ends.may_send:
         raise why_not_sending(connection, who)
 

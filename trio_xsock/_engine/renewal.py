@@ -1,4 +1,4 @@
-"""When to look whether the memberships in multicast groups still hold, and what to tell then."""
+"""When to check whether memberships in multicast groups are still valid, and what to report."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Final
 from trio_xsock._network.udp_port import Port
 
 INTERVAL: Final = 2.0
-"""Seconds between two looks, where there is time for that.
+"""Seconds between two checks.
 
-Systems tell of changes in ways that have nothing in common.
+It polls, because each system reports changes in its own way.
 """
 
 
 class Renewal:
-    """Has the ports of one socket join their groups again where the network has changed.
+    """Makes the ports of one socket join their groups again after the network has changed.
 
     Attributes:
-        interval: seconds between two looks.
-        deadline: when to look next, on Trio's clock; never while no port needs it.
+        interval: seconds between two checks.
+        deadline: when to check next, on Trio's clock; never while no port needs it.
     """
 
     __slots__ = ("_failed_before", "_told", "deadline", "interval")
@@ -41,11 +41,11 @@ class Renewal:
         self._failed_before = self._told = False
 
     def look(self, ports: Iterable[Port], now: float) -> OSError | None:
-        """Look, if it is time.
+        """Check, if it is time.
 
         Returns:
-            What has kept groups from being joined for two looks in a row; once, until all are
-            joined again.
+            Why groups could not be joined in two checks in a row; once, until all are joined
+            again.
         """
         if now < self.deadline:
             return None

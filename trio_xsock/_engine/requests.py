@@ -1,4 +1,4 @@
-"""What a socket asks of its connection: queue bytes, send a caller's own, end our direction."""
+"""The calls of a socket on its connection: queue bytes, send a caller's, end our direction."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .writing import after_sending, send_now
 
 
 def queue_bytes(connection: Connection, payload: bytes, who: object, instead: str) -> None:
-    """Queue bytes that nobody waits for, and try the OS at once where that is possible.
+    """Queue bytes that no caller waits for, and send at once if that is possible.
 
     Args:
-        connection: where to.
-        payload: what to send.
-        who: the socket, for texts.
-        instead: the call that is not bound by ``send_buffer_limit``.
+        connection: the connection.
+        payload: the bytes.
+        who: the socket, for messages.
+        instead: the call to which ``send_buffer_limit`` does not apply, for messages.
 
     Raises:
         OutOfMemoryError: they do not fit into the queue; none of them was queued.
-        SocketError: what stands in the way of sending.
+        SocketError: nothing can be sent.
     """
     transport = connection.link.transport
     if connection.state is not CONNECTED or not connection.ends.may_send or transport is None:
@@ -38,7 +38,7 @@ def queue_bytes(connection: Connection, payload: bytes, who: object, instead: st
             f"{who!r}: {len(payload)} bytes more would exceed send_buffer_limit="
             f"{connection.options.send_buffer_limit}; await flush() first, or use {instead}"
         )
-    if delivery.held:  # what a handler sends is joined, and goes when it returns
+    if delivery.held:  # the writes of a handler are joined, and sent when it returns
         ledger.queue(payload)
         return
     try:
@@ -82,7 +82,7 @@ def end_ticket(connection: Connection, ticket: Ticket) -> None:
     """Nothing more will be fed to a ticket that was held."""
     ticket.held = False
     outlet = connection.outlet
-    outlet.ledger.account(0)  # it leaves the queue, of which nobody need be told
+    outlet.ledger.account(0)  # it leaves the queue, without an event
     outlet.end_batch(None)
     after_sending(connection)
 
@@ -91,7 +91,7 @@ def end_output(connection: Connection, who: object) -> None:
     """``send_eof()``: our direction ends after what is queued. Idempotent.
 
     Raises:
-        SocketError: what stands in the way.
+        SocketError: our direction cannot be ended.
     """
     if connection.is_connected:
         connection.happens(Happening.SEND_EOF)
@@ -100,7 +100,7 @@ def end_output(connection: Connection, who: object) -> None:
 
 
 def remove(connection: Connection, ticket: Ticket) -> None:
-    """A caller was cancelled: its own bytes leave the queue."""
+    """A caller was cancelled: remove its bytes from the queue."""
     connection.outlet.waits.forget(ticket)
     connection.outlet.remove(ticket)
     after_sending(connection)

@@ -1,7 +1,7 @@
-"""``Security``: the TLS options of one socket, and what they come to at a handshake.
+"""``Security``: the TLS options of one socket, and the set-up of a handshake that they give.
 
-They are kept when a connection ends: a security option that is silently forgotten is the worst
-kind. All take effect at the next handshake.
+They are kept when a connection ends, because a security option must not be lost silently. All
+take effect at the next handshake.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OF_CONTEXT: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
         "verify": lambda on: check_bool("verify", on),
     }
 )
-"""The options that a context is made of, each with its check."""
+"""The options of a context, each with its check."""
 
 _OF_HANDSHAKE: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
     {
@@ -50,19 +50,19 @@ _OF_HANDSHAKE: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
         "https_compatible": lambda on: check_bool("https_compatible", on),
     }
 )
-"""The others."""
+"""The other options."""
 
 
 class Security:
-    """How a socket does TLS.
+    """The TLS options of a socket.
 
     Args:
-        context: a context of the user's, in place of the options that one is made of.
+        context: a context of the user, in place of the options of one.
         options: any of the names in the two tables above.
 
     Attributes:
-        enabled: connections are encrypted from their beginning on.
-        options: what a context is made of.
+        enabled: connections are encrypted from their beginning.
+        options: the options of a context.
 
     Raises:
         TypeError, ValueError: an option is of a wrong type, or out of its range.
@@ -101,7 +101,7 @@ class Security:
 
         Raises:
             TypeError, ValueError: it is of a wrong type, or out of its range; or there is a
-                context that stands for it.
+                context that replaces it.
         """
         if name == "context":
             self._context = check_context(value, self.options)
@@ -115,14 +115,14 @@ class Security:
     # At a handshake
 
     def setup(self, address: str, *, server_side: bool) -> TLSSetup:
-        """How to begin TLS.
+        """The set-up for a handshake.
 
         Args:
             address: the host that a client has connected to.
             server_side: whether the handshake is the server's.
 
         Raises:
-            TLSError: the options do not make sense, or a file does not.
+            TLSError: the options contradict each other, or a file cannot be used.
             NameResolutionError: the server's name is malformed.
         """
         context = self._context
@@ -141,9 +141,9 @@ class Security:
         )
 
     def is_server(self, address: str) -> bool:
-        """Whether a connection that somebody else has opened is that of a server.
+        """Whether a connection that was opened elsewhere is that of a server.
 
-        It is a client's if the socket says whom to verify, or has no certificate.
+        It is a client's if the socket has a name to verify, or no certificate.
         """
         if self.server_hostname or address:
             return False
@@ -153,7 +153,7 @@ class Security:
 
 
 def _name_to_verify(name: str) -> str | None:
-    """As certificates have it: in ASCII, without a dot at the end or a zone."""
+    """The form in certificates: in ASCII, without a dot at the end or a zone."""
     if not name:
         return None
     literal = literal_address(name, 0)

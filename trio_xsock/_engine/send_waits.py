@@ -1,4 +1,4 @@
-"""``SendWaits``: the tasks that wait for bytes to go out, each for its own or for all of them."""
+"""``SendWaits``: the tasks that wait until bytes are sent, each for its own or for all of them."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class SendWaits:
         self.settle()
 
     def forget(self, ticket: Ticket) -> None:
-        """Nobody waits for ``ticket`` any more."""
+        """No task waits for ``ticket`` any more."""
         self._senders = deque(each for each in self._senders if each[0] is not ticket)
 
     def settle(self) -> None:
-        """Wake the callers whose bytes have gone; they are sent in their order."""
+        """Wake the callers whose bytes were sent, which happens in their order."""
         senders = self._senders
         while senders and senders[0][0].idle and not senders[0][0].removed:
             senders.popleft()[1].unpark()
@@ -60,7 +60,7 @@ class SendWaits:
         self._interrupt = scope
 
     def interrupt(self) -> None:
-        """The task that reads what it would send next need not go on."""
+        """Cancel the task that reads what it would send next."""
         scope, self._interrupt = self._interrupt, None
         if scope is not None:
             scope.cancel("the send was dropped")
@@ -69,7 +69,7 @@ class SendWaits:
 
     @property
     def batch_matters(self) -> bool:
-        """Whether somebody waits for the end of the present batch."""
+        """Whether a task waits for the end of the present batch."""
         return bool(self._flushers)
 
     def wait_until_empty(self, parking: Parking[None]) -> None:
@@ -81,7 +81,7 @@ class SendWaits:
         self._flushers = tuple(each for each in self._flushers if each is not parking)
 
     def wake_flushers(self, lost: WhyLost | None) -> None:
-        """The queue is empty; ``None`` if the connection goes on."""
+        """The queue is empty; ``lost`` is ``None`` if the connection is still open."""
         flushers, self._flushers = self._flushers, ()
         for parking in flushers:
             if lost is None:

@@ -1,7 +1,7 @@
-"""What the keeper task does for a connection when it was woken, or when a time has come.
+"""The work of the keeper task for a connection, when it was woken or a deadline has come.
 
-``tick`` sees to what the OS does not report: input that TLS holds, messages that are not decoded
-yet, the grace of a close, dead peers. A deadline is believed only after ``look``.
+``tick`` handles what the OS does not report: input in the TLS engine, messages that are not decoded
+yet, the grace of a close, dead peers. A deadline is judged only after ``look``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .writing import after_sending
 
 
 def tick(connection: Connection) -> float:
-    """Do what is due; when to do so again, on Trio's clock."""
+    """Do what is due; returns when to call this again, on Trio's clock."""
     if connection.link.transport is not None:
         catch_up(connection, connection.link.transport)
     deadline = math.inf
@@ -37,7 +37,7 @@ def tick(connection: Connection) -> float:
 
 
 def catch_up(connection: Connection, transport: Transport) -> None:
-    """See to what the transport or the inbox holds, of which the OS will not tell."""
+    """Handle what is in the transport or the inbox, which the OS does not report."""
     connection.link.wake_drainers(transport)
     if not transport.unsent:
         after_sending(connection)
@@ -53,14 +53,14 @@ def catch_up(connection: Connection, transport: Transport) -> None:
 
 
 def look(connection: Connection) -> None:
-    """Take in what has arrived and send what the OS takes.
+    """Read what has arrived and send what the OS takes.
 
-    To be called before a deadline is believed: the event loop may have stood still, and Trio
-    looks at the clock before it serves the sockets.
+    Call it before a deadline is judged: the event loop may have been blocked, and Trio checks
+    deadlines before it serves the sockets.
     """
     if connection.link.handshake is not None:
         connection.link.handshake.look()
-    elif not connection.link.securing:  # else a task looks after the handshake
+    elif not connection.link.securing:  # otherwise a task does the handshake
         if connection.link.transport is not None and connection.intake.reading:
             connection.on_readable()
         if connection.link.transport is not None and connection.outlet.refused:
@@ -89,7 +89,7 @@ def _check_watchdogs(connection: Connection, transport: Transport, watchdogs: Wa
     if watchdogs.is_due(trio.current_time()):
         look(connection)
         if connection.link.transport is not transport or connection.watchdogs is not watchdogs:
-            return -math.inf  # things have changed: look again
+            return -math.inf  # something has changed: check again
         note_activity(connection)
     deadline, why = watchdogs.check(
         transport,
@@ -99,7 +99,7 @@ def _check_watchdogs(connection: Connection, transport: Transport, watchdogs: Wa
         counts_lateness=runs_by_itself(),
     )
     if why is not None:
-        look(connection)  # what had arrived before stays readable
+        look(connection)  # earlier input stays readable
         if connection.link.transport is transport:
             text = f"{connection.endpoint}: connection lost: {why}"
             lose(connection, LostConnectionError(text, reason=LossReason.TIMED_OUT))

@@ -1,4 +1,4 @@
-"""``Upgrade``: TLS is put over a connection, by steps, without a task.
+"""``Upgrade``: encrypts an accepted connection, by steps, without a task.
 
 ``start_tls`` and single connections await their handshake instead, see ``_sockets.securing``.
 """
@@ -14,7 +14,7 @@ from .connection import Connection
 from .ticking import catch_up
 
 Over = Callable[[BaseException | None], None]
-"""Called once, in the last step: with ``None``, or with what went wrong."""
+"""Called once, in the last step: with ``None``, or with the error."""
 
 
 @protect_from_ki
@@ -23,11 +23,11 @@ class Upgrade:
 
     Args:
         connection: the connection.
-        setup: how.
+        setup: the parameters.
         over: see ``Over``. After a failure the caller closes the connection.
 
     Raises:
-        TLSError: it cannot begin.
+        TLSError: the handshake cannot begin.
     """
 
     __slots__ = ("_connection", "_handshake", "_over")
@@ -43,7 +43,7 @@ class Upgrade:
         connection.link.take(encrypted, self._handshake)
 
     def begin(self) -> None:
-        """Take the first step; the rest follows by itself."""
+        """Take the first step; the others follow on readiness."""
         self._handshake.begin()
 
     def _ended(self, error: BaseException | None) -> None:
@@ -56,20 +56,20 @@ class Upgrade:
             return
         self._handshake.close()
         connection.go_on(self._handshake.transport)
-        connection.delivery.held = True  # what comes of it is delivered below, not by a task
+        connection.delivery.held = True  # its events are delivered below, not by a task
         try:
             over(None)
         finally:
             connection.delivery.held = False
             connection.link.end_handshake()
         if connection.link.transport is not None:
-            catch_up(connection, connection.link.transport)  # as a rule the peer goes on at once
+            catch_up(connection, connection.link.transport)  # usually the peer has sent more
         connection.delivery.run(connection)
 
 
 @protect_from_ki
 class _Refusal:
-    """Lets a peer whose handshake failed have the alert that says why."""
+    """Sends the alert to a peer whose handshake failed."""
 
     __slots__ = ("_error", "_handshake", "_over")
 

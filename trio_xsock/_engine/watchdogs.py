@@ -1,7 +1,7 @@
-"""``Watchdogs``: what notices that a peer is gone: ``idle_timeout``, ``unacknowledged_timeout``.
+"""``Watchdogs``: the time-outs for a silent peer: ``idle_timeout``, ``unacknowledged_timeout``.
 
-Made for connections that have one of them. The keeper task asks when a time has come; between,
-nothing is paid but one look at the byte counters after each step.
+Made for connections that have one of them. The keeper task checks when a deadline has come; until
+then the only cost is a comparison of the byte counters after each step.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Watchdogs:
     """The timers of one connection.
 
     Args:
-        idle_timeout: seconds without a byte either way; ``None`` for off.
+        idle_timeout: seconds without a byte in either direction; ``None`` for off.
         unacknowledged_timeout: seconds without an acknowledgement while data is in flight.
         now: on Trio's clock.
     """
@@ -83,7 +83,7 @@ class Watchdogs:
         return True
 
     def note_end(self) -> bool:
-        """Our direction has ended: that has to be acknowledged as well; as for ``note``."""
+        """Our direction has ended, which has to be acknowledged as well; returns as ``note``."""
         self._sent = -1
         if self._detector is None or self._sample_at != math.inf:
             return False  # off, or being watched already
@@ -91,23 +91,23 @@ class Watchdogs:
         return True
 
     def is_due(self, now: float) -> bool:
-        """Whether it has been silent for so long that the socket should be looked at."""
+        """Whether it has been silent for so long that the socket should be read."""
         return now >= self._silence.deadline
 
     def check(
         self, transport: Transport, sent: int, now: float, *, paused: bool, counts_lateness: bool
     ) -> tuple[float, str | None]:
-        """Judge whether the peer is gone; to be called after the socket was looked at.
+        """Judge whether the peer is gone; call it after the socket was read.
 
         Args:
             transport: of the connection.
             sent: bytes so far.
             now: on Trio's clock.
-            paused: reading is paused: if the peer has sent more, it is we who are slow.
+            paused: reading is paused: if the peer has sent more, this side is slow.
             counts_lateness: see ``TimeLimit``.
 
         Returns:
-            When to look again, and why the connection has timed out, if it has.
+            When to check again, and why the connection has timed out, if it has.
         """
         deadline = math.inf
         if self._idle_timeout != math.inf:
@@ -115,7 +115,7 @@ class Watchdogs:
                 self._silence = TimeLimit(now, self._idle_timeout)
             if self._silence.is_over(now, counts_lateness=counts_lateness):
                 return math.inf, f"no byte went either way for {self._idle_timeout:g} seconds"
-            # Twice in that time, lest something is acknowledged unseen.
+            # Twice in that time, so that no acknowledgement is missed.
             deadline = min(self._silence.deadline, now + self._idle_timeout / 2)
         detector = self._detector
         if detector is None:
@@ -132,9 +132,9 @@ class Watchdogs:
         return min(deadline, self._sample_at), None
 
     def _is_alive(self, transport: Transport, sent: int, paused: bool) -> bool:
-        """Whether there are signs of life that no step of ours has brought.
+        """Whether there are signs of life that no step has noticed.
 
-        The peer has acknowledged some of what we sent; or it has sent what we have no room for.
+        The peer has acknowledged some of what was sent; or it has sent input that is not read yet.
         """
         (before, waited), waiting = self._in_flight, transport.unacknowledged_bytes()
         self._in_flight = sent, waiting

@@ -1,7 +1,7 @@
-"""The steps of sending: give the transport what is queued, and go on with what waits for that.
+"""The steps of sending: give the transport what is queued, and continue what waits for that.
 
-``Outlet`` sends and counts; that the connection is dead is for ``losing``. Plain functions: they
-run because the descriptor is ready, in the keeper task, or for a caller that has queued something.
+``Outlet`` sends and counts; ``losing`` handles a dead connection. Plain functions: they run
+because the descriptor is ready, in the keeper task, or for a caller that has queued something.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _OPEN: Final = Phase.OPEN
 
 
 def send_now(connection: Connection) -> None:
-    """After something was queued in a plain call: try the OS, unless a handler runs."""
+    """After something was queued in a plain call: send it, unless a handler runs."""
     outlet, delivery = connection.outlet, connection.delivery
     if not outlet.refused and not delivery.held:
         write_step(connection)
         if delivery.hub.watches_progress and outlet.ledger.left:
-            connection.wake_keeper()  # the rest goes when the handler has seen this chunk
+            connection.wake_keeper()  # the rest is sent after the handler's call for this chunk
         delivery.schedule()
 
 
 def send_some(connection: Connection) -> bool:
-    """Send some of what handlers have queued; whether to call this again. See ``Sender``."""
+    """Send some of what handlers have queued; return whether to call this again. See ``Sender``."""
     outlet, transport, hub = connection.outlet, connection.link.transport, connection.delivery.hub
     if not outlet.ledger.left or outlet.refused or transport is None:
         return False
@@ -49,12 +49,12 @@ def send_some(connection: Connection) -> bool:
             after_sending(connection)
         return outlet.ledger.left > 0 or bool(hub.calls)
     write_step(connection)
-    # A connection that turns out to be dead takes nothing, and has news all the same.
+    # A connection that turns out to be dead takes nothing, but has events to deliver.
     return outlet.bytes_sent != before or bool(hub.calls)
 
 
 def write_on(connection: Connection) -> None:
-    """The OS takes bytes again: first those that the transport holds."""
+    """The OS takes bytes again: first those of the transport."""
     transport, outlet = connection.link.transport, connection.outlet
     if transport is None:
         return
@@ -82,7 +82,7 @@ def write_step(connection: Connection) -> None:
 
 
 def after_sending(connection: Connection) -> None:
-    """Bytes may have gone: go on with what waits for an empty queue."""
+    """Bytes may have been sent: continue what waits for an empty queue."""
     if connection.watchdogs is not None:
         note_activity(connection)
     if connection.ends.phase is not _OPEN and not connection.outlet.ledger.open:
@@ -90,7 +90,7 @@ def after_sending(connection: Connection) -> None:
 
 
 def drop_queue(connection: Connection) -> None:
-    """The connection is lost: take all that is queued out of the queue."""
+    """The connection is lost: remove all that is queued."""
 
     def lost() -> SocketError:
         return why_not_sending(connection, connection.delivery.socket)
@@ -99,7 +99,7 @@ def drop_queue(connection: Connection) -> None:
 
 
 def abort(connection: Connection) -> None:
-    """Take what is queued out of the queue, by the user's wish; the connection goes on."""
+    """Remove what is queued, for the user; the connection stays open."""
     connection.outlet.abort(_why_removed(connection))
     after_sending(connection)
 
