@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import socket
 import struct
 from typing import Any
@@ -421,3 +422,28 @@ def test_what_was_sent_to_a_known_address_says_so() -> None:
     inbox.take_in([(b"", SOMEBODY), (b"", SOMEBODY, "192.0.2.10")])
     taken = [inbox.take(), inbox.take()]
     assert [each.local_address for each in taken if each] == ["192.0.2.9", "192.0.2.10"]
+
+
+def test_a_handler_is_called_at_once_only_in_a_step() -> None:
+    """And only where no other call is due before."""
+    delivery = fake_delivery()
+    keeper: Any = delivery.keeper
+    keeper.context = contextvars.copy_context()
+    calls: list[str] = []
+    delivery.set_handler(
+        object(),
+        {
+            "on_data_available": lambda _: calls.append("data"),
+            "on_connected": lambda _: calls.append("connected"),
+        },
+    )
+    inbox = DatagramInbox(delivery, 10)
+    inbox.take_in([(b"", SOMEBODY)])
+    assert (calls, len(delivery.hub.calls), keeper.woken) == ([], 1, 1)
+    delivery.hub.calls.clear()
+    delivery.held = True
+    inbox.take_in([(b"", SOMEBODY)])
+    assert (calls, len(delivery.hub.calls)) == (["data"], 0)
+    delivery.post(Connected)
+    inbox.take_in([(b"", SOMEBODY)])
+    assert (calls, len(delivery.hub.calls)) == (["data"], 2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 import errno
+import math
 import os
 import socket
 from typing import Any, cast
@@ -401,3 +403,47 @@ def test_a_look_takes_in_all_that_has_arrived() -> None:
     assert len(inbox.arrivals.packets) == 16
     assert port.step() is True
     assert len(inbox.arrivals.packets) == 17
+
+
+def test_a_new_binding_knows_nothing_of_the_groups_before() -> None:
+    """Nor of the ports that were theirs."""
+    first, extra, second = FakePort(), FakePort(), FakePort()
+    first.extra = extra
+    port, _ = opened(first, second)
+    group = Group("239.1.2.3", False, 0)
+    port.join(cast("Any", first), group)
+    port.close()
+    assert (extra.is_closed, port.is_member(group)) == (True, False)
+    port.open(None, 4711, None)
+    port.join(cast("Any", second), group)
+    port.leave(cast("Any", second), group)
+    assert second.joined == set()
+
+
+async def test_groups_are_looked_after_while_the_port_is_bound() -> None:
+    """From joining until it is closed."""
+    network = FakePort()
+    network.needs_renewal = True
+    port, _ = opened(network)
+    assert port.tick() == math.inf
+    port.join(cast("Any", network), Group("239.1.2.3", False, 0))
+    assert trio.current_time() < port.tick() < math.inf
+    port.close()
+    assert port.tick() == math.inf
+
+
+def test_a_look_ends_when_a_handler_closes_the_port() -> None:
+    """What has arrived at its other ports is not for us any more."""
+    network, extra = FakePort(), FakePort()
+    network.extra = extra
+    port, inbox = opened(network)
+    port.join(cast("Any", network), Group("239.1.2.3", False, 0))
+    keeper: Any = port.keeper
+    keeper.context = contextvars.copy_context()
+    closer = {"on_data_available": lambda _: port.close()}
+    port._delivery.set_handler(object(), closer)
+    for each in (network, extra):
+        each.arriving.append([(b"data", SOMEBODY)])
+    port.look()
+    assert len(extra.arriving) == 1
+    assert inbox.arrivals.received == 1

@@ -175,3 +175,18 @@ def test_a_message_goes_to_the_first_who_wants_it() -> None:
     assert inbox.take(2, SOMEBODY[0]) == Arrival(*SOMEBODY, 2, b"x")
     inbox.stop(why)
     assert other.parking.done
+
+
+async def test_a_message_that_was_taken_is_announced_no_more() -> None:
+    """The last one takes its event with it."""
+    async with easy_udp() as sock:
+        channel = sock.events
+        assert channel.receive_nowait() == Connected(sock)
+        with raw_sender() as peer:
+            for command in (1, 2):
+                peer.sendto(encode_group_message("", command, b""), (LOOPBACK, sock.port))
+            await until(lambda: sock.messages_available == 2)
+        await sock.wait_for_message(1)
+        assert channel.statistics().current_buffer_used == 1
+        await sock.wait_for_message(2)
+        assert channel.statistics().current_buffer_used == 0

@@ -320,3 +320,32 @@ async def test_whom_a_message_is_for() -> None:
     with pytest.raises(ValueError, match="leave out port"):
         alone.member.recipients(me, 5)
     assert Alone(key=b"a key").member.recipients("192.0.2.9", 5) == []
+
+
+async def test_the_keeper_task_is_woken_only_for_an_earlier_deadline() -> None:
+    """A message changes nothing of it; a question to all does."""
+    alone = Alone()
+    alone.join()
+    now = trio.current_time()
+    for after in (0, 1, 2, 3):
+        alone.member.tick(now + after)
+    before = alone.keeper.woken
+    packet = Packet(Kind.MESSAGE, "orchard", b"s" * 16, 1)
+    alone.member.take_in([(encode(packet, None), SOMEBODY)])
+    assert alone.keeper.woken == before
+    machine = alone.member.machine
+    assert machine is not None
+    alone.member.update(machine, now + 3)
+    assert alone.keeper.woken > before
+
+
+async def test_leaving_gives_the_shared_port_back() -> None:
+    """Others may have it alone then."""
+    port = free_port()
+    async with discovery(port, name="one") as one:
+        one.unregister("test group")
+        with RawUDP("0.0.0.0", port):
+            pass
+        one.register("test group")
+        with pytest.raises(OSError):
+            RawUDP("0.0.0.0", port)

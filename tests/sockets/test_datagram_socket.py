@@ -6,11 +6,14 @@ import weakref
 from typing import Any
 
 import pytest
+import trio.testing
 
 from tests.support import until
 from tests.support.datagrams import RawUDP, bound
+from tests.support.fake_ports import SOMEBODY, FakeOpener, FakePort
 from tests.support.peers import LOOPBACK
 from trio_xsock import (
+    AutoDiscovery,
     Connected,
     DataAvailable,
     Datagram,
@@ -132,3 +135,19 @@ async def test_a_socket_goes_when_nobody_has_it() -> None:
         gone = weakref.ref(sock)
         del sock
         assert gone() is None
+
+
+async def test_what_lies_unread_is_looked_at_before_a_deadline(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Also where nothing has told that it arrived: it may change what is due."""
+    own, shared = FakePort(), FakePort()
+    sock = AutoDiscovery(4711)
+    sock._datagrams.open_by(FakeOpener(own, shared))
+    async with sock:
+        await sock.bind()
+        sock.register("orchard")
+        own.arriving.append([(b"junk", SOMEBODY)])
+        shared.arriving.append([(b"junk", SOMEBODY)])
+        await trio.sleep(3)
+        assert sock.statistics().packets_in == 2

@@ -144,3 +144,12 @@ async def test_a_member_does_not_expire_while_we_stand_still() -> None:
             await trio.sleep(0.3)
         assert listener.log == ["+one", "+two"]
         assert names(two) == ["two", "one"]
+
+
+def test_groups_are_looked_after_more_often_than_members_expire() -> None:
+    """Three times before the others take us for gone; at most every two seconds."""
+    intervals = [
+        AutoDiscovery(heartbeat_interval=expiry / 3, expiry=expiry)._datagrams.renewal.interval
+        for expiry in (1.5, 6.0, 60.0)
+    ]
+    assert intervals == [0.5, 2.0, 2.0]
