@@ -3,6 +3,7 @@
 It owns the transport and its watch, and joins the parts: ``Intake`` and an inbox for receiving,
 ``Outlet`` for sending, ``Ends`` for how it ends. The work is done by *steps*, plain functions that
 never wait, in modules of their own:
+
 * ``reading`` and ``writing``: when the descriptor is ready, or a caller has made room or queued;
 * ``losing``: what these two find out about the end of the connection;
 * ``ending``: what follows from that, effect by effect;

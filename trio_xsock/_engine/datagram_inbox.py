@@ -126,6 +126,7 @@ class DatagramInbox:
         """See ``PacketInbox``: time changes nothing here."""
 
     # Taking
+
     def take(self) -> Datagram | None:
         """Remove and return the oldest; ``None`` if there is none."""
         arrivals = self.arrivals

@@ -188,6 +188,7 @@ class GroupMember:
         self._announced_until = self.deadline
 
     # Effects
+
     def _follow(self, machine: Membership) -> None:
         """Carry out the effects of the machine."""
         effects, machine.effects = machine.effects, []
