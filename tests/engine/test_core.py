@@ -32,6 +32,7 @@ from trio_xsock import (
 )
 from trio_xsock._engine.core import check_interface
 from trio_xsock._machines.state import Move
+from trio_xsock._runtime.scoped import finish
 
 LOOPBACK = NetworkInterface.loopback()
 
@@ -272,6 +273,13 @@ class Bare(SocketCore):
 
     def _next_deadline(self) -> float:
         return math.inf
+
+    def _contain(self, error: Exception) -> bool:
+        return False
+
+    async def _end_scope(self) -> None:
+        self.close()
+        await finish(self._delivery, self)
 
     def statistics(self) -> SocketStatistics:
         return SocketStatistics()
