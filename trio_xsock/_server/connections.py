@@ -124,8 +124,10 @@ class ServerConnections(Generic[S]):
         """Whether there is a place for one more; calls no user code."""
         if self._lobby.full:
             return False
+        if self._roster.has_place(wanted=False):  # as a rule
+            return True
         wanted = self._staff.wants or self._accepting.pool.next_is_live()
-        return self._roster.has_place(wanted=wanted)
+        return wanted and self._roster.has_place(wanted=True)
 
     def update(self) -> None:
         """A connection came or went, or a limit changed: announce and accept as places allow."""
@@ -152,7 +154,9 @@ class ServerConnections(Generic[S]):
         self._accepting.pool.fill(self._roster.minimum, self._keeper.context)
 
     def refill(self) -> None:
-        """Make sockets ahead; listening stops if that fails."""
+        """Make sockets ahead, while it listens; listening stops if that fails."""
+        if not self._accepting.listeners:
+            return
         try:
             self.fill()
         except BaseException as exc:  # noqa: ASYNC103 - of a plain function; it is passed on

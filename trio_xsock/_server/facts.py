@@ -50,8 +50,7 @@ class ServerFacts(Scoped, Generic[S]):
     def minimum_sockets_available(self, minimum: int) -> None:
         roster = self._parts.roster
         roster.limit(check_minimum(minimum), roster.maximum)
-        if self.is_listening:
-            self._connections.refill()
+        self._connections.refill()
         self._connections.update()
 
     @property

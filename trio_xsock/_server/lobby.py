@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection
 from typing import Final
 
 import trio
@@ -45,17 +44,18 @@ class Lobby:
     Attributes:
         maximum, timeout: as above; changed by ``limit``.
         refused: how many were ever refused.
+        waiting: connections whose handshake is done, in order; the values mean nothing.
     """
 
     __slots__ = (
         "_before",
-        "_done",
         "_handshakes",
         "_looks_at",
         "_readers",
         "maximum",
         "refused",
         "timeout",
+        "waiting",
     )
 
     def __init__(self, maximum: int, timeout: float) -> None:
@@ -64,7 +64,7 @@ class Lobby:
         self._before: tuple[int, int] = (0, 0)  # accepted and refused before it listened
         self._readers: set[trio.CancelScope] = set()  # of tasks that wait for a header
         self._handshakes: dict[Connection, TimeLimit] = {}
-        self._done: dict[Connection, None] = {}  # in order
+        self.waiting: dict[Connection, None] = {}
         self._looks_at = math.inf  # when ``due`` is called next
 
     def limit(self, maximum: int, timeout: float) -> None:
@@ -82,12 +82,12 @@ class Lobby:
     @property
     def count(self) -> int:
         """How many new connections there are."""
-        return len(self._readers) + len(self._handshakes) + len(self._done)
+        return len(self._readers) + len(self._handshakes) + len(self.waiting)
 
     @property
     def full(self) -> bool:
         """Whether no more may come in."""
-        unannounced = self._handshakes or self._done or self._readers  # usually none
+        unannounced = self._handshakes or self.waiting or self._readers  # usually none
         return bool(unannounced) and self.count >= self.maximum
 
     @property
@@ -95,14 +95,9 @@ class Lobby:
         """Whether tasks wait for a header."""
         return bool(self._readers)
 
-    @property
-    def waiting(self) -> Collection[Connection]:
-        """Connections whose handshake is done, in order."""
-        return self._done
-
     def has(self, connection: Connection) -> bool:
         """Whether the connection is one of them."""
-        return connection in self._handshakes or connection in self._done
+        return connection in self._handshakes or connection in self.waiting
 
     # A proxy's header
 
@@ -171,7 +166,7 @@ class Lobby:
     def pass_on(self, connection: Connection) -> None:
         """The handshake is done: the connection waits for a place."""
         del self._handshakes[connection]
-        self._done[connection] = None
+        self.waiting[connection] = None
 
     def remove(self, connection: Connection) -> str:
         """The connection is announced, or has ended.
@@ -181,8 +176,8 @@ class Lobby:
         """
         if self._handshakes.pop(connection, None) is not None:
             return "it was closed in its handshake"
-        if self._done and connection in self._done:
-            del self._done[connection]
+        if self.waiting and connection in self.waiting:
+            del self.waiting[connection]
             return "it ended before there was a place for it"
         return ""
 
@@ -240,4 +235,4 @@ class Lobby:
         for scope in self._readers:
             scope.cancel("listening has stopped")
         self._looks_at = math.inf  # there are no handshakes to check any more
-        return [*self._handshakes, *self._done]
+        return [*self._handshakes, *self.waiting]
