@@ -166,6 +166,12 @@ def new_keys_and_little_data(peer: RecordPeer) -> Iterator[bytes]:
         yield peer.seal(DATA, b"x")
 
 
+def warnings_and_little_data(peer: RecordPeer) -> Iterator[bytes]:
+    """As many in a row as OpenSSL lets pass."""
+    for number in range(20_000):
+        yield peer.seal(DATA, b"x") if number % 5 == 4 else peer.seal(ALERT, USER_CANCELED)
+
+
 @pytest.mark.parametrize(
     ("flood", "data"),
     [
@@ -174,6 +180,7 @@ def new_keys_and_little_data(peer: RecordPeer) -> Iterator[bytes]:
         (empty_records_among_others, 625),
         (new_keys, 0),
         (new_keys_and_little_data, 5_000),
+        (warnings_and_little_data, 4_000),
     ],
 )
 async def test_goes_on(flood: Flood, data: int, tmp_path: Path) -> None:
@@ -194,6 +201,26 @@ async def test_goes_on(flood: Flood, data: int, tmp_path: Path) -> None:
 
     assert await flood_a_server(flood, tmp_path, end) is None
     assert read == data
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_what_a_warning_costs(version: ssl.TLSVersion, tmp_path: Path) -> None:
+    """A record with one takes microseconds, that of both ends and all of this test included."""
+    began: list[float] = []
+
+    def flood(peer: RecordPeer) -> Iterator[bytes]:
+        records = list(warnings_and_little_data(peer))
+        began.append(time.process_time())
+        yield from records
+
+    async def end(peer: RecordPeer) -> None:
+        for _ in range(4_000):
+            await peer.recv_exactly(1)
+        await peer.raw.send(peer.seal(ALERT, b"\x01\x00"))  # close_notify
+        assert await peer.recv_some() == b""
+
+    assert await flood_a_server(flood, tmp_path, end, version) is None
+    assert (time.process_time() - began[0]) / 20_000 < 200e-6
 
 
 # Those that OpenSSL puts an end to

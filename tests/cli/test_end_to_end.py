@@ -113,6 +113,27 @@ def test_names_beyond_the_locale(tmp_path: Path) -> None:
     assert (tmp_path / "in" / name).read_bytes() == b"data"
 
 
+@pytest.mark.parametrize("ignore", [False, True])
+def test_a_disk_without_room_for_us(tmp_path: Path, ignore: bool) -> None:
+    """As a quota of somebody else may show it; there is a way around."""
+    code = (
+        "import os, sys, types; from trio_xsock._cli import main\n"
+        "disk = types.SimpleNamespace(f_blocks=1000, f_bavail=0, f_frsize=4096)\n"
+        "os.fstatvfs = lambda fd: disk\n"
+        "sys.exit(main())"
+    )
+    make(tmp_path / "f", 10)
+    (tmp_path / "in").mkdir()
+    options = ["--ignore-free-space"] if ignore else []
+    with Program("receive", *options, 0, tmp_path / "in", code=code) as receiver:
+        place = f"127.0.0.1:{receiver.port()}"
+        with Program("send", tmp_path / "f", place) as sender:
+            assert sender.end() == (0 if ignore else 1)
+    if not ignore:
+        assert "only 0 bytes left" in sender.trouble
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["f"] * ignore
+
+
 def test_default_folder_is_here(tmp_path: Path) -> None:
     make(tmp_path / "f", 10)
     (tmp_path / "in").mkdir()

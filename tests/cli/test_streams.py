@@ -580,6 +580,35 @@ def test_a_server_that_hangs_up_at_our_end() -> None:
     assert lines[-2] == "xsock: closed: 4 bytes went out, 0 came in"
 
 
+def test_a_tls_server_that_resets_the_connection_at_our_end() -> None:
+    """TLS has told it of our end before the OS does, which then finds the reset."""
+    code = (
+        "import select, sys; from trio_xsock._cli import main\n"
+        "from trio_xsock._network.transport import PlainTransport\n"
+        "real = PlainTransport.shutdown\n"
+        "def shutdown(self, how):\n"
+        "    poll = select.poll(); poll.register(self, 0); poll.poll(10_000); real(self, how)\n"
+        "PlainTransport.shutdown = shutdown; sys.exit(main())"
+    )
+    issued = credentials()
+
+    def answer(sock: socket.socket) -> None:
+        with issued.server_context().wrap_socket(sock, server_side=True) as secured:
+            assert secured.recv(4) == b"GET\n"
+            assert secured.recv(1) == b""
+            reset(secured)
+
+    with raw_receiver(answer) as place, contextlib.ExitStack() as stack:
+        arguments = ["connect", "--tls", "--ca", issued.ca, place.replace(LO, "localhost")]
+        program = stack.enter_context(Program(*arguments, stdin=subprocess.PIPE, code=code))
+        assert program.process.stdin is not None
+        program.process.stdin.write(b"GET\n")
+        program.process.stdin.close()
+        assert program.end() == 1
+    assert "Connection reset by peer: 4 bytes went out, 0 came in" in program.err.seen[-2]
+    assert "--no-shutdown" in program.err.seen[-1]
+
+
 @pytest.mark.parametrize(
     ("wrong", "options"),
     [("plain", []), ("plain", ["--json"]), ("untrusting", []), ("without certificate", [])],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import select
 import socket
 import weakref
 from collections.abc import Awaitable, Callable
@@ -33,6 +34,7 @@ from trio_xsock import (
 )
 from trio_xsock._engine.ending import close
 from trio_xsock._engine.writing import after_sending
+from trio_xsock._network import kernel
 
 LOTS = 3_000_000
 """More than a small connection's buffers take, by far."""
@@ -1080,3 +1082,25 @@ async def test_the_same_on_tls() -> None:
             await sock.receive_some()
         assert caught.value.reason is LossReason.RESET
         assert sock.last_error is caught.value
+
+
+@pytest.mark.parametrize("number", [errno.ECONNRESET, errno.ETIMEDOUT])
+async def test_an_end_of_ours_that_finds_the_connection_lost(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The OS then only says ENOTCONN; the error is of the cause, as for any other call."""
+    recorder = EventRecorder()
+    async with linked(handler=recorder) as (sock, peer):
+        if number != errno.ECONNRESET:
+            monkeypatch.setattr(kernel, "why_lost", lambda _: OSError(number, "gone"))
+        peer.reset()
+        with descriptor_of(sock) as raw:  # before anybody looks
+            poll = select.poll()
+            poll.register(raw, 0)
+            assert poll.poll(10_000)
+        with pytest.raises(LostConnectionError) as caught:
+            await sock.send_eof()
+        assert caught.value.errno == number
+        timed_out = number == errno.ETIMEDOUT
+        assert caught.value.reason is (LossReason.TIMED_OUT if timed_out else LossReason.RESET)
+        assert recorder.errors == [caught.value]

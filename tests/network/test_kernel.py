@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from typing import cast
@@ -13,7 +14,7 @@ from tests.support import raw_listener, raw_pair
 from tests.support.tls import credentials
 from trio_xsock._engine.closing import Closing
 from trio_xsock._machines.tls import TLSEngine
-from trio_xsock._network.kernel import has_unread_input, unacknowledged_bytes
+from trio_xsock._network.kernel import has_unread_input, unacknowledged_bytes, why_lost
 from trio_xsock._network.tcp_info import take_sample
 from trio_xsock._network.tls_transport import TLSTransport
 from trio_xsock._network.transport import Transport
@@ -48,6 +49,16 @@ async def test_a_dead_connection_has_no_unread_input() -> None:
         peer.reset()
         await trio.lowlevel.wait_readable(ours)
         assert not has_unread_input(ours)
+
+
+async def test_why_a_connection_is_lost() -> None:
+    """The OS gives the cause once; a second time it was a reset, as losses mostly are."""
+    ours, peer = raw_pair()
+    with ours:
+        peer.reset()
+        await trio.lowlevel.wait_readable(ours)
+        for _ in range(2):
+            assert why_lost(ours).errno == errno.ECONNRESET
 
 
 def test_bytes_that_the_peer_has_no_room_for_are_unacknowledged() -> None:

@@ -20,6 +20,7 @@ from tests.support.tls import tls_linked
 from trio_xsock import (
     InvalidStateError,
     LostConnectionError,
+    OutOfMemoryError,
     SocketClosedError,
     SSLSocket,
     TCPSocket,
@@ -104,6 +105,28 @@ async def test_a_file_that_is_there(tmp_path: Path) -> None:
         assert sock.bytes_available == 5
         assert await sock.receive_file(path, overwrite=True) == 5
         assert path.read_bytes() == b"hello"
+
+
+@pytest.mark.trio
+async def test_no_thread_left_is_out_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To open a path, and to write; what was not written stays in the stream."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with linked() as (sock, peer):
+        await peer.send(b"hello")
+        await until(lambda: sock.bytes_available == 5)
+        with monkeypatch.context() as patch:
+            patch.setattr("trio._threads.start_thread_soon", refuse)
+            with pytest.raises(OutOfMemoryError, match="no thread to open"):
+                await sock.receive_file(tmp_path / "file", count=5)
+            with pytest.raises(OutOfMemoryError, match="no thread to write"):
+                await sock.receive_file(io.BytesIO(), count=5)
+        assert sock.bytes_available == 5
+        assert await sock.receive_file(tmp_path / "file", count=5) == 5
 
 
 @pytest.mark.trio

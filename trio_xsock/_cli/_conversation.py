@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import trio
 
-from trio_xsock import LostConnectionError, TCPSocket, TLSError
+from trio_xsock import LostConnectionError, SSLSocket, TCPSocket, TLSError
 from trio_xsock._platform import system as platform
 
 from ._beside import both
@@ -100,6 +100,8 @@ class Conversation:
                 if self._peer_ended and _was_reset(self._sock.handle):
                     self._take_back()
                 elif self._shutdown:
+                    # TLS says so first, and the peer may answer before our direction has ended.
+                    self._told_end = isinstance(self._sock, SSLSocket)
                     await self._sock.send_eof()
                     self._told_end = True
             except (LostConnectionError, TLSError) as exc:

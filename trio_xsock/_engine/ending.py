@@ -114,7 +114,7 @@ def _send_fin(connection: Connection) -> None:
             connection.happens(Happening.DELIVERED)
             return
         transport.shutdown(stdlib_socket.SHUT_WR)
-    except OSError as exc:  # ENOTCONN: the peer has reset the connection
+    except OSError as exc:
         send_failed(connection, exc)
         return
     if connection.watchdogs is not None and connection.watchdogs.note_end():

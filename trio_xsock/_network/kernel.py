@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno as errnos
+import os
 import socket as stdlib_socket
 
 from trio_xsock._platform import sockets as platform
@@ -30,6 +32,16 @@ def was_reset(sock: stdlib_socket.socket) -> bool:
     except OSError:
         return True
     return False
+
+
+def why_lost(sock: stdlib_socket.socket) -> OSError:
+    """The error of a connection of which the OS only says that it exists no more (ENOTCONN).
+
+    The OS still has the cause, unless an earlier call was given it: then it was a reset.
+    """
+    number = sock.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR)
+    number = number or errnos.ECONNRESET
+    return OSError(number, os.strerror(number))
 
 
 def unacknowledged_bytes(sock: stdlib_socket.socket) -> int | None:

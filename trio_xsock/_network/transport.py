@@ -7,6 +7,7 @@ kind, such as one through a proxy, has these methods and nothing to register.
 
 from __future__ import annotations
 
+import errno as errnos
 import socket as stdlib_socket
 from collections.abc import Callable
 from typing import Final, Protocol, Self
@@ -101,7 +102,11 @@ class Transport(Descriptor, Protocol):
         ...
 
     def shutdown(self, how: int, /) -> None:
-        """End our direction; see ``socket.shutdown``."""
+        """End our direction; see ``socket.shutdown``.
+
+        Raises:
+            OSError: the connection is lost.
+        """
 
     def close(self) -> None:
         """Close; the transport's own output is dropped. Idempotent."""
@@ -188,6 +193,15 @@ class PlainTransport(stdlib_socket.socket):
     def end(self) -> bool:
         """See ``Transport``: ``shutdown`` is enough."""
         return True
+
+    def shutdown(self, how: int, /) -> None:
+        """See ``Transport``; the error is why the connection is lost, not ENOTCONN."""
+        try:
+            super().shutdown(how)
+        except OSError as exc:
+            if exc.errno != errnos.ENOTCONN:
+                raise
+            raise kernel.why_lost(self) from exc
 
     def was_reset(self) -> bool:
         """See ``Transport``."""
