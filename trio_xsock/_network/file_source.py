@@ -171,7 +171,8 @@ def check_binary(file: object, method: str, able: str, purpose: str) -> None:
     """
     move = getattr(file, method, None)
     if inspect.iscoroutinefunction(move):
-        raise TypeError(f"file must not be an async one; pass what it wraps, not {file!r}")
+        text = f"file must not be an async one; pass what it wraps (file.wrapped), not {file!r}"
+        raise TypeError(text)
     if isinstance(file, io.TextIOBase) or not callable(move):
         raise TypeError(f"file must be a path or a file opened for binary {purpose}, not {file!r}")
     is_able = getattr(file, able, None)
