@@ -14,6 +14,7 @@ import gc
 import importlib.util
 import math
 import os
+import re
 import signal
 import socket
 import sys
@@ -50,9 +51,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup has it
 
+_NOT_ON_WINDOWS = re.compile(
+    r"^(import|from) (fcntl|pty|resource|termios|\.support|tests\.support\.link)\b", re.MULTILINE
+)
 _run = trio.run
 _problems: list[str] = []
 _deadline = math.inf  # of the running test, on time.monotonic
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out the modules that use what Windows has not, there."""
+    if sys.platform == "win32" and collection_path.suffix == ".py":
+        if _NOT_ON_WINDOWS.search(collection_path.read_text(encoding="utf-8")):
+            return True
+    return None
 
 
 @pytest.hookimpl(trylast=True)
@@ -90,12 +102,12 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def opened() -> Iterator[list[socket.socket]]:
     """Sockets to be closed after the test; it may have opened no others that are still open."""
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     sockets: list[socket.socket] = []
     yield sockets
     for each in sockets:
         each.close()
-    assert set(os.listdir("/proc/self/fd")) <= before
+    assert open_descriptors() <= before
 
 
 def time_limit(item: pytest.Item) -> float:
@@ -152,10 +164,15 @@ def busy_threads(known: set[threading.Thread]) -> list[str]:
 
 def count_descriptors() -> int:
     """How many descriptors this process has; always 0 where that is hard to tell."""
+    return len(open_descriptors())
+
+
+def open_descriptors() -> set[str]:
+    """Their numbers; none where that is hard to tell."""
     try:
-        return len(os.listdir("/proc/self/fd"))
+        return set(os.listdir("/proc/self/fd"))
     except FileNotFoundError:
-        return 0
+        return set()
 
 
 def descriptions() -> list[str]:

@@ -23,6 +23,8 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 PYTHON = sys.executable
 MOST_WORKERS = 4
 """More tests at a time would be in each other's way."""
+COMMAND_ON_PLATFORMS = ("end_to_end", "files", "interrupt", "patience", "resume", "sink", "source")
+"""The tests of the command that have to do with what the system lacks."""
 # Pyright looks for the environment of the first ``python`` on the path.
 ENVIRONMENT = {**os.environ, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}"}
 
@@ -83,26 +85,27 @@ def run_check(name: str, command: list[str]) -> bool:
     return passed
 
 
-def run_tests(options: list[str], portable: bool = False) -> bool:
+def run_tests(options: list[str], minimal: bool = False) -> bool:
     """Run the tests, some at a time, showing everything as it comes.
 
-    With ``portable`` the library does without the accelerated readiness of Linux.
+    With ``minimal`` the library does without all that Linux, macOS or Windows lacks.
     """
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
     side_by_side = ["-n", str(workers), "--dist", "worksteal"]
     command = [PYTHON, "-m", "pytest", "-q", *side_by_side, *options]
-    environment = {**os.environ, "TRIO_XSOCK_READINESS": "portable"} if portable else None
+    environment = {**os.environ, "TRIO_XSOCK_PLATFORM": "minimal"} if minimal else None
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
 
 
-def tests_of_sockets() -> list[str]:
-    """Those for which it makes a difference how a socket learns that it is ready."""
+def tests_of_the_platform() -> list[str]:
+    """Those for which it makes a difference what the operating system lacks."""
     others = {"benchmarks", "cli", "compat_typing", "docs", "examples", "tls_audit", "typing"}
     others |= {"machines", "model", "values"}  # the model runs both ways by itself
     others |= {"test_house.py", "test_release.py", "test_vocabulary.py", "test_walks.py"}
     found = (path for path in sorted((ROOT / "tests").iterdir()) if path.name not in others)
     tests = (path for path in found if path.is_dir() or path.name.startswith("test_"))
-    return [str(path.relative_to(ROOT)) for path in tests if path.name != "__pycache__"]
+    names = [str(path.relative_to(ROOT)) for path in tests if path.name != "__pycache__"]
+    return [*names, *(f"tests/cli/test_{name}.py" for name in COMMAND_ON_PLATFORMS)]
 
 
 def main() -> int:
@@ -120,8 +123,8 @@ def main() -> int:
         failed = [name for (name, _), good in zip(checks, passed, strict=True) if not good]
     if failed:
         print("failed:", ", ".join(failed), flush=True)
-    if arguments.part == "all" and not run_tests(tests_of_sockets(), portable=True):
-        failed.append("tests, portable")
+    if arguments.part == "all" and not run_tests(tests_of_the_platform(), minimal=True):
+        failed.append("tests, minimal platform")
     if arguments.part in {"all", "tests"} and not run_tests(options):
         failed.append("tests")
     return 1 if failed else 0

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,8 @@ from trio_xsock._cli._files import (
     IncomingFile,
     shown_path,
 )
+from trio_xsock._platform.files import NAMES_BY_DESCRIPTOR
+from trio_xsock._platform.system import MINIMAL
 
 NO_LINKS = [errno.EPERM, errno.EACCES, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EMLINK]
 NO_SYNC = [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM]
@@ -150,6 +153,7 @@ def test_without_links_nothing_is_overwritten_either(
     assert (tmp_path / "name").read_bytes() == (b"old" if taken else b"new")
 
 
+@pytest.mark.skipif(MINIMAL, reason="links are not tried here")
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_a_disk_that_fails_is_not_one_without_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
@@ -214,10 +218,12 @@ def test_too_large_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with Folder(str(tmp_path)) as folder:
         with pytest.raises(RefusedError, match=r"4.6 EB of .* only [0-9.]+ .B left"):
             folder.check_room("name", 2**62)
-        unknown = SimpleNamespace(f_blocks=0, f_bavail=0, f_frsize=0)
+        unknown = SimpleNamespace(f_blocks=0, f_bavail=0, f_frsize=0, total=0, free=0)
         monkeypatch.setattr(os, "fstatvfs", lambda fd: unknown)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: unknown)
         folder.check_room("name", 2**62)
         monkeypatch.setattr(os, "fstatvfs", broken(errno.EOPNOTSUPP))
+        monkeypatch.setattr(shutil, "disk_usage", broken(errno.EOPNOTSUPP))
         folder.check_room("name", 2**62)
     monkeypatch.undo()
     with Folder(str(tmp_path), ask_for_room=False) as folder:
@@ -246,6 +252,7 @@ def test_folders_that_cannot_be_received_into(
         Folder(str(tmp_path))
 
 
+@pytest.mark.skipif(not NAMES_BY_DESCRIPTOR, reason="folders are known by their paths here")
 def test_folder_that_is_moved_away_still_receives(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     with Folder(str(tmp_path / "in")) as folder:

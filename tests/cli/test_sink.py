@@ -22,6 +22,7 @@ from trio_xsock._cli._errors import OutputFailedError, OutputGoneError
 from trio_xsock._cli._report import Report
 from trio_xsock._cli._sink import LIMIT, ThreadSink, has_room, is_empty
 from trio_xsock._cli._stream import Stream
+from trio_xsock._platform.system import has_poll
 
 from .support import PATIENCE
 
@@ -87,6 +88,7 @@ def test_draining_can_be_given_up() -> None:
         assert sink.waiting
 
 
+@pytest.mark.skipif(not has_poll(), reason="noticed only at the next write here")
 async def test_a_reader_that_goes_is_noticed_in_silence() -> None:
     with piped() as (read, sink):
         with trio.fail_after(PATIENCE):
@@ -213,6 +215,7 @@ def test_frames_of_a_stopped_terminal_are_left_out_but_the_cursor_comes_back() -
                 shown += read_exactly(read, 1)
 
 
+@pytest.mark.skipif(not has_poll(), reason="noticed only at the next write here")
 async def test_work_ends_when_nobody_reads() -> None:
     read, write = os.pipe()
     with os.fdopen(write, "w") as file:

@@ -24,6 +24,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.support import until
 from trio_xsock._network import file_source as _file_source
 from trio_xsock._network.file_source import PIECE, FileSource, open_source, source_of
+from trio_xsock._platform import files
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 
@@ -288,7 +289,7 @@ def is_open(fileno: int) -> bool:
 async def test_reading_is_given_up_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The descriptor stays open for as long as the thread needs it, and no longer."""
     may_read, began = threading.Event(), threading.Event()
-    real_pread = os.pread
+    real_pread = files.pread
     read: list[bytes] = []
 
     def slow(*arguments: int) -> bytes:
@@ -297,7 +298,7 @@ async def test_reading_is_given_up_at_once(path: Path, monkeypatch: pytest.Monke
         read.append(real_pread(*arguments))
         return read[0]
 
-    monkeypatch.setattr(os, "pread", slow)
+    monkeypatch.setattr(files, "pread", slow)
     source = await open_source(path, 0, None)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(source.read, 10)

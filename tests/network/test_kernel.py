@@ -18,6 +18,7 @@ from trio_xsock._network.kernel import has_unread_input, unacknowledged_bytes, w
 from trio_xsock._network.tcp_info import take_sample
 from trio_xsock._network.tls_transport import TLSTransport
 from trio_xsock._network.transport import Transport
+from trio_xsock._platform.system import is_linux
 
 
 async def test_unread_input_is_seen_and_stays() -> None:
@@ -61,6 +62,7 @@ async def test_why_a_connection_is_lost() -> None:
             assert why_lost(ours).errno == errno.ECONNRESET
 
 
+@pytest.mark.skipif(not is_linux(), reason="only Linux tells")
 def test_bytes_that_the_peer_has_no_room_for_are_unacknowledged() -> None:
     """What the peer's OS could not take is counted."""
     ours, peer = raw_pair(small=True)

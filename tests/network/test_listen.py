@@ -300,6 +300,7 @@ def test_a_more_specific_bind_cannot_take_the_port_away(
             thief.bind(("127.0.0.1" if sock.family == socket.AF_INET else "::1", port))
 
 
+@pytest.mark.skipif(not sockets.REUSE_PORT, reason="no SO_REUSEPORT")
 def test_a_port_is_shared_on_request_only(opened: list[socket.socket]) -> None:
     """Both sides have to ask for it."""
     opened += open_listeners([at("127.0.0.1")], reuse_port=True)

@@ -13,6 +13,7 @@ from tests.support.datagrams import LOOPBACK_INDEX, RawUDP
 from trio_xsock._machines.endpoint import literal_address
 from trio_xsock._machines.udp_groups import Group
 from trio_xsock._network import udp_options as options
+from trio_xsock._platform import sockets
 
 IP, IPV6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
 GROUP = Group("239.77.8.8", False, 0)
@@ -103,7 +104,7 @@ def test_what_the_os_drops_is_counted() -> None:
             while True:
                 sock.recv(100)
                 received += 1
-        assert options.dropped_by_system(sock) == 100 - received
+        assert options.dropped_by_system(sock) == (100 - received if sockets.SO_MEMINFO else 0)
     assert options.dropped_by_system(sock) == 0  # it is closed
 
 

@@ -16,6 +16,7 @@ from trio_xsock._machines.endpoint import literal_address
 from trio_xsock._machines.udp_groups import Memberships, multicast_group
 from trio_xsock._network import udp_options as options
 from trio_xsock._network.udp_system import SystemPort, open_port
+from trio_xsock._platform import sockets
 
 LO = NetworkInterface.loopback()
 GROUP = "239.77.7.7"
@@ -83,7 +84,7 @@ def test_only_what_comes_back_is_taken_for_our_own() -> None:
         port._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         for number in range(100):
             send(port, GROUP, b"%d" % number + bytes(100))
-        assert port.dropped() > 0
+        assert port.dropped() > 0 or not sockets.SO_MEMINFO
         assert received(port) == []
         for number in range(5):
             send(port, GROUP, b"later %d" % number)

@@ -40,6 +40,7 @@ from trio_xsock._engine.ending import close
 from trio_xsock._network import file_sending as _file_sending
 from trio_xsock._network import page_cache
 from trio_xsock._network.transport import PlainTransport
+from trio_xsock._platform import sockets
 from trio_xsock._platform.system import is_linux
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -899,6 +900,7 @@ def run_program(program: str) -> str:
     return result.stdout
 
 
+@pytest.mark.skipif(not sockets.NO_SIGNAL, reason="no MSG_NOSIGNAL")
 @pytest.mark.parametrize("peer", ["close", "reset"])
 def test_sigpipe_kills_nobody(path: Path, peer: str) -> None:
     """Where its default action was restored, as command line tools do, the kernel may not send."""

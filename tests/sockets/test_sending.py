@@ -27,6 +27,7 @@ from trio_xsock import (
     SocketError,
     TCPSocket,
 )
+from trio_xsock._platform import sockets
 
 LOTS = 3_000_000
 
@@ -636,6 +637,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.skipif(not sockets.NO_SIGNAL, reason="no MSG_NOSIGNAL")
 def test_sigpipe_never_kills_the_program() -> None:
     """A program that restored its default action, as many tools do, lives on."""
     result = subprocess.run(

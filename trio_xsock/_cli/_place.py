@@ -76,7 +76,7 @@ class Place:
 
     def open(self, name: str, flags: int) -> int:
         """Open the file ``name``; a link is refused."""
-        if not platform.NO_FOLLOW:
+        if not (platform.NO_FOLLOW or flags & os.O_EXCL):  # the latter never follows a link
             with contextlib.suppress(FileNotFoundError):
                 if platform.is_link(self.status(name)):
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))

@@ -295,7 +295,7 @@ class TLSTransport:
         """See ``Transport``; a ticket that arrives after we closed causes a reset, too."""
         if self.inner.has_unread_input():
             return True
-        return self._may_be_greeted and bool(self.unacknowledged_bytes())
+        return self._may_be_greeted and self.unacknowledged_bytes() != 0  # None: nobody knows
 
     @property
     def _may_be_greeted(self) -> bool:

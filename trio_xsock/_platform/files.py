@@ -23,7 +23,7 @@ BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 CLOSE_ON_EXEC: Final = number(os, "O_CLOEXEC")
 DIRECTORY: Final = number(os, "O_DIRECTORY")
 NO_FOLLOW: Final = number(os, "O_NOFOLLOW")
-NON_BLOCKING: Final = number(os, "O_NONBLOCK")
+NON_BLOCKING: Final[int] = getattr(os, "O_NONBLOCK", 0)
 """Opening a named pipe does not wait for its other end."""
 NAMES_BY_DESCRIPTOR: Final[bool] = (
     not MINIMAL
@@ -53,6 +53,9 @@ def pread(fd: int, count: int, position: int) -> bytes:
         before = os.lseek(fd, 0, os.SEEK_CUR)
         try:
             os.lseek(fd, position, os.SEEK_SET)
+        except OSError:  # farther than the longest file of its file system
+            return b""
+        try:
             return os.read(fd, count)
         finally:
             os.lseek(fd, before, os.SEEK_SET)
@@ -83,7 +86,7 @@ def read_ahead(fd: int, position: int, count: int) -> None:
 
 def blocks(status: os.stat_result) -> int | None:
     """How many blocks of its disk a file occupies; ``None`` if the system does not tell."""
-    found: int | None = None if MINIMAL else getattr(status, "st_blocks", None)
+    found: int | None = getattr(status, "st_blocks", None)
     return found
 
 
@@ -102,9 +105,10 @@ def is_ours(status: os.stat_result) -> bool:
 
 def is_for_writing_only(fd: int) -> bool:
     """Whether a descriptor was opened so that it cannot be read, as far as it can be told."""
-    if sys.platform != "win32" and not MINIMAL:
-        return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
-    return False
+    is_so = False
+    if sys.platform != "win32":
+        is_so = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
+    return is_so
 
 
 def lock_file(fd: int) -> None:

@@ -90,12 +90,12 @@ def make_poll() -> PollSet:
 
 def waits_for_pipes() -> bool:
     """Whether pipes and terminals can be waited for as sockets are; else threads read them."""
-    return sys.platform != "win32" and not MINIMAL
+    return sys.platform != "win32"
 
 
 def set_blocking(fd: int, blocking: bool) -> None:
     """Have calls on a pipe wait or not; nothing where they always do."""
-    if sys.platform != "win32" and not MINIMAL:
+    if sys.platform != "win32":
         os.set_blocking(fd, blocking)
 
 
