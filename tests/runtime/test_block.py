@@ -25,7 +25,7 @@ class Scope:
         self.closing_error: BaseException | None = None
 
     async def __aenter__(self) -> Self:
-        await self.block.open_nursery()
+        self.nursery = await self.block.open_nursery()
         self.block.open_body()
         return self
 
@@ -312,14 +312,14 @@ async def test_the_nursery_is_there() -> None:
         ended.append("task")
 
     async with Scope() as scope:
-        scope.block.nursery.start_soon(task)
+        scope.nursery.start_soon(task)
     assert ended == ["task"]
 
 
 async def test_tasks_can_be_cancelled_without_the_body() -> None:
     """``cancel_tasks`` ends what is not shielded; what that leaves is nothing."""
     async with Scope() as scope:
-        scope.block.nursery.start_soon(trio.sleep_forever)
+        scope.nursery.start_soon(trio.sleep_forever)
         await wait_all_tasks_blocked()
         error = scope.block.close_body(None)
         scope.block.cancel_tasks()
@@ -355,7 +355,7 @@ async def test_what_comes_out_of_the_nursery_leaves_as_itself() -> None:
 
     with pytest.raises(RuntimeError) as caught:
         async with Scope() as scope:
-            scope.block.nursery.start_soon(crash)
+            scope.nursery.start_soon(crash)
     assert caught.value is error
 
 
@@ -368,7 +368,7 @@ async def test_what_comes_out_of_the_nursery_joins_other_errors() -> None:
 
     with pytest.raises(ExceptionGroup) as caught:  # noqa: ASYNC401
         async with Scope() as scope:
-            scope.block.nursery.start_soon(crash)
+            scope.nursery.start_soon(crash)
             scope.fail(failure)
             raise of_body
     assert caught.value.exceptions == (of_body, failure, bug)
@@ -381,13 +381,13 @@ async def test_tasks_cancelled_from_outside_while_the_block_is_left(count: int) 
     with trio.CancelScope() as outer:
         async with Scope() as scope:
             for _ in range(count):
-                scope.block.nursery.start_soon(trio.sleep_forever)
+                scope.nursery.start_soon(trio.sleep_forever)
             outer.cancel()
     assert outer.cancelled_caught
     with trio.CancelScope() as outer, pytest.raises(ValueError) as caught:
         async with Scope() as scope:
             for _ in range(count):
-                scope.block.nursery.start_soon(trio.sleep_forever)
+                scope.nursery.start_soon(trio.sleep_forever)
             outer.cancel()
             raise error
     assert caught.value is error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import gc
 import signal
+import socket
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
@@ -35,6 +36,7 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
+from trio_xsock._network.transport import PlainTransport
 
 
 class Told:
@@ -1130,3 +1132,20 @@ async def test_another_error_of_a_task_is_a_failure() -> None:
             sock.start_soon(fail, error)
             await trio.sleep_forever()
     assert caught.value is error
+
+
+async def test_a_block_that_was_not_entered_cannot_be_left() -> None:
+    """There is nothing to close and no task to end; the socket stays usable."""
+    sock = TCPSocket()
+    with pytest.raises(InvalidStateError, match="was not entered"):
+        await sock.__aexit__(None, None, None)
+    async with sock:
+        assert sock.state is SocketState.CLOSED
+
+
+def test_no_transport_outside_a_block() -> None:
+    """Nothing could start the tasks of its watch."""
+    ours, theirs = socket.socketpair()
+    with theirs, PlainTransport.of(ours) as transport:
+        with pytest.raises(InvalidStateError, match="was not entered"):
+            TCPSocket()._connection.open(transport, ("", 0))

@@ -172,9 +172,7 @@ class Connection:
     # Its transport
 
     def _use(self, transport: Transport) -> None:
-        keeper = self.delivery.keeper
-        assert keeper is not None
-        self.link.use(transport, keeper, self)
+        self.link.use(transport, self.delivery.require_keeper(), self)
 
     def swap(self, transport: Transport) -> None:
         """Continue with another transport."""

@@ -201,8 +201,7 @@ class DatagramPort:
             self._unwatch(port)
 
     def _watch(self, port: Port) -> Watch:
-        keeper = self._delivery.keeper
-        assert keeper is not None
+        keeper = self._delivery.require_keeper()
         port.set_send_to_self(self.send_to_self)
         step = functools.partial(self.on_readable, port)
         self._watches[port] = watch = port.watch(keeper, step, self.on_writable)

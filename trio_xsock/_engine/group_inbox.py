@@ -124,7 +124,7 @@ class GroupInbox:
                 waiter.parking.unpark(arrival.data)
                 return
         if self._hub.on_message is not None:
-            self._hub.call_on_message(self._delivery.socket, *arrival)
+            self._hub.call_on_message(self._hub.on_message, self._delivery.socket, *arrival)
             self._delivery.schedule()
         elif len(self._messages) >= self.arrivals.limit:
             self.arrivals.dropped += 1
@@ -135,11 +135,11 @@ class GroupInbox:
 
     def pass_to_handler(self) -> None:
         """There is a new handler: it gets the waiting messages."""
-        hub = self._hub
-        if hub.on_message is None:
+        hub, method = self._hub, self._hub.on_message
+        if method is None:
             return
         while self._messages:
-            hub.call_on_message(self._delivery.socket, *self._messages.popleft())
+            hub.call_on_message(method, self._delivery.socket, *self._messages.popleft())
         hub.withdraw_data()
         self._delivery.schedule()
 

@@ -133,7 +133,7 @@ class MessageInbox:
         if self._waiters and self._serve_waiter(message):
             return
         if hub.on_message is not None:
-            hub.call_on_message(self._delivery.socket, *message)
+            hub.call_on_message(hub.on_message, self._delivery.socket, *message)
             self._delivery.schedule()
         elif self._readers and not self._was_asked_before():
             self._readers.popleft()[0].unpark(message)
@@ -221,7 +221,7 @@ class MessageInbox:
         """There is a new handler: it gets the waiting messages."""
         hub = self._hub
         while hub.on_message is not None and (message := self.take()) is not None:
-            hub.call_on_message(self._delivery.socket, *message)
+            hub.call_on_message(hub.on_message, self._delivery.socket, *message)
         self._delivery.schedule()
 
     def clear(self) -> None:

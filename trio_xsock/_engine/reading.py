@@ -65,14 +65,13 @@ def read_for_handler(
         lose_to(connection, exc)
         return
     if data:
-        delivery, keeper = connection.delivery, connection.delivery.keeper
+        delivery = connection.delivery
         delivery.hub.posted += 1
         delivery.hub.called += 1
-        assert keeper is not None
         try:  # as Delivery.call does, whose call costs an eighth of all this
-            keeper.context.run(call_unprotected, method, delivery.socket)
+            delivery.context.run(call_unprotected, method, delivery.socket)
         except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits
-            keeper.fail(exc)
+            delivery.fail(exc)
     elif data is not None:
         their_end(connection, transport)
 

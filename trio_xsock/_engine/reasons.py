@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from trio_xsock._machines.ends import Ends, Why
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING, SocketState
+from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._values.errors import InvalidStateError, SocketClosedError, SocketError
 
@@ -25,6 +26,8 @@ class Facts(Protocol):
     def owner(self) -> object: ...
     @property
     def state(self) -> SocketState: ...
+    @property
+    def transport(self) -> Transport | None: ...
 
 
 def closed_error(
@@ -77,10 +80,12 @@ def why_not_sending(connection: Facts, who: object) -> SocketError:
     return not_connected(connection, who)
 
 
-def check_sending(connection: Facts, who: object) -> None:
-    """Raise if nothing can be sent."""
-    if connection.state is not CONNECTED or not connection.ends.may_send:
+def check_sending(connection: Facts, who: object) -> Transport:
+    """Raise if nothing can be sent; returns what sends."""
+    transport = connection.transport
+    if connection.state is not CONNECTED or not connection.ends.may_send or transport is None:
         raise why_not_sending(connection, who)
+    return transport
 
 
 def why_removed(connection: Facts, ticket: Ticket, who: object) -> SocketError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from trio_xsock._machines.ends import Happening, Why
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._machines.state import CONNECTED
+from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.guard import Parking
 from trio_xsock._values.errors import OutOfMemoryError
 
@@ -52,14 +53,19 @@ def queue_bytes(connection: Connection, payload: bytes, who: object, instead: st
         delivery.schedule()
 
 
-def send_at_once(connection: Connection, data: bytes | memoryview) -> int | None:
+def send_at_once(
+    connection: Connection, transport: Transport, data: bytes | memoryview
+) -> int | None:
     """Offer a caller's bytes to the transport; see ``Outlet.send_at_once``.
+
+    Args:
+        connection: the connection.
+        transport: its transport, from ``check_sending``.
+        data: the bytes.
 
     Returns:
         ``None`` if the connection turned out to be lost; they count as queued and dropped.
     """
-    transport = connection.link.transport
-    assert transport is not None  # for who has checked that it may send
     try:
         sent = connection.outlet.send_at_once(transport, data)
     except OSError as exc:

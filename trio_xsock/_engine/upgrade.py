@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trio_xsock._network.handshake import Handshake, TLSSetup, wrap
+from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.guard import protect_from_ki
 
 from .connection import Connection
@@ -23,6 +24,7 @@ class Upgrade:
 
     Args:
         connection: the connection.
+        transport: that of the connection.
         setup: the parameters.
         over: see ``Over``. After a failure the caller closes the connection.
 
@@ -32,10 +34,10 @@ class Upgrade:
 
     __slots__ = ("_connection", "_handshake", "_over")
 
-    def __init__(self, connection: Connection, setup: TLSSetup, over: Over) -> None:
-        keeper, transport = connection.keeper, connection.link.transport
-        assert keeper is not None
-        assert transport is not None
+    def __init__(
+        self, connection: Connection, transport: Transport, setup: TLSSetup, over: Over
+    ) -> None:
+        keeper = connection.delivery.require_keeper()
         encrypted = wrap(transport, setup, connection.endpoint)
         self._connection = connection
         self._over = over
@@ -50,8 +52,7 @@ class Upgrade:
         """The last step of the handshake."""
         connection, over = self._connection, self._over
         if error is not None:
-            keeper = connection.keeper
-            assert keeper is not None
+            keeper = connection.delivery.require_keeper()
             keeper.serve(_Refusal(self._handshake, over, error).run, "trio_xsock refusal")
             return
         self._handshake.close()

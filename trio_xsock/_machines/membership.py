@@ -26,7 +26,7 @@ from trio_xsock._values.member import Endpoint, Member
 
 from .member_packets import PacketWriter, Settings
 from .member_table import Known, MemberTable
-from .packets import NONE, Kind, Packet, PacketError, decode
+from .packets import NONE, Identity, Kind, Packet, PacketError, decode
 from .rate_limit import SourceLimits
 from .replay_protection import Challenges, ReplayWindow, StrangerCounters
 
@@ -202,9 +202,8 @@ class Membership:
             if not self._settings.key:
                 self.effects.append(Received(packet.command, packet.data, source))
             return
-        if packet.identity is None or (
-            packet.kind is not Kind.ANNOUNCE and packet.receiver == NONE
-        ):
+        identity = packet.identity
+        if identity is None or (packet.kind is not Kind.ANNOUNCE and packet.receiver == NONE):
             return
         if self._was_overtaken(packet, now):
             return
@@ -214,7 +213,7 @@ class Membership:
         ):
             return  # it was answered when it was new
         if proven or not self._settings.key:
-            self._take_in(packet, source, proven, now)
+            self._take_in(packet, identity, source, proven, now)
         if self._wants_response(packet):
             self._respond(packet, source, proven, now)
         elif packet.kind is Kind.ANNOUNCE and self._has_room_for(packet):
@@ -232,10 +231,10 @@ class Membership:
         counter, until = self._departed.get(packet.instance, (0, now))
         return now < until and packet.counter <= counter
 
-    def _take_in(self, packet: Packet, source: Endpoint, proven: bool, now: float) -> None:
+    def _take_in(
+        self, packet: Packet, identity: Identity, source: Endpoint, proven: bool, now: float
+    ) -> None:
         """Add an unknown sender; if the table is full, a proven one replaces an unproven one."""
-        identity = packet.identity
-        assert identity is not None
         if self._table.is_full:
             unproven = self._table.oldest_unproven
             if unproven is None or not proven:

@@ -29,13 +29,7 @@ class Block:
     def __init__(self) -> None:
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
-        self._body: trio.CancelScope | None = None
-
-    @property
-    def nursery(self) -> trio.Nursery:
-        """The nursery; there is one after ``open_nursery``."""
-        assert self._nursery is not None
-        return self._nursery
+        self._body = trio.CancelScope()
 
     async def open_nursery(self) -> trio.Nursery:
         """Open the nursery that hosts the socket's tasks; not a checkpoint."""
@@ -47,24 +41,21 @@ class Block:
 
     def cancel_tasks(self) -> None:
         """Cancel what runs in the nursery and is not shielded."""
-        self.nursery.cancel_scope.cancel("the block was left")
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel("the block was left")
 
     def open_body(self) -> None:
         """From here on the code of the ``async with`` runs."""
-        self._body = trio.CancelScope()
         self._body.__enter__()
 
     def cancel_body(self) -> None:
         """Something of the socket failed: stop the code of the ``async with``."""
-        if self._body is not None:
-            self._body.cancel("a handler or task of the socket failed")
+        self._body.cancel("a handler or task of the socket failed")
 
     def close_body(self, exc: BaseException | None) -> BaseException | None:
         """The body ended with ``exc``; returns what is left of it besides our own cancelling."""
-        body, self._body = self._body, None
-        assert body is not None
         try:
-            absorbed = body.__exit__(type(exc) if exc else None, exc, _traceback_of(exc))
+            absorbed = self._body.__exit__(type(exc) if exc else None, exc, _traceback_of(exc))
         except BaseException as rest:  # noqa: ASYNC103 - what is left is for raise_errors
             # Trio copies groups to take our cancellation out of them. If there was none inside,
             # what the body raised is still the object to go on with.

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, Protocol, TypeVarTuple, Unpack
 
 import trio
 
-from trio_xsock._values.errors import SocketError
+from trio_xsock._values.errors import InvalidStateError, SocketError
 from trio_xsock._values.events import ErrorOccurred
 
 from .guard import call_unprotected, protect_from_ki
@@ -22,6 +23,9 @@ from .hub import EventHub
 from .keeper import Keeper
 
 Ts = TypeVarTuple("Ts")
+
+_NO_CONTEXT = Context()
+"""Before the block was entered no handler runs."""
 
 _CALLS_AT_A_TIME = 64
 """Handler calls in one go, before other tasks get their turn."""
@@ -51,6 +55,7 @@ class Delivery:
 
     Attributes:
         hub: as above.
+        context: the context variables that handlers run in.
         handler: the callback object, or ``None``.
         held: handlers are not to be called now; whoever set it delivers afterwards.
         keeper: the tasks of the socket's block; ``None`` before it was entered.
@@ -59,13 +64,14 @@ class Delivery:
             that no reference cycle outlives a connection.
     """
 
-    __slots__ = ("_told", "handler", "held", "hub", "keeper", "last_error", "socket")
+    __slots__ = ("_told", "context", "handler", "held", "hub", "keeper", "last_error", "socket")
 
     def __init__(self, hub: EventHub) -> None:
         self.hub = hub
         self.handler: object = None
         self.held = False
         self.keeper: Keeper | None = None
+        self.context: Context = _NO_CONTEXT
         self.last_error: SocketError | None = None
         self.socket: Any = None
         self._told: weakref.WeakSet[SocketError] | None = None  # errors that somebody heard of
@@ -74,6 +80,7 @@ class Delivery:
         """A life of the socket begins: a connection, or an attempt at one."""
         self.socket = socket
         self.keeper = keeper
+        self.context = keeper.context
         self.last_error = None
         self.hub.begin()
 
@@ -148,13 +155,25 @@ class Delivery:
 
     def call(self, method: Callable[..., object], *arguments: object) -> object:
         """Call a handler's method now; what it raises is noted as the socket's failure."""
-        keeper = self.keeper
-        assert keeper is not None
         try:
-            return keeper.context.run(call_unprotected, method, *arguments)
+            return self.context.run(call_unprotected, method, *arguments)
         except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits
-            keeper.fail(exc)
+            self.fail(exc)
             return None  # noqa: ASYNC104 - see above
+
+    def fail(self, error: BaseException) -> None:
+        """A handler has raised ``error``: it leaves the socket's block."""
+        self.require_keeper().fail(error)
+
+    def require_keeper(self) -> Keeper:
+        """The tasks of the socket's block.
+
+        Raises:
+            InvalidStateError: the block was not entered.
+        """
+        if self.keeper is None:
+            raise InvalidStateError("the socket's block was not entered")
+        return self.keeper
 
     def run(self, sender: Sender) -> None:
         """Make the calls that are due and send what they queued, for a bounded while.

@@ -79,11 +79,10 @@ class MessageHub(EventHub):
         source.queue = MessageEventQueue(source.queue)
         super().attach(channel, source)
 
-    def call_on_message(self, *arguments: object) -> None:
+    def call_on_message(self, method: Callable[..., object], *arguments: object) -> None:
         """Queue the handler's call for a message; it has a method for that."""
-        assert self.on_message is not None
         self.posted += 1
-        self.call_soon(self.on_message, arguments)
+        self.call_soon(method, arguments)
 
     def _post_to_channels(self, event: Event) -> None:
         for source in list(self._sources.values()) if self._sources else ():

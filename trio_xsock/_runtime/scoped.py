@@ -129,9 +129,9 @@ class Scoped(abc.ABC):
 
         Cancellation: the socket is closed at once.
         """
-        block, keeper = self._block, self._keeper
-        assert block is not None
-        assert keeper is not None
+        block, keeper = self._block, self._delivery.require_keeper()
+        if block is None:  # of a socket that a server accepted
+            raise InvalidStateError(f"{self!r}: its `async with` block was not entered")
         error = block.close_body(exc)
         if keeper.explains(error):
             error = None
@@ -169,9 +169,8 @@ class Scoped(abc.ABC):
         Cancellation: closes the socket at once.
         """
         async with self:
-            assert self._keeper is not None
             task_status.started(self)
-            await self._keeper.wait_closed()
+            await self._delivery.require_keeper().wait_closed()
 
     def start_soon(self, async_fn: Callable[[Unpack[Ts]], Awaitable[object]], *args: *Ts) -> None:
         """Start a task in the socket's nursery; how a handler does async work.
@@ -274,10 +273,10 @@ class Scoped(abc.ABC):
         """See ``Waits.park``; ``math.inf`` is no limit."""
         if seconds == math.inf:
             return await parking.park(withdraw)
-        assert self._keeper is not None
+        keeper = self._delivery.require_keeper()
         if self._waits is None:
             self._waits = Waits()
-        return await self._waits.park(self._keeper, parking, seconds, withdraw)
+        return await self._waits.park(keeper, parking, seconds, withdraw)
 
     @abc.abstractmethod
     def _next_deadline(self) -> float:

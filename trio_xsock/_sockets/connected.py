@@ -150,12 +150,12 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         transport, peer = await self._reach()
         if setup is None:
             return transport, peer
-        assert connection.keeper is not None
+        keeper = connection.delivery.require_keeper()
         endpoint = format_endpoint(self._address, self._port)
         encrypted = wrap(transport, setup, endpoint)
         connection.link.begin_handshake()
         try:
-            await shake_hands(connection.keeper, encrypted, setup, endpoint)
+            await shake_hands(keeper, encrypted, setup, endpoint)
         finally:
             connection.link.end_handshake()
         return encrypted, peer

@@ -88,9 +88,8 @@ class ListeningCalls(ConnectedSocket):
         raise closed_error(connection, self, "closed while it began to listen")
 
     def _await_peer(self, listeners: Sequence[stdlib_socket.socket | Listener]) -> None:
-        assert self._keeper is not None
         self._acceptor = Acceptor(
-            self._keeper,
+            self._delivery.require_keeper(),
             listeners,
             may_accept=lambda: self._connection.state is LISTENING,
             welcome=self._welcome,
@@ -113,8 +112,7 @@ class ListeningCalls(ConnectedSocket):
         setup = self._wants_tls()
         connection.open(transport, (address_text(peer), peer[1]), hold=setup)
         if setup:
-            assert self._keeper is not None
-            self._keeper.serve(self._introduce, "trio_xsock handshake")
+            self._delivery.require_keeper().serve(self._introduce, "trio_xsock handshake")
         else:
             connection.announce()
             self._delivery.schedule()
@@ -147,8 +145,7 @@ class ListeningCalls(ConnectedSocket):
 
         Cancellation: the descriptor is closed, and the connection has to be.
         """
-        keeper, transport = connection.keeper, connection.transport
-        assert keeper is not None
+        keeper, transport = connection.delivery.require_keeper(), connection.transport
         if transport is None:  # it was closed before this task began
             await trio.lowlevel.checkpoint_if_cancelled()
             raise why_not_sending(connection, self)
@@ -237,7 +234,10 @@ class ListeningCalls(ConnectedSocket):
         """
         assert self._security is not None
         setup = self._security.setup(self._address, server_side=True)
-        Upgrade(self._connection, setup, over).begin()
+        connection, transport = self._connection, self._connection.transport
+        if transport is None:
+            raise closed_error(connection, self)
+        Upgrade(connection, transport, setup, over).begin()
         return setup.timeout
 
     # From outside

@@ -114,11 +114,11 @@ async def send_frame(socket: EasyTCPSocket, frame: bytes) -> None:
     """Send an encoded message; see ``EasyTCPSocket.send``."""
     connection = socket._connection
     outlet = connection.outlet
-    check_sending(connection, socket)
+    transport = check_sending(connection, socket)
     if is_cancelled():  # counts as queued, and aborted with nothing sent
         remove(connection, outlet.ledger.reserve(frame))
         await trio.lowlevel.checkpoint()
-    sent = send_at_once(connection, frame)
+    sent = send_at_once(connection, transport, frame)
     if sent is None:  # the connection turned out to be lost
         await socket._settle()
         raise why_not_sending(connection, socket)

@@ -154,14 +154,14 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
         connection = self._connection
         outlet = connection.outlet
         with connection.outlet.caller:
-            check_sending(connection, self)
+            transport = check_sending(connection, self)
             if not data:
                 await trio.lowlevel.checkpoint()
                 return
             if is_cancelled():  # counts as queued, and aborted with nothing sent
                 remove(connection, outlet.ledger.reserve(data))
                 await trio.lowlevel.checkpoint()
-            sent = send_at_once(connection, data)
+            sent = send_at_once(connection, transport, data)
             if sent is None:  # the connection turned out to be lost
                 await self._settle()
                 raise why_not_sending(connection, self)
