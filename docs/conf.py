@@ -63,7 +63,10 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(typing|typing_extensions)\..+"),
     (r"py:.*", r"(trio_xsock\.(\w+\.)*)?[A-Z]s?(_co|_contra)?"),  # type variables
     # Types that signatures name and nobody has to: of options, of arguments, of may_stop().
-    (r"py:class", r"trio_xsock\._sockets\.(connecting|connection_option|may_stop|tls_option)\.\w+"),
+    (
+        r"py:class",
+        r"trio_xsock\._sockets\.\w+\.(ConnectionOption|MayStop|SSLOptions|TCPOptions|TLSOption)",
+    ),
     (r"py:exc", r"(\w+ and )?other \w+|\w+ and others"),  # in "Raises:"
 ]
 
