@@ -32,8 +32,8 @@ async def connect_tcp(
 
     Raises (entering the block):
         TypeError, ValueError, InvalidPortError: an option is of a wrong type, or out of range.
-        NameResolutionError, ConnectError, AddressInUseError, OpenDriverError, OutOfMemoryError:
-            as for ``TCPSocket.connect``; nothing is left over.
+        NameResolutionError, ConnectError, AddressInUseError, OpenDriverError,
+        OutOfMemoryError: as for ``TCPSocket.connect``; nothing is left over.
 
     Cancellation: nothing is left over.
     Events: as for ``TCPSocket.connect``. Xojo has no counterpart.
