@@ -11,8 +11,9 @@ _AHEAD: Final = 2**20
 
 LEAST_AHEAD: Final = 2**20
 _MOST_AHEAD: Final = 2**24
-_SPEED_OF_MEMORY: Final = 5e8
-"""Bytes in a second; disks are slower, by and large."""
+_QUICK: Final = 0.01
+_SLOW: Final = 0.04
+"""Seconds between which reading ahead shall take; a busy processor alone takes some of them."""
 
 
 class PageCache:
@@ -51,12 +52,14 @@ class PageCache:
     def note_loaded(self, end: int, seconds: float) -> None:
         """The ``ahead`` bytes before ``end`` have just been read, in so many seconds.
 
-        As fast as this they were in memory, and so is the rest, as a rule: calling a thread for
-        each MiB would cost as much again as sending it.
+        What is in memory is read in much larger pieces than what is on a disk: calling a thread
+        for each MiB would cost as much again as sending it.
         """
         self._until = end
-        is_fast = seconds < self.ahead / _SPEED_OF_MEMORY
-        self.ahead = min(self.ahead * 2, _MOST_AHEAD) if is_fast else LEAST_AHEAD
+        if seconds < _QUICK:
+            self.ahead = min(self.ahead * 2, _MOST_AHEAD)
+        elif seconds > _SLOW:
+            self.ahead = max(self.ahead // 2, LEAST_AHEAD)
 
     def _is_there(self, position: int) -> bool:
         if not self._tells:
