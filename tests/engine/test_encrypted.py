@@ -211,7 +211,8 @@ async def test_what_was_tampered_with() -> None:
         assert await sock.receive_some() == b"good"
         with pytest.raises(TLSError) as caught:
             await sock.receive_some()
-        assert caught.value.reason == "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
+        reasons = {"DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "RECORD_LAYER_FAILURE"}  # OpenSSL 3.6
+        assert caught.value.reason in reasons
         with pytest.raises(OSError, match="ALERT_BAD_RECORD_MAC"):
             await peer.recv_some()
 
@@ -234,9 +235,13 @@ async def test_junk_after_the_end() -> None:
 
 async def test_a_send_that_finds_the_connection_reset() -> None:
     """What had arrived is read before that is told, as on a plain connection."""
-    data = random.Random(2).randbytes(50_000)
+    data = random.Random(2).randbytes(40_000)
     async with tls_linked() as (sock, peer):
         await peer.send(data)
+        with socket.fromfd(sock.handle, sock.socket.family, socket.SOCK_STREAM) as same:
+            same.settimeout(5)
+            while len(same.recv(10**5, socket.MSG_PEEK)) < len(data):
+                pass  # a reset destroys what is still on its way
         peer.raw.reset()
         with contextlib.suppress(LostConnectionError):
             while True:
