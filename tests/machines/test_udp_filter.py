@@ -86,3 +86,10 @@ def test_what_loopback_hears(destination: str, interface: int, expected: bool) -
     addresses = map(packed_address, ("127.0.0.1", "::1"))
     heard = InterfaceFilter(LO, addresses, is_loopback=True)
     assert heard.accepts(came(destination, interface)) is expected
+
+
+@pytest.mark.parametrize("is_loopback", [False, True])
+def test_what_came_nobody_knows_where_is_heard(is_loopback: bool) -> None:
+    """Some systems do not tell; then a socket of one interface hears all."""
+    heard = InterfaceFilter(ETH, [packed_address("192.0.2.1")], is_loopback=is_loopback)
+    assert heard.accepts(Arrival(b"", 0))

@@ -115,3 +115,16 @@ def test_addresses_are_stable_and_for_one_site(group: str) -> None:
     address = group_address(group)
     assert address.startswith("239.255.")
     assert address == group_address(group) != group_address(group[1:] + "x")
+
+
+def test_an_echo_whose_destination_is_unknown() -> None:
+    """It is known by what it carries."""
+    memberships = Memberships()
+    memberships.add(Group("239.0.0.1", False, 0))
+    memberships.add(Group("239.0.0.2", False, 0))
+    memberships.expect_echo("239.0.0.1", b"1")
+    memberships.expect_echo("239.0.0.2", b"2")
+    assert memberships.find_echo("", b"other", some_lost=True) is None
+    assert memberships.find_echo("", b"2", some_lost=False) is None
+    assert memberships.find_echo("", b"2", some_lost=True) == 1
+    assert memberships.find_echo("", b"1", some_lost=False) == 0

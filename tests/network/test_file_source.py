@@ -24,7 +24,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.support import until
 from trio_xsock._network import file_source as _file_source
 from trio_xsock._network.file_source import PIECE, FileSource, open_source, source_of
-from trio_xsock._platform import files
+from trio_xsock._platform import files, system
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 
@@ -206,6 +206,18 @@ async def test_a_named_pipe_is_waited_for(fifo: Path) -> None:
             await wait_all_tasks_blocked()
     source.close()
     assert pieces == [b"one", b"two", b"three"]
+
+
+async def test_a_pipe_that_cannot_be_waited_for_is_read_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Windows waits for sockets only."""
+    monkeypatch.setattr(system, "waits_for_pipes", lambda: False)
+    with pipe() as (file, sender):
+        source = await open_source(file, 0, None)
+        sender.write(b"data")
+        assert await source.read(PIECE) == b"data"
+        source.close()
 
 
 async def test_waiting_for_a_pipe_is_cancelled_at_once(fifo: Path) -> None:

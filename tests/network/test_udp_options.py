@@ -113,3 +113,13 @@ def test_options_that_a_system_lacks_are_passed_over() -> None:
     with options.open_socket(None, 0) as sock:
         assert options._set(sock, IP, 9999, 1) is False
         assert options._set(sock, IP, socket.IP_TTL, 9) is True
+
+
+def test_other_hops_for_a_while() -> None:
+    """Also when sending fails; then the number is what it was."""
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        before = sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL)
+        with pytest.raises(OSError, match="broken"), options.other_hops(sock, struct.pack("i", 3)):
+            assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 3
+            raise OSError("broken")
+        assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == before
