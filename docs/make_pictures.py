@@ -10,9 +10,10 @@ from __future__ import annotations
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
+
+from svg import arrow, frame, text
 
 from trio_xsock import Message, encode_message
 from trio_xsock._machines.end_steps import TABLE, Happening, Phase
@@ -47,32 +48,11 @@ STYLE = """
     path.head { fill: #94a3b8; }
   }
 """
-OPENING = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-    'width="{width}" height="{height}" role="img">'
-)
-HEAD = (
-    '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" '
-    'markerHeight="7" orient="auto"><path class="head" d="M 0 0 L 10 5 L 0 10 z"/></marker></defs>'
-)
 
 
 def picture(width: int, height: int, title: str, parts: Iterator[str]) -> str:
     """A whole SVG file around its parts."""
-    frame = [
-        OPENING.format(width=width, height=height),
-        f"<title>{escape(title)}</title>",
-        f"<style>{STYLE}</style>",
-        HEAD,
-        f'<rect class="back" width="{width}" height="{height}" rx="8"/>',
-    ]
-    return "\n".join([*frame, *parts, "</svg>"]) + "\n"
-
-
-def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
-    """One line of text."""
-    css = f' class="{kind}"' if kind else ""
-    return f'<text{css} x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(words)}</text>'
+    return frame(width, height, title, STYLE, parts)
 
 
 def box(x: float, y: float, width: float, height: float, kind: str = "box", corner: int = 6) -> str:
@@ -127,9 +107,9 @@ def draw_layers() -> str:
             (690, 157, "programs: servers"),
             (690, 207, "programs: all else"),
         ):
-            yield f'<path class="arrow" d="M {x - 6} {y - 4} L 592 {y}"/>'
+            yield arrow(f"M {x - 6} {y - 4} L 592 {y}")
             yield text(x, y, words)
-        yield f'<path class="arrow" d="M 640 250 L 640 {bottom - 14}"/>'
+        yield arrow(f"M 640 250 L 640 {bottom - 14}")
         yield text(652, (250 + bottom) / 2, "imports go down only")
 
     return picture(860, 36 + 50 * len(layers()) + 8, "The layers of the package", parts())
@@ -231,7 +211,7 @@ def draw_step(
     part = MOVED.get((before, after), 0.5)
     at = Point(start.x + (end.x - start.x) * part + aside * 2, start.y + (end.y - start.y) * part)
     width, top = 6.1 * max(map(len, lines)) + 8, at.y - 7 * len(lines)
-    return f'<path class="arrow" d="{course}"/>', [
+    return arrow(f"{course}"), [
         box(at.x - width / 2, top, width, 14 * len(lines), "behind"),
         *(text(at.x, top + 11 + 14 * row, line, "", "middle") for row, line in enumerate(lines)),
     ]

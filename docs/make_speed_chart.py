@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
+from svg import frame
+
 TOPICS = Path(__file__).resolve().parent / "topics"
 FIGURES = TOPICS / "benchmarks.json"
 CHART = TOPICS / "speed.svg"
@@ -65,10 +67,6 @@ STYLE = """
     .uvloop { fill: #7cc47f; }
   }
 """
-OPENING = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-    'width="{width}" height="{height}" role="img">'
-)
 
 
 def ratio(workload: dict[str, object], contenders: tuple[str, ...]) -> float | None:
@@ -122,17 +120,11 @@ def draw(figures: dict[str, dict[str, dict[str, object]]]) -> str:
     shown = {name: words for name, words in ROWS.items() if name in figures["workloads"]}
     bottom = TOP + ROW * len(shown) - 8
     height = bottom + 28
-    parts = [
-        OPENING.format(width=WIDTH, height=height),
-        "<title>How many times less CPU than trio.SocketStream: farther right is better</title>",
-        f"<style>{STYLE}</style>",
-        f'<rect class="back" width="{WIDTH}" height="{height}" rx="8"/>',
-        *draw_legend(),
-        *draw_axis(bottom),
-    ]
+    parts = [*draw_legend(), *draw_axis(bottom)]
     for number, (name, words) in enumerate(shown.items()):
         parts += draw_row(TOP + ROW * number + 8, words, figures["workloads"][name])
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    title = "How many times less CPU than trio.SocketStream: farther right is better"
+    return frame(WIDTH, height, title, STYLE, parts, head="")
 
 
 def main() -> None:

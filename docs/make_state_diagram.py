@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
+
+from svg import arrow, frame, text
 
 from trio_xsock import SocketState
 from trio_xsock._machines.state import TRANSITIONS
@@ -62,15 +63,6 @@ STYLE = """
   }
 """
 
-OPENING = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-    'width="{width}" height="{height}" role="img">'
-)
-HEAD = (
-    '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" '
-    'markerHeight="7" orient="auto"><path class="head" d="M 0 0 L 10 5 L 0 10 z"/></marker></defs>'
-)
-
 
 def arrows() -> dict[tuple[SocketState, SocketState], list[str]]:
     """For each pair of states the moves from the one to the other."""
@@ -101,7 +93,7 @@ def draw_arrow(before: SocketState, after: SocketState, lone: bool) -> Iterator[
 def draw_loop(middle: Point, label: list[str]) -> Iterator[str]:
     """An arrow from a box back to itself, above it."""
     top = middle.y - BOX_HEIGHT / 2
-    yield path(
+    yield arrow(
         f"M {middle.x - 16:.0f} {top:.0f} C {middle.x - 34:.0f} {top - 48:.0f} "
         f"{middle.x + 34:.0f} {top - 48:.0f} {middle.x + 16:.0f} {top:.0f}"
     )
@@ -115,7 +107,7 @@ def draw_vertical(
     x = PLACES[state].x + aside
     upper, lower = PLACES[TOP].y + BOX_HEIGHT / 2, PLACES[state].y - BOX_HEIGHT / 2
     start, end = (upper, lower) if down else (lower, upper)
-    yield path(f"M {x:.0f} {start:.0f} L {x:.0f} {end:.0f}")
+    yield arrow(f"M {x:.0f} {start:.0f} L {x:.0f} {end:.0f}")
     anchor = "end" if down else "start"
     # All at one height, above the box that is highest.
     yield from draw_label(Point(x + (-6 if down else 6), upper + 42), label, anchor)
@@ -125,7 +117,7 @@ def draw_slanted(before: SocketState, after: SocketState, label: list[str]) -> I
     """A straight arrow between two boxes, with the label above its middle."""
     start = border(PLACES[before], PLACES[after])
     end = border(PLACES[after], PLACES[before])
-    yield path(f"M {start.x:.0f} {start.y:.0f} L {end.x:.0f} {end.y:.0f}")
+    yield arrow(f"M {start.x:.0f} {start.y:.0f} L {end.x:.0f} {end.y:.0f}")
     slope = abs((end.y - start.y) / (end.x - start.x))
     half_width = max(map(len, label)) * LETTER_WIDTH / 2
     height = 10 + (len(label) - 1) * LINE_HEIGHT / 2 + slope * half_width
@@ -143,17 +135,12 @@ def border(middle: Point, towards: Point) -> Point:
     return Point(middle.x + x * scale, middle.y + y * scale)
 
 
-def path(course: str) -> str:
-    """A line with a head at its end."""
-    return f'<path class="arrow" d="{course}"/>'
-
-
 def draw_label(at: Point, lines: list[str], anchor: str) -> Iterator[str]:
     """Lines of text, the middle of their block at the height of a point."""
     top = at.y - (len(lines) - 1) * LINE_HEIGHT / 2 + 4
     for number, line in enumerate(lines):
         y = top + number * LINE_HEIGHT
-        yield (f'<text x="{at.x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(line)}</text>')
+        yield text(at.x, y, line, anchor=anchor)
 
 
 def draw_state(state: SocketState) -> Iterator[str]:
@@ -169,19 +156,13 @@ def draw_state(state: SocketState) -> Iterator[str]:
 
 def draw() -> str:
     """The whole picture, as SVG."""
-    parts = [
-        OPENING.format(width=WIDTH, height=HEIGHT),
-        "<title>The states of a socket</title>",
-        f"<style>{STYLE}</style>",
-        HEAD,
-        f'<rect class="back" width="{WIDTH}" height="{HEIGHT}" rx="8"/>',
-    ]
+    parts: list[str] = []
     pairs = arrows()
     for before, after in pairs:
         parts += draw_arrow(before, after, (after, before) not in pairs)
     for state in SocketState:
         parts += draw_state(state)
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return frame(WIDTH, HEIGHT, "The states of a socket", STYLE, parts)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,9 @@ def table_rows(text: str) -> Iterator[list[str]]:
 
 
 def load_script(name: str) -> ModuleType:
-    """Import a script of ``docs/``, which is no package."""
+    """Import a script of ``docs/``, which is no package; it may import others from there."""
+    if str(DOCS) not in sys.path:
+        sys.path.append(str(DOCS))
     spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
