@@ -94,7 +94,7 @@ async def test_a_plain_socket_has_no_handshake() -> None:
         with await connect(server) as peer:
             sock = await server.accept()
             assert not sock._wants_tls()
-            assert not sock._connection.securing
+            assert not sock._connection.link.securing
             assert sock._connection.link.handshake is None
             peer.send_nowait(b"at once")
             assert await sock.receive_some() == b"at once"

@@ -28,7 +28,7 @@ from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._values.errors import LostConnectionError, SocketError
+from trio_xsock._values.errors import SocketError
 from trio_xsock._values.events import Connected
 
 from .attempt import Attempt
@@ -36,7 +36,6 @@ from .closing import Closing
 from .ending import carry_out
 from .intake import Inbox, Intake
 from .link import Link
-from .losing import lose
 from .options import ConnectionOptions
 from .outlet import Outlet
 from .owner import Owner
@@ -60,6 +59,7 @@ class Connection:
 
     Attributes:
         delivery, inbox, options, peer: as above.
+        accepted: it was opened by the peer.
         begun: it was used: there was at least an attempt at it.
         closing: the state of a graceful close, once it has begun.
         ends: the phase of both directions.
@@ -74,6 +74,7 @@ class Connection:
     __slots__ = (
         "_attempt",
         "_later",
+        "accepted",
         "begun",
         "closing",
         "delivery",
@@ -108,6 +109,7 @@ class Connection:
         self.link = Link(self.intake, self.outlet)
         self.state: SocketState = CLOSED
         self.begun = False
+        self.accepted = False
         self.owner: Owner | None = None
         self.closing: Closing | None = None
         self.failure: SocketError | None = None
@@ -117,11 +119,12 @@ class Connection:
 
     # Beginning
 
-    def begin(self, move: Move, owner: Owner | None = None) -> None:
+    def begin(self, move: Move, owner: Owner | None = None, *, accepted: bool = False) -> None:
         """An attempt begins: ``connect()``, ``listen()``, or a server's accept."""
         self.state = next_state(self.state, move)
         self.begun = True
         self.owner = owner
+        self.accepted = accepted
 
     def attempt(self) -> Attempt:
         """The attempt until the connection is up, or encrypted; made when first needed."""
@@ -271,11 +274,6 @@ class Connection:
         return self.link.transport
 
     @property
-    def securing(self) -> bool:
-        """A TLS handshake is going on."""
-        return self.link.securing
-
-    @property
     def is_connected(self) -> bool:
         """Connected, and our direction is open."""
         return self.state is CONNECTED and self.ends.may_send
@@ -313,15 +311,6 @@ class Connection:
             self.wake_keeper()
 
     # The end
-
-    def break_down(self, error: Exception) -> None:
-        """The library's own work for this connection raised: the connection is lost."""
-        if self.transport is not None:
-            text = f"{self.endpoint}: connection lost: internal error: {error!r}"
-            loss = LostConnectionError(text)
-            loss.__cause__ = error.with_traceback(None)  # its frames hold the socket
-            lose(self, loss)
-            self.delivery.run(self)
 
     def start_closing(self, *, discarding: bool) -> Closing:
         """A graceful close begins; ``discarding`` if input was unread."""

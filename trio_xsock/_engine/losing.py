@@ -56,6 +56,16 @@ def lose_to(connection: Connection, exc: OSError) -> None:
     lose(connection, _loss(connection, exc))
 
 
+def break_down(connection: Connection, error: Exception) -> None:
+    """The library itself failed for this connection: it is lost, and that is posted."""
+    if connection.link.transport is not None:
+        text = f"{connection.endpoint}: connection lost: internal error: {error!r}"
+        loss = LostConnectionError(text)
+        loss.__cause__ = error.with_traceback(None)  # its frames hold the socket
+        lose(connection, loss)
+        connection.delivery.run(connection)
+
+
 def send_failed(connection: Connection, exc: OSError) -> None:
     """Sending found the connection dead.
 

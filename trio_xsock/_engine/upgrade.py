@@ -1,6 +1,6 @@
 """``Upgrade``: encrypts an accepted connection, by steps, without a task.
 
-``start_tls`` and single connections await their handshake instead, see ``_sockets.securing``.
+``start_tls`` and single connections await their handshake instead, see ``_sockets.listening``.
 """
 
 from __future__ import annotations

@@ -110,14 +110,19 @@ class Scoped(abc.ABC):
         if self._block is not None:
             raise InvalidStateError(f"{self!r}: its `async with` block can be entered only once")
         self._block = block = Block()
-        if self._keeper is None:
-            nursery = await block.open_nursery()
-            self._keeper = Keeper(nursery, self)
-            self._delivery.open(self, self._keeper)
+        keeper = self._keeper
+        if keeper is None:
+            keeper = Keeper(await block.open_nursery(), self)
+            self._live_in(keeper)
         block.open_body()
-        if self._keeper.failures:
+        if keeper.failures:
             block.cancel_body()
         return self
+
+    def _live_in(self, keeper: Keeper) -> None:
+        """The tasks of this socket run in the block that ``keeper`` is of."""
+        self._keeper = keeper
+        self._delivery.open(self, keeper)
 
     async def __aexit__(
         self,

@@ -108,7 +108,7 @@ class Admission(Generic[S]):
             server.connection_broke(connection, exc)
             transport.close()
             return
-        if connection.securing:
+        if connection.link.securing:
             if deadline is None:
                 deadline = trio.current_time() + self._lobby.timeout
             attend(server, connection, self._begin_handshake, server, keeper, connection, deadline)

@@ -17,6 +17,7 @@ import trio
 
 from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.ending import close
+from trio_xsock._engine.losing import break_down
 from trio_xsock._machines.proxy_protocol import ProxyProtocolError
 from trio_xsock._network.foreign import Listener
 from trio_xsock._network.proxies import HeaderReader
@@ -268,7 +269,7 @@ class ServerConnections(Generic[S]):
         if self._lobby.has(connection):
             give_back(functools.partial(self._admission.turn_away, connection, error), self.update)
         else:
-            give_back(functools.partial(connection.break_down, error))
+            give_back(functools.partial(break_down, connection, error))
         give_back(functools.partial(close, connection))
         transport = connection.transport
         if transport is not None:  # closing has failed too

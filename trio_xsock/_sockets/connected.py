@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket as stdlib_socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,7 +43,7 @@ from .facts import ConnectionFacts
 class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
     """One connection at a time; the base of ``TCPSocket`` and ``EasyTCPSocket``."""
 
-    __slots__ = ("_accepted", "_given")
+    __slots__ = ()
 
     _INBOX: MakesInbox
     """Where received bytes go."""
@@ -59,8 +58,6 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
     def __init__(self, address: str, port: int, given: Mapping[str, Any]) -> None:
         super().__init__(address, port, given)
         self._acceptor: Acceptor | None = None
-        self._accepted = False  # the connection came from the other side
-        self._given: stdlib_socket.socket | None = None
         self._before = (0, 0, 0)  # bytes in and out, and pauses, of earlier connections
         self._inbox = self._INBOX(self._delivery)
         self._connection = self._new_connection(("", 0))
@@ -69,7 +66,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         ledger = self._delivery.hub.ledger = self._LEDGER()
         return Connection(self._delivery, self._inbox, ledger, self._options, peer)
 
-    def _begin(self, move: Move) -> Connection:
+    def _begin(self, move: Move, *, accepted: bool = False) -> Connection:
         """Start a new connection; raises if that is illegal now."""
         self._check_attempt(move)
         connection = self._connection
@@ -81,7 +78,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
             self._before = received, sent, pauses + connection.intake.pauses
             self._connection = connection = self._new_connection(connection.peer)
         self._delivery.open(self, keeper)
-        connection.begin(move)
+        connection.begin(move, accepted=accepted)
         return connection
 
     def _check_attempt(self, move: Move) -> None:
@@ -142,7 +139,6 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
 
     async def _dial(self, connection: Connection) -> tuple[Transport, tuple[str, int]]:
         """A transport to ``address`` and ``port``, ready for use, and the peer."""
-        self._accepted = False
         security = self._security
         setup = None
         if security is not None and security.enabled:
@@ -196,6 +192,10 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._check_thread()
         self._stop_listening()
         close(self._connection)
+
+    def _listen_with(self, acceptor: Acceptor) -> None:
+        self._acceptor = acceptor
+        acceptor.update()
 
     def _stop_listening(self) -> None:
         acceptor, self._acceptor = self._acceptor, None

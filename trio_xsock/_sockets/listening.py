@@ -38,6 +38,9 @@ class ListeningCalls(ConnectedSocket):
 
     __slots__ = ()
 
+    _given: stdlib_socket.socket | None = None
+    """What ``from_socket`` was given; ``None`` for sockets that are made otherwise."""
+
     async def listen(self) -> None:
         """Wait for one peer on ``port``; returns as soon as the socket listens. Xojo: ``Listen``.
 
@@ -62,7 +65,7 @@ class ListeningCalls(ConnectedSocket):
         self._check_attempt(Move.LISTEN)
         self._require_block("listen()")
         self._check_service()
-        connection = self._begin(Move.LISTEN)
+        connection = self._begin(Move.LISTEN, accepted=True)
         attempt = connection.attempt()
         scope = attempt.open_scope()
         try:
@@ -88,14 +91,14 @@ class ListeningCalls(ConnectedSocket):
         raise closed_error(connection, self, "closed while it began to listen")
 
     def _await_peer(self, listeners: Sequence[stdlib_socket.socket | Listener]) -> None:
-        self._acceptor = Acceptor(
+        acceptor = Acceptor(
             self._delivery.require_keeper(),
             listeners,
             may_accept=lambda: self._connection.state is LISTENING,
             welcome=self._welcome,
             failed=self._accepting_failed,
         )
-        self._acceptor.update()
+        self._listen_with(acceptor)
 
     def _accepting_failed(self, error: SocketError, final: bool) -> None:
         if final:
@@ -106,7 +109,6 @@ class ListeningCalls(ConnectedSocket):
 
     def _welcome(self, transport: Transport, peer: tuple[Any, ...]) -> None:
         """A peer came, or somebody else has opened the connection."""
-        self._accepted = self._acceptor is not None or self._is_given_server()
         self._stop_listening()
         connection = self._connection
         setup = self._wants_tls()
@@ -126,7 +128,7 @@ class ListeningCalls(ConnectedSocket):
         connection = self._connection
         try:
             assert self._security is not None
-            setup = self._security.setup(self._address, server_side=self._accepted)
+            setup = self._security.setup(self._address, server_side=connection.accepted)
             await self._secure(connection, setup)
         except SocketError as error:
             if connection.transport is not None:
@@ -201,7 +203,6 @@ class ListeningCalls(ConnectedSocket):
         Raises:
             TLSError: a file of the TLS options cannot be used.
         """
-        self._accepted = True
         if self._wants_tls():
             assert self._security is not None
             self._security.setup(self._address, server_side=True)
@@ -212,11 +213,9 @@ class ListeningCalls(ConnectedSocket):
         The server opens it, and announces it: at once, or when the handshake is done and there
         is a place.
         """
-        self._accepted = True
-        self._keeper = own = keeper.child(self)
+        self._live_in(keeper.child(self))
         connection = self._connection
-        self._delivery.open(self, own)
-        connection.begin(Move.LISTEN, owner)
+        connection.begin(Move.LISTEN, owner, accepted=True)
         return connection
 
     def _begin_handshake(self, over: Over) -> float:
@@ -284,7 +283,7 @@ class ListeningCalls(ConnectedSocket):
     def _take_over_given(self, given: stdlib_socket.socket) -> None:
         given.setblocking(False)
         if is_listening(given):
-            self._begin(Move.LISTEN)
+            self._begin(Move.LISTEN, accepted=True)
             self._await_peer([given])
         else:
             peer = peer_of(given) or ("", 0)
@@ -292,5 +291,5 @@ class ListeningCalls(ConnectedSocket):
 
     def _take_over(self, transport: Transport, peer: tuple[Any, ...]) -> None:
         """Be connected by way of a transport that somebody else has opened."""
-        self._begin(Move.LISTEN)
+        self._begin(Move.LISTEN, accepted=self._is_given_server())
         self._welcome(transport, peer)

@@ -164,7 +164,7 @@ class SSLSocket(Secured, TCPSocket):
             connection.hold()
             try:
                 await self._upgrade(
-                    connection, data, self._accepted if server_side is None else server_side
+                    connection, data, connection.accepted if server_side is None else server_side
                 )
             except SocketError as error:
                 if connection.transport is not None:
