@@ -178,6 +178,23 @@ async def test_a_message_that_came_in_time_is_found() -> None:
             assert await sock.wait_for_message(7, timeout=0.2) == b"in time"
 
 
+async def test_a_message_is_looked_for_before_the_time_is_up(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    """Here no lateness is made up for: both are found in the same turn of the loop."""
+    async with easy() as (sock, peer):
+        for _ in range(20):  # which of them is first is up to Trio
+            async with trio.open_nursery() as nursery:
+
+                @nursery.start_soon
+                async def jump() -> None:
+                    await trio.testing.wait_all_tasks_blocked()
+                    peer.sendall(encode_message(7, b"in time"))
+                    mock_clock.jump(0.3)
+
+                assert await sock.wait_for_message(7, timeout=0.2) == b"in time"
+
+
 async def test_a_message_behind_many_others_is_found() -> None:
     """They have arrived, though they have not been decoded yet."""
     async with easy() as (sock, peer):
