@@ -176,11 +176,14 @@ class ByteInbox:
     def end(self, ended: SocketError, *, closed_by_us: bool) -> None:
         """See ``Inbox``."""
         receiver, self.waiting = self.waiting, None
-        if receiver is not None:
-            if closed_by_us:
+        try:
+            if receiver is not None and closed_by_us:
                 receiver.fail(ended)
-            else:
+            elif receiver is not None:
                 receiver.serve(ended)
+        except Exception:
+            self.waiting = receiver  # it still waits; ``give_up`` lets it fail
+            raise
         if not closed_by_us:
             self.announce_unread()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket as stdlib_socket
 from typing import TYPE_CHECKING, Final
 
@@ -9,6 +10,7 @@ import trio
 
 from trio_xsock._machines.ends import Effect, Happening, Phase
 from trio_xsock._machines.state import CLOSING, CONNECTED
+from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.tracebacks import forget_traceback
 from trio_xsock._values.errors import SocketError
 
@@ -64,6 +66,26 @@ def close(
     connection.happens(kind, farewell)
     if connection.closing is not None and connection.link.transport is not None:
         _limit_closing(connection, connection.closing, grace)
+
+
+def give_up(connection: Connection, who: object) -> None:
+    """End a connection after a step of that has raised: take all steps again, whatever they raise.
+
+    Args:
+        connection: the connection; it may have ended, in part or as a whole.
+        who: the socket, for texts.
+    """
+    give_back(functools.partial(connection.happens, Happening.CLOSE))
+    why = why_not_sending(connection, who)
+    give_back(
+        functools.partial(drop_queue, connection),
+        functools.partial(connection.inbox.end, why, closed_by_us=True),
+        functools.partial(connection.inbox.tell_loss, why, clean=False),
+        functools.partial(connection.release, say_so=False),
+        connection.outlet.end_waits,
+        functools.partial(_tell_closed, connection),
+        connection.delivery.close,
+    )
 
 
 def _serve_reader(connection: Connection) -> None:

@@ -5,6 +5,7 @@ TLS and testing tools replace the transport while the connection stays.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Protocol
 
@@ -109,16 +110,15 @@ class Link:
             say_so: end our direction first, so that TLS sends close_notify.
         """
         handshake, self.handshake = self.handshake, None
-        if handshake is not None:
-            handshake.close()
         transport, self.transport = self.transport, None
         securing, self.securing = self.securing, False
+        if handshake is not None:
+            give_back(handshake.close)
         if transport is not None:
             if say_so and not securing:
                 give_back(transport.end)
             transport.on_wake(None)
-        give_back(self._leave_watch)
-        self._attach(None)
+        give_back(self._leave_watch, functools.partial(self._attach, None))
         if transport is not None:
             give_back(transport.close)
 

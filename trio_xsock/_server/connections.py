@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import trio
 
 from trio_xsock._engine.connection import Connection
-from trio_xsock._engine.ending import close
+from trio_xsock._engine.ending import close, give_up
 from trio_xsock._engine.losing import break_down
 from trio_xsock._machines.proxy_protocol import ProxyProtocolError
 from trio_xsock._network.foreign import Listener
@@ -94,7 +94,7 @@ class ServerConnections(Generic[S]):
         self._accepting.stop()
         self._staff.refuse_callers(lambda: self._accepting.why_not(self._delivery.socket))
         for connection in self._lobby.stop():
-            close(connection)
+            attend(self, connection, close, connection)
         self._staff.end_services(self._accepting.failure)
 
     def tick(self) -> float:
@@ -147,7 +147,11 @@ class ServerConnections(Generic[S]):
             transport.close()
             self._pool_failed(exc)
             return  # noqa: ASYNC104
-        self._admission.take_in(self, keeper, socket, transport, peer, deadline)
+        try:
+            self._admission.take_in(self, keeper, socket, transport, peer, deadline)
+        except Exception as exc:  # the connection has not begun
+            transport.close()
+            keeper.fault(exc)
         self.refill()
 
     def fill(self) -> None:
@@ -167,7 +171,7 @@ class ServerConnections(Generic[S]):
         if isinstance(exc, SocketError):
             self.accepting_failed(exc, final=True)
         else:  # KeyboardInterrupt and its like leave the block, as from a handler
-            self._keeper.fail(exc)
+            self._keeper.fault(exc)
 
     def _welcome_proxied(self, transport: Transport, peer: tuple[Any, ...]) -> None:
         """A connection was accepted that has to begin with a proxy's header."""
@@ -197,6 +201,8 @@ class ServerConnections(Generic[S]):
     def handshake_over(self, connection: Connection, error: BaseException | None, /) -> None:
         """See ``Server``."""
         if not self._lobby.is_shaking(connection):  # it was closed meanwhile
+            if error is not None and not isinstance(error, SocketError):
+                self._keeper.fault(error)
             return
         if error is None:
             self._lobby.pass_on(connection)
@@ -266,14 +272,16 @@ class ServerConnections(Generic[S]):
     def connection_broke(self, connection: Connection, error: Exception, /) -> None:
         """See ``Owner``: the one place that contains the library's own failures for a peer."""
         log_fault(f"the connection from {connection.endpoint} is ended", error)
+        who = self._roster.open.get(connection)
         if self._lobby.has(connection):
             give_back(functools.partial(self._admission.turn_away, connection, error), self.update)
         else:
             give_back(functools.partial(break_down, connection, error))
-        give_back(functools.partial(close, connection))
-        transport = connection.transport
-        if transport is not None:  # closing has failed too
-            give_back(transport.close, functools.partial(self.connection_closed, connection))
+        give_back(
+            functools.partial(close, connection),
+            functools.partial(give_up, connection, who),  # closing may have failed too
+            functools.partial(self.connection_closed, connection),
+        )
 
     def connection_failed(self, connection: Connection, /) -> None:
         """See ``Owner``."""
@@ -303,7 +311,7 @@ class ServerConnections(Generic[S]):
         self._begin_stopping()
         self._staff.stop_handlers()
         for connection in list(self._roster.open):
-            close(connection)
+            attend(self, connection, close, connection)
         self._delivery.end()
 
     def _begin_stopping(self) -> None:

@@ -128,7 +128,10 @@ class Staff(Generic[S]):
                     with served.open_closing():  # what is queued is still sent
                         await _close(socket, keeper)
             finally:
-                close(connection)
+                try:
+                    close(connection)
+                except Exception as exc:  # not a failure of the handler
+                    keeper.fault(exc)
                 await finish(connection.delivery, connection)  # noqa: ASYNC102 - shielded
                 forget_tracebacks(connection)
         except BaseException as exc:  # noqa: ASYNC103 - its cancellations are raised, the rest judged

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from trio_xsock._engine.connection import Connection
-from trio_xsock._engine.ending import GRACE, close, forget_tracebacks
+from trio_xsock._engine.ending import GRACE, close, forget_tracebacks, give_up
 from trio_xsock._engine.intake import MakesInbox
 from trio_xsock._engine.reading import is_behind, read_step
 from trio_xsock._engine.reasons import closed_error
@@ -274,8 +274,13 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         return read or due or connection.outlet.bytes_sent != before
 
     async def _end_scope(self) -> None:
-        if self._connection.transport is not None or self._connection.state is not CLOSED:
-            self.close()
+        connection = self._connection
+        try:
+            if connection.transport is not None or connection.state is not CLOSED:
+                self.close()
+        finally:
+            if connection.begun and self._delivery.socket is not None:
+                give_up(connection, self)  # a step of the end has raised
         await finish(self._delivery, self)
         forget_tracebacks(self._connection)
 

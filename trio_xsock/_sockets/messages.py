@@ -53,7 +53,14 @@ def take_waiting(connection: Connection, inbox: MessageInbox) -> Message:
     """Take the oldest message; there is one."""
     message = inbox.buffer.messages[0]
     inbox.buffer.take()
-    after_taking(connection)
+    try:
+        after_taking(connection)
+    except Exception as exc:
+        # It concerns this connection, and the channel may be that of many. It is handled later:
+        # the end that follows is posted to the channel, which is giving the message out.
+        if connection.keeper is None:
+            raise
+        trio.lowlevel.current_trio_token().run_sync_soon(connection.keeper.fault, exc)
     return message
 
 
