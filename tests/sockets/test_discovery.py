@@ -90,12 +90,14 @@ async def test_messages_to_one_that_cannot_be_sent() -> None:
     async with discovery(free_port(), name="one") as one:
         me = one.get_member_list()[0]
         nobody = Member("not hexadecimal", LOOPBACK, 5)
+        one.send_message_to_individual(LOOPBACK, 1, b"", me.port)  # a port that is known
         for arguments, error in (
             ((LOOPBACK, "1"), TypeError),
             ((LOOPBACK, -1), ValueError),
             ((LOOPBACK, 1, ("a",)), TypeError),
             ((5, 1), TypeError),
             ((b"127.0.0.1", 1), TypeError),
+            ((LOOPBACK, 1, b"", float(me.port)), TypeError),
             (("printer", 1), NameResolutionError),
             (("printer", 1, b"", 5), NameResolutionError),
             ((LOOPBACK, 1, b"", 0), InvalidPortError),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from decimal import Decimal
+from typing import Any
 
 import pytest
 import trio.abc
@@ -179,3 +181,14 @@ async def test_events_of_sending() -> None:
         sock.send_message_to_individual(LOOPBACK, 1, b"x")
         assert channel.receive_nowait() == Connected(sock)
         assert isinstance(channel.receive_nowait(), SendComplete)
+
+
+@pytest.mark.parametrize("port", [9.0, Decimal(9), 9 + 0j, True])
+async def test_what_is_no_port_is_refused_also_for_a_known_address(port: Any) -> None:
+    """Such values equal a port that is known already."""
+    async with easy_udp(free_port()) as sock:
+        sock.send_message_to_individual(LOOPBACK, 1, b"", 1 if port is True else 9)
+        before = sock.statistics().packets_out
+        with pytest.raises(TypeError, match="port must be"):
+            sock.send_message_to_individual(LOOPBACK, 1, b"", port)
+        assert sock.statistics().packets_out == before
