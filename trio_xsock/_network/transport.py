@@ -198,10 +198,12 @@ class PlainTransport(stdlib_socket.socket):
         """See ``Transport``; the error is why the connection is lost, not ENOTCONN."""
         try:
             super().shutdown(how)
+            return
         except OSError as exc:
             if exc.errno != errnos.ENOTCONN:
                 raise
-            raise kernel.why_lost(self) from exc
+        # Outside the handler: the frames of an error in the chain would keep the socket alive.
+        raise kernel.why_lost(self)
 
     def was_reset(self) -> bool:
         """See ``Transport``."""

@@ -163,7 +163,10 @@ class Delivery:
 
     def fail(self, error: BaseException) -> None:
         """A handler has raised ``error``: it leaves the socket's block."""
-        self.require_keeper().fail(error)
+        try:
+            self.require_keeper().fail(error)
+        finally:
+            del error  # its traceback may refer to this frame
 
     def require_keeper(self) -> Keeper:
         """The tasks of the socket's block.
