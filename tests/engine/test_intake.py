@@ -42,6 +42,10 @@ class Spy:
         self.given.append(len(data))
         return data
 
+    def holds_input(self) -> bool:
+        held: bool = self._sock.holds_input()
+        return held
+
 
 class Script:
     """A socket from which comes what the test says: so many bytes, or an exception."""

@@ -18,7 +18,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support import RawPeer, raw_pair, until
-from trio_xsock import TCPSocket
+from trio_xsock import EventChannel, TCPSocket
 from trio_xsock._engine.connection import Connection
 from trio_xsock._platform.system import is_linux
 from trio_xsock._runtime import epoll as _epoll
@@ -149,7 +149,7 @@ def test_a_run_may_end_before_its_sockets_do() -> None:
     """Sockets of system tasks are closed when the hub may be gone already."""
     program = """if True:
         import socket, trio
-        from trio_xsock import TCPSocket
+        from trio_xsock import EventChannel, TCPSocket
 
         async def hold(ours, ready):
             sock = TCPSocket.from_socket(ours)
@@ -279,7 +279,7 @@ async def test_a_step_that_raises_ends_its_socket(monkeypatch: pytest.MonkeyPatc
     ours, peer = raw_pair()
     with peer:
         with pytest.raises(MemoryError) as caught:
-            async with TCPSocket.from_socket(ours):
+            async with TCPSocket.from_socket(ours, events=EventChannel()):
                 await peer.send(b"hello")
                 await trio.sleep_forever()
         assert caught.value is error
@@ -451,7 +451,7 @@ async def test_every_ready_socket_is_served_in_each_batch() -> None:
     await hub.leave()
 
 
-# Looking for near peers
+# One more look after each batch
 
 
 class Script:
@@ -475,7 +475,6 @@ class Bench:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.hub = EpollHub.__new__(EpollHub)
         self.hub._watches = {}
-        self.hub._credit = self.hub._waits = 0
         self.now = 0.0
         self.steps = 0
         self.step_seconds = 0.0
@@ -494,7 +493,7 @@ class Bench:
         if self.wakes:
             self.wakeups.woken += 1
 
-    def _answer(self, *looks: int) -> Any:
+    def answer(self, *looks: int) -> Any:
         epoll: Any = Script(*looks)
         self.hub._epoll = epoll
         each = EpollWatch(epoll, self.hub._watches, 7, self._step, ignore, refuse)
@@ -503,16 +502,10 @@ class Bench:
         return epoll
 
     def dispatch(self, *looks: int) -> bool:
-        epoll = self._answer(*looks)
+        epoll = self.answer(*looks)
         more = self.hub._dispatch()
         assert not epoll.looks, "all was asked for"
         return more
-
-    def look_for_waiter(self, *looks: int) -> int:
-        """Returns how many looks were left over."""
-        epoll = self._answer(*looks)
-        self.hub.look_for_waiter()
-        return len(epoll.looks)
 
 
 @pytest.fixture
@@ -522,95 +515,25 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def test_what_is_ready_is_served_until_nothing_is(bench: Bench) -> None:
-    """Without credit that is all."""
-    bench.hub._credit = 0
-    assert not bench.dispatch(2, 1, 1)
+    """After each batch there is one more look."""
+    assert not bench.dispatch(2, 1, 1, 0)
     assert bench.steps == 4
-    assert bench.hub._credit == 0
 
 
-def test_the_hub_looks_on_while_that_pays(bench: Bench) -> None:
-    """What is found within some microseconds earns the credit for more looks."""
-    bench.hub._credit = 1
-    assert not bench.dispatch(1, 0, 0, 1, 0, 0)
-    assert bench.steps == 2
-    assert bench.hub._credit == _epoll._MOST_CREDIT - 1  # the last look was in vain
-
-
-def test_looks_in_vain_cost_the_credit(bench: Bench) -> None:
-    """Sparse traffic soon does without."""
-    bench.hub._credit = 2
-    began = 0.0
-    for left in (1, 0, 0):
-        began = bench.now
-        bench.dispatch(1)
-        assert bench.hub._credit == left
-    assert bench.now - began < _epoll._LOOKING
-
-
-def test_now_and_then_a_look_is_tried_again(bench: Bench) -> None:
-    """A peer may come nearer."""
-    bench.hub._credit = 0
-    looked = []
-    for _ in range(3 * _epoll._TRY_AGAIN):
-        began = bench.now
-        bench.dispatch(1)
-        looked.append(bench.now - began > _epoll._LOOKING)
-    assert sum(looked) == 3
+def test_nobody_looks_twice_in_vain(bench: Bench) -> None:
+    """Where nothing is ready the task waits."""
+    epoll = bench.answer(0, 1)
+    assert not bench.hub._dispatch()
+    assert epoll.looks == [1]
 
 
 def test_who_was_woken_goes_first(bench: Bench) -> None:
-    """It looks for itself when it waits again."""
+    """What else is ready is served when that task has run."""
     bench.wakes = True
-    bench.hub._credit = 3
-    assert not bench.dispatch(1)
-    assert bench.hub._credit == 3
+    epoll = bench.answer(1, 1)
+    assert not bench.hub._dispatch()
+    assert epoll.looks == [1]
     assert bench.steps == 1
-
-
-def test_what_a_waiter_finds_by_looking_earns_credit(bench: Bench) -> None:
-    """At once, or after a while; one batch is served."""
-    for looks in [(1, 5), (0, 0, 1, 5)]:
-        bench.hub._credit = 1
-        assert bench.look_for_waiter(*looks) == 1
-        assert bench.hub._credit == _epoll._MOST_CREDIT
-    assert bench.steps == 2
-
-
-def test_a_waiter_looks_in_vain_for_some_microseconds(bench: Bench) -> None:
-    """And not at all when that has not paid lately."""
-    bench.hub._credit = 1
-    assert bench.look_for_waiter(*[0] * 100)
-    assert bench.hub._credit == 0
-    assert _epoll._LOOKING <= bench.now <= _epoll._LOOKING + 0.0001
-    assert bench.look_for_waiter(1) == 1
-    assert bench.steps == 0
-
-
-def test_nobody_looks_where_the_run_is_about_to_end(bench: Bench) -> None:
-    """The set is closed then."""
-    bench.hub._credit = 1
-    bench._answer(1).closed = True
-    bench.hub.look_for_waiter()
-    assert bench.steps == 0
-
-
-async def test_a_task_looks_before_it_waits() -> None:
-    """In the hub of its run, unless there is none, or somebody else was woken before."""
-    _epoll.look_before_waiting()  # there never was a hub
-    looked: list[object] = []
-    hub = EpollHub.join()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_epoll, "WAKEUPS", wakeups := Wakeups())
-        patch.setattr(EpollHub, "look_for_waiter", lambda hub: looked.append(hub))
-        wakeups.woken = 1
-        _epoll.look_before_waiting()
-        assert looked == []
-        wakeups.resumed = 1
-        _epoll.look_before_waiting()
-        assert looked == [hub]
-    await hub.leave()
-    _epoll.look_before_waiting()  # there is none any more
 
 
 def test_a_slow_batch_is_the_last_one(bench: Bench) -> None:
@@ -796,3 +719,63 @@ async def test_a_parked_hub_is_a_blocked_task() -> None:
         assert sock.read_all() == b"hello"
         peer.close()
         sock.close()
+
+
+# Hang-ups
+
+
+async def test_a_hang_up_is_reported_once_while_nobody_reads() -> None:
+    """Input is nobody's matter; the reset is, and it does not make the task spin."""
+    hub = EpollHub.join()
+    ours, peer = raw_pair()
+    with ours, peer:
+        steps: list[str] = []
+        each = watch(hub, ours, lambda: steps.append("step"))
+        assert each.report_hang_up()
+        peer.send_nowait(b"x")
+        await wait_all_tasks_blocked()
+        assert steps == []
+        peer.reset()
+        await until(lambda: steps)
+        await wait_all_tasks_blocked(0.01)
+        assert steps == ["step"]
+        assert each.mask == 0
+        each.close()
+        await hub.leave()
+
+
+async def test_the_step_of_a_hang_up_may_ask_for_input() -> None:
+    """It is called again, then, as for any reader."""
+    hub = EpollHub.join()
+    ours, peer = raw_pair()
+    with ours, peer:
+        steps: list[str] = []
+
+        def step() -> None:
+            steps.append("step")
+            each.reading(len(steps) < 3)
+
+        each = watch(hub, ours, step)
+        each.report_hang_up()
+        peer.reset()
+        await until(lambda: len(steps) == 3)
+        await wait_all_tasks_blocked(0.01)
+        assert len(steps) == 3
+        each.close()
+        await hub.leave()
+
+
+async def test_who_reads_needs_no_report_of_a_hang_up() -> None:
+    """The read step is called anyway; asking for both changes nothing."""
+    hub = EpollHub.join()
+    ours, peer = raw_pair()
+    with ours, peer:
+        each = watch(hub, ours, lambda: each.reading(False))
+        each.report_hang_up()
+        each.reading(True)
+        assert each.report_hang_up()
+        assert each.mask == 1
+        peer.reset()
+        await until(lambda: not each.mask)
+        each.close()
+        await hub.leave()

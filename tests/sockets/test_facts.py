@@ -179,6 +179,7 @@ async def test_repr_tells_state_endpoint_and_amounts() -> None:
         port = sock.remote_port
         peer.send_nowait(b"abc")
         await trio.testing.wait_all_tasks_blocked()
+        assert sock.bytes_available == 3
         shown = repr(sock)
         assert shown == f"<Mine connected to 127.0.0.1:{port}, 3 bytes buffered, 0 bytes queued>"
         sock.close()

@@ -231,6 +231,7 @@ async def test_reading_after_the_end_announces_nothing() -> None:
 async def test_at_eof_waits_for_what_the_os_still_holds() -> None:
     """A paused socket is not at its end, though its buffer is empty for a moment."""
     async with linked(receive_buffer_limit=2) as (sock, peer):
+        sock.subscribe()  # so that input is taken in as it comes
         peer.send_nowait(b"abcd")
         peer.fin()
         await until(lambda: sock.statistics().read_pauses)

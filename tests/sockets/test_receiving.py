@@ -43,8 +43,8 @@ every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 
 async def arrived(sock: TCPSocket, peer: RawPeer, data: bytes) -> None:
     """Send from the peer, and wait until the socket has it all."""
-    peer.send_nowait(data)
     size = sock.bytes_available + len(data)
+    peer.send_nowait(data)
     await until(lambda: sock.bytes_available == size)
 
 

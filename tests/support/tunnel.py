@@ -187,6 +187,9 @@ class TunnelWatch:
             self.unsent = unsent
             self._inner.writing(self._wanted or unsent)
 
+    def report_hang_up(self) -> bool:
+        return False
+
     def close(self) -> None:
         self.unsent = False
         self._inner.close()

@@ -26,11 +26,35 @@ class Borrower(Protocol):
         """Take what was used of it, because another call is about to read the buffer."""
 
 
-class Receiver(Parking[Any]):
-    """A task that waits for input, and what it needs.
+class Waiting(Protocol):
+    """A task that waits for input, as the inbox sees it.
 
     Attributes:
         limit: how many bytes may have to be buffered before it can be served.
+    """
+
+    limit: int
+
+    def serve(self, ended: SocketError | None, /) -> bool:
+        """Try to satisfy the task from the buffer, or tell it to try.
+
+        Args:
+            ended: why nothing more will come, or ``None`` if more may.
+
+        Returns:
+            True if the task was content, or failed, and waits no more.
+        """
+        ...
+
+    def fail(self, error: SocketError, /) -> None:
+        """We have closed: the task gets nothing of what is buffered."""
+
+
+class Receiver(Parking[Any]):
+    """What a receiving task wants of the buffer; it can wait for it.
+
+    Attributes:
+        limit: see ``Waiting``.
     """
 
     __slots__ = ("limit",)
@@ -40,15 +64,27 @@ class Receiver(Parking[Any]):
         self.limit = limit
 
     @abc.abstractmethod
-    def serve(self, ended: SocketError | None) -> bool:
-        """Try to satisfy the task from the buffer.
+    def attempt(self, ended: SocketError | None) -> Any:
+        """Take what is wanted from the buffer; ``None`` if it is not there.
 
         Args:
             ended: why nothing more will come, or ``None`` if more may.
 
-        Returns:
-            True if the task got its data, or an error, and waits no more.
+        Raises:
+            Exception: what the receiving call is to raise.
         """
+
+    def serve(self, ended: SocketError | None) -> bool:
+        """See ``Waiting``."""
+        try:
+            value = self.attempt(ended)
+        except Exception as error:
+            self.fail(error)
+            return True
+        if value is None:
+            return False
+        self.unpark(value)
+        return True
 
 
 @protect_from_ki
@@ -57,27 +93,24 @@ class AnyReader(Receiver):
 
     __slots__ = ("_buffer", "_max_bytes")
 
-    def __init__(self, buffer: ReceiveBuffer, max_bytes: int | None) -> None:
-        # One is made for each wait, so this inlines what the base classes do.
+    def __init__(self, buffer: ReceiveBuffer, max_bytes: int) -> None:
+        # One is made for each wait: what the classes above would do, without their calls.
         self._task = self._value = self._error = None
         self._done = False
         self.limit = 1
         self._buffer = buffer
         self._max_bytes = max_bytes
 
-    def serve(self, ended: SocketError | None) -> bool:
-        """See ``Receiver.serve``."""
+    def attempt(self, ended: SocketError | None) -> bytes | None:
+        """See ``Receiver.attempt``."""
         buffer = self._buffer
         if buffer.size:
-            most = self._max_bytes
-            self.unpark(buffer.take_all() if most is None else buffer.take(most))
-        elif ended is None:
-            return False
-        elif ended is CLEAN_END:
-            self.unpark(b"")
-        else:
-            self.fail(ended)
-        return True
+            return buffer.take(self._max_bytes)
+        if ended is None:
+            return None
+        if ended is CLEAN_END:
+            return b""
+        raise ended.with_traceback(None)
 
 
 @protect_from_ki
@@ -90,17 +123,9 @@ class Reader(Receiver, Generic[T]):
         super().__init__(limit)
         self._attempt = attempt
 
-    def serve(self, ended: SocketError | None) -> bool:
-        """See ``Receiver.serve``."""
-        try:
-            value = self._attempt(ended)
-        except Exception as error:
-            self.fail(error)
-            return True
-        if value is None:
-            return False
-        self.unpark(value)
-        return True
+    def attempt(self, ended: SocketError | None) -> T | None:
+        """See ``Receiver.attempt``."""
+        return self._attempt(ended)
 
 
 @protect_from_ki
@@ -126,7 +151,7 @@ class ByteInbox:
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self.buffer = ReceiveBuffer()
-        self.waiting: Receiver | None = None
+        self.waiting: Waiting | None = None
         self.borrower: Borrower | None = None
         self.connections = 0
         self.unannounced = False

@@ -32,6 +32,7 @@ from trio_xsock._values.errors import SocketError
 from trio_xsock._values.events import Connected
 
 from .attempt import Attempt
+from .by_caller import is_listened_to, serve
 from .closing import Closing
 from .ending import carry_out
 from .intake import Inbox, Intake
@@ -175,7 +176,8 @@ class Connection:
     # Its transport
 
     def _use(self, transport: Transport) -> None:
-        self.link.use(transport, self.delivery.require_keeper(), self)
+        keeper = self.delivery.require_keeper()
+        self.link.use(transport, keeper, self, served=is_listened_to(self))
 
     def swap(self, transport: Transport) -> None:
         """Continue with another transport."""
@@ -187,6 +189,7 @@ class Connection:
         self.link.begin_handshake()
         self.happens(Happening.HOLD)
         self.intake.stop()
+        self.intake.wake_caller()
 
     def go_on(self, transport: Transport) -> None:
         """The handshake is done; ``Link.end_handshake`` follows."""
@@ -213,6 +216,8 @@ class Connection:
         """
         delivery, inbox, transport = self.delivery, self.inbox, self.link.transport
         hub = delivery.hub
+        if not self.intake.served:  # the watch reports nothing but a hang-up then
+            serve(self)
         method = hub.data_method
         more = False
         delivery.held = True
@@ -302,6 +307,8 @@ class Connection:
             set_keepalive(self.transport, options.keepalive)
         if options.timeouts != before.timeouts:
             self._start_watchdogs()
+        if options.allow_half_close is False:
+            serve(self)
         resume_reading(self)
 
     def _start_watchdogs(self) -> None:
@@ -332,4 +339,5 @@ class Connection:
         finally:
             self._later = None
         if self.ends.phase is Phase.DYING and before is not Phase.DYING:
+            serve(self)
             read_the_rest(self)

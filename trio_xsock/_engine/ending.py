@@ -14,6 +14,7 @@ from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.tracebacks import forget_traceback
 from trio_xsock._values.errors import SocketError
 
+from .by_caller import look, serve
 from .closing import Closing
 from .losing import send_failed
 from .reasons import verdict, why_not_sending
@@ -59,6 +60,8 @@ def close(
         grace: seconds for a graceful close; ``None`` to end it at once.
         farewell: the error to announce when it is closed.
     """
+    if connection.state is CONNECTED and not connection.intake.served:
+        look(connection)  # what has arrived stays readable
     if grace is None or connection.state not in (CONNECTED, CLOSING):
         connection.happens(Happening.CLOSE)
         return
@@ -111,6 +114,7 @@ def _start_closing(connection: Connection) -> None:
     if not connection.ends.closed_by_us:
         _limit_closing(connection, closing, GRACE)
     if not connection.ends.their_end:
+        serve(connection)
         connection.intake.start()
         if connection.link.transport is not None and connection.link.transport.ready:
             connection.wake_keeper()  # the OS does not report that

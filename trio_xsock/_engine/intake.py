@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+import trio
+
 from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.guard import protect_from_ki
@@ -110,6 +112,39 @@ class MakesInbox(Protocol):
 
 
 @protect_from_ki
+class OwnWait:
+    """A task that waits for the descriptor itself, as the inbox sees it; see ``Waiting`` there.
+
+    The task takes from the buffer when it runs: it may have been cancelled by then.
+
+    Attributes:
+        descriptor: what it waits for; -1 while it does not wait.
+        limit: how many bytes may have to be buffered before it is content.
+    """
+
+    __slots__ = ("descriptor", "limit")
+
+    def __init__(self) -> None:
+        self.descriptor = -1
+        self.limit = 1
+
+    def serve(self, _ended: SocketError | None, /) -> bool:
+        """See ``Waiting``: the task is told to try."""
+        self.wake()
+        return False
+
+    def fail(self, _error: SocketError, /) -> None:
+        """See ``Waiting``: the task finds out by itself."""
+        self.wake()
+
+    def wake(self) -> None:
+        """Something has changed for the task."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            trio.lowlevel.notify_closing(descriptor)
+
+
+@protect_from_ki
 class Intake:
     """Reads one connection.
 
@@ -121,7 +156,10 @@ class Intake:
         caller: a task is receiving; no second one may.
         limit: as above.
         pauses: how often reading was stopped because the inbox was full.
-        reading: the OS is asked to report input.
+        reading: there is room: what comes is taken in.
+        served: the OS is asked to report input while ``reading``; else whoever asks for input
+            takes it in, see ``by_caller``.
+        own_wait: the receiving task's wait for the descriptor itself, once there was one.
     """
 
     __slots__ = (
@@ -130,8 +168,10 @@ class Intake:
         "bytes_received",
         "caller",
         "limit",
+        "own_wait",
         "pauses",
         "reading",
+        "served",
     )
 
     def __init__(self, limit: int) -> None:
@@ -140,30 +180,51 @@ class Intake:
         self.caller = False
         self.pauses: int = 0
         self.reading = False
+        self.served = True
+        self.own_wait: OwnWait | None = None
         self._read_size = SMALLEST_READ
         self._watch: Watch | None = None
 
-    def attach(self, watch: Watch | None) -> None:
-        """Use this watch from now on; ``None`` for no more."""
+    def attach(self, watch: Watch | None, *, served: bool = True) -> None:
+        """Use this watch from now on.
+
+        Args:
+            watch: the watch; ``None`` for no more.
+            served: see ``Intake``.
+        """
         self._watch = watch
+        self.served = served
         if watch is None:
             self.reading = False
-        elif self.reading:
+        elif self.reading and served:
             watch.reading(True)
+
+    def wake_caller(self) -> None:
+        """Something has changed for the task that waits for the descriptor itself."""
+        if self.own_wait is not None:
+            self.own_wait.wake()
+
+    def serve(self) -> None:
+        """Have the OS report input from now on."""
+        if not self.served:
+            self.served = True
+            if self.reading and self._watch is not None:
+                self._watch.reading(True)
 
     # Whether to read
 
     def start(self) -> None:
-        """Ask the OS to report input."""
+        """Take in what comes."""
         if not self.reading and self._watch is not None:
             self.reading = True
-            self._watch.reading(True)
+            if self.served:
+                self._watch.reading(True)
 
     def stop(self) -> None:
-        """Ask the OS to report no more input."""
+        """Take in no more."""
         if self.reading:
             self.reading = False
-            if self._watch is not None:
+            if self.served and self._watch is not None:
                 self._watch.reading(False)
 
     def resume(self, inbox: Inbox) -> None:
@@ -215,6 +276,32 @@ class Intake:
             if size == wanted or wanted > SMALLEST_READ:
                 self._adapt_read_size(size, wanted)
             buffer.append(data)
+        return data
+
+    def read(self, transport: Transport) -> bytes | None:
+        """Read for a task that takes what comes, past the buffer, which is empty.
+
+        Args:
+            transport: where from.
+
+        Returns:
+            As for ``take_in``.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        wanted = self._read_size
+        if wanted > self.limit:
+            wanted = self.limit
+        try:
+            data = transport.recv(wanted)
+        except (BlockingIOError, InterruptedError):
+            return None
+        if data:
+            size = len(data)
+            self.bytes_received += size
+            if size == wanted or wanted > SMALLEST_READ:
+                self._adapt_read_size(size, wanted)
         return data
 
     def _adapt_read_size(self, size: int, wanted: int) -> None:

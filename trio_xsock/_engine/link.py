@@ -69,19 +69,21 @@ class Link:
 
     # Which transport
 
-    def use(self, transport: Transport, keeper: Keeper, steps: Steps) -> None:
-        """Continue with ``transport``, and watch it.
+    def use(self, transport: Transport, keeper: Keeper, steps: Steps, *, served: bool) -> None:
+        """Go on through ``transport``, and watch it.
 
         Args:
             transport: owned from now on.
             keeper: where the watch starts its tasks.
-            steps: called when it is ready.
+            steps: what to call when it is ready.
+            served: somebody listens; see ``by_caller``.
         """
         self._leave_watch()
         self.handshake = None
         self.transport = transport
         transport.on_wake(steps.wake)
-        self._attach(transport.make_watch(keeper, steps.on_readable, steps.on_writable))
+        watch = transport.make_watch(keeper, steps.on_readable, steps.on_writable)
+        self._attach(watch, served=served or not watch.report_hang_up())
 
     def take(self, transport: Transport, handshake: Handshake | None = None) -> None:
         """Take a transport without watching it: a handshake comes first, then ``use``.
@@ -122,12 +124,13 @@ class Link:
         if transport is not None:
             give_back(transport.close)
 
-    def _attach(self, watch: Watch | None) -> None:
+    def _attach(self, watch: Watch | None, *, served: bool = True) -> None:
         self._watch = watch
-        self._intake.attach(watch)
+        self._intake.attach(watch, served=served)
         self._outlet.attach(watch)
 
     def _leave_watch(self) -> None:
+        self._intake.wake_caller()
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.close()
@@ -145,7 +148,7 @@ class Link:
         transport = self.transport
         if transport is None or self.securing:
             return False
-        return transport.ready and self._intake.reading
+        return transport.ready and self._intake.reading and self._intake.served
 
     def wait_until_drained(self, parking: Parking[None]) -> None:
         """Wake ``parking`` when the OS has what the transport holds."""

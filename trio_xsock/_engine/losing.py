@@ -53,6 +53,7 @@ def lose(connection: Connection, error: SocketError) -> None:
 
 def lose_to(connection: Connection, exc: OSError) -> None:
     """The OS, or TLS, says that the connection is lost."""
+    exc.__context__ = None  # what the user's code is handling, if that reads
     lose(connection, _loss(connection, exc))
 
 

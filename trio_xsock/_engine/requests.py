@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_xsock._machines.ends import Happening, Why
+from trio_xsock._machines.ends import Happening, Phase, Why
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._machines.state import CONNECTED
 from trio_xsock._network.transport import Transport
@@ -46,7 +46,8 @@ def queue_bytes(connection: Connection, payload: bytes, who: object, instead: st
         connection.outlet.offer(transport, payload)
     except OSError as exc:
         send_failed(connection, exc)
-    after_sending(connection)
+    if connection.watchdogs is not None or connection.ends.phase is not Phase.OPEN:
+        after_sending(connection)
     if ledger.left:
         send_now(connection)
     elif delivery.hub.calls:
@@ -72,7 +73,8 @@ def send_at_once(
         connection.outlet.ledger.reserve(data)
         send_failed(connection, exc)
         return None
-    after_sending(connection)
+    if connection.watchdogs is not None or connection.ends.phase is not Phase.OPEN:
+        after_sending(connection)
     return sent
 
 

@@ -15,6 +15,7 @@ from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.clock import runs_by_itself
 from trio_xsock._values.errors import LossReason, LostConnectionError
 
+from .by_caller import take_in
 from .closing import Closing
 from .connection import Connection
 from .losing import lose
@@ -60,8 +61,10 @@ def look(connection: Connection) -> None:
     """
     if connection.link.handshake is not None:
         connection.link.handshake.look()
-    elif not connection.link.securing:  # otherwise a task does the handshake
-        if connection.link.transport is not None and connection.intake.reading:
+    elif not connection.link.securing:  # else a task looks after the handshake
+        if not connection.intake.served:
+            take_in(connection)
+        elif connection.link.transport is not None and connection.intake.reading:
             connection.on_readable()
         if connection.link.transport is not None and connection.outlet.refused:
             connection.on_writable()

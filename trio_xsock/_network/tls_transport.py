@@ -331,6 +331,10 @@ class TLSWatch:
         self._wanted = wanted
         self._inner.writing(wanted or self._unsent)
 
+    def report_hang_up(self) -> bool:
+        """See ``Watch.report_hang_up``."""
+        return self._inner.report_hang_up()
+
     def update(self) -> None:
         """The transport has begun to have pending ciphertext, or has none any more."""
         unsent = self._transport.unsent

@@ -19,7 +19,6 @@ from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.events import Event, SendComplete, SendProgress
 from trio_xsock._values.statistics import EventChannelStatistics
 
-from .epoll import look_before_waiting
 from .guard import Parking, let_others_run, protect_from_ki
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ else:  # `typing` knows defaults only from Python 3.13 on
 
 _LONGEST_SPREE = 64
 """Events that iteration hands out between two checkpoints; a pass costs more than all the rest."""
-_COST_OF_LOOK = 6
-"""What a look for the next event counts for: at worst some 50 us, in which all others wait."""
 
 
 class Poster(Protocol):
@@ -242,9 +239,9 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
 
         Cancellation: no event is lost.
         """
-        return await self._receive(look=True)
+        return await self._receive()
 
-    async def _receive(self, look: bool) -> E:
+    async def _receive(self) -> E:
         if self._turn or self._closed:
             await trio.lowlevel.checkpoint_if_cancelled()
             event = self.receive_nowait()
@@ -258,8 +255,6 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         parking: Parking[E] = Parking()
         await trio.lowlevel.checkpoint_if_cancelled()
         self._waiting.append(parking)
-        if look:
-            look_before_waiting()
         taken = await parking.park(lambda: self._waiting.remove(parking))
         assert taken is not None
         return taken
@@ -277,16 +272,12 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
             )
 
     async def __anext__(self) -> E:
-        looked = self._spree > _COST_OF_LOOK and not self._turn
-        if looked:
-            self._spree -= _COST_OF_LOOK
-            look_before_waiting()
         if self._turn and self._spree:
             self._spree -= 1
             return self._take()  # noqa: ASYNC910 - see the class
         self._spree = _LONGEST_SPREE
         try:
-            return await self._receive(look=not looked)
+            return await self._receive()
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise StopAsyncIteration from None
 

@@ -30,15 +30,11 @@ _EVENTS_PER_BATCH = 64
 """Steps that are called before anything else is looked at; more are no cheaper, but later."""
 _SECONDS_PER_PASS = 0.0005
 """How long steps are called on end before other tasks have their turn."""
-_LOOKING = 0.00005
-"""How long to look for the answer of a peer on this or a near machine."""
-_MOST_CREDIT = 4
-"""Looks in vain before there are no more."""
-_TRY_AGAIN = 64
-"""Waits without a look before one is tried again."""
 
-_READ = 1  # EPOLLIN and EPOLLOUT; `select` has the names on Linux only
+_READ = 1  # EPOLLIN and so on; `select` has the names on Linux only
 _WRITE = 4
+_HANG_UP = 16
+_GONE = 8 | _HANG_UP  # EPOLLERR, too
 
 
 class _Place:
@@ -50,33 +46,16 @@ class _Place:
 _place: trio.lowlevel.RunVar[_Place] = trio.lowlevel.RunVar("trio_xsock_hub")
 
 
-def look_before_waiting() -> None:
-    """To be called by a task that is about to wait for a socket; see ``look_for_waiter``.
-
-    It may get what it waits for, so it must not have been cancelled.
-    """
-    if WAKEUPS.woken != WAKEUPS.resumed:  # others have been woken and may have answers to give
-        return
-    try:
-        hub = _place.get().hub
-    except LookupError:
-        return
-    if hub is not None:
-        hub.look_for_waiter()
-
-
 @protect_from_ki
 class EpollHub:
     """The epoll set of one Trio run and the task that serves it."""
 
     __slots__ = (
-        "_credit",
         "_epoll",
         "_place",
         "_stopped",
         "_stopping",
         "_users",
-        "_waits",
         "_watches",
     )
 
@@ -85,8 +64,6 @@ class EpollHub:
         self._epoll = make_epoll()
         self._watches: dict[int, EpollWatch] = {}
         self._users = 0
-        self._credit = 0
-        self._waits = 0
         self._stopping = False
         self._stopped: Parking[None] = Parking()
         trio.lowlevel.spawn_system_task(self._run, name="trio_xsock readiness hub")
@@ -163,8 +140,8 @@ class EpollHub:
     def _dispatch(self) -> bool:
         """Call the steps of all that is ready, for a bounded while.
 
-        A peer that answers at once is served without going through Trio's own wait again, which
-        costs more than all the rest of a small message: there is one more look, while that pays.
+        After each batch there is one more look: a peer that has answered by then is served without
+        going through Trio's own wait again, which costs more than all the rest of a small message.
 
         Returns:
             Whether to go on when others have had their turn, rather than to wait.
@@ -174,45 +151,12 @@ class EpollHub:
         while True:
             ready = poll(0, _EVENTS_PER_BATCH)
             if not ready:
-                ready = self._look()
-                if not ready:
-                    return False
+                return False
             self._call_steps(ready)
             if WAKEUPS.woken != WAKEUPS.resumed:
                 return False  # else we would fill buffers that somebody is about to empty
             if perf_counter() - began > _SECONDS_PER_PASS:
                 return True
-
-    def look_for_waiter(self) -> None:
-        """A task is about to wait: see first whether what it waits for comes in a moment.
-
-        If it does it need not park, and the hub's task need not run: a checkpoint remains of
-        three turns of the scheduler.
-        """
-        if not self._epoll.closed:  # as it is when the Trio run is about to end
-            ready = self._look()
-            if ready:
-                self._call_steps(ready)
-
-    def _look(self) -> list[tuple[int, int]]:
-        """Look for a few microseconds what becomes ready, if that has paid lately.
-
-        What a look brings is kept as credit: a look in vain costs it, so that sparse traffic does
-        without; after many waits without a look one is tried again.
-        """
-        if self._credit <= 0:
-            self._waits += 1
-            if self._waits < _TRY_AGAIN:
-                return []
-            self._waits = 0
-            self._credit = 1
-        poll = self._epoll.poll
-        until = perf_counter() + _LOOKING
-        ready = poll(0, _EVENTS_PER_BATCH)
-        while not ready and perf_counter() < until:
-            ready = poll(0, _EVENTS_PER_BATCH)
-        self._credit = _MOST_CREDIT if ready else self._credit - 1
-        return ready
 
     def _call_steps(self, ready: list[tuple[int, int]]) -> None:
         """Let the sockets that are ready take a step."""
@@ -241,7 +185,7 @@ class EpollWatch:
     Attributes:
         read_step: see ``watch_socket``.
         failed: told what a step raised.
-        mask: what is wanted, of ``_READ`` and ``_WRITE``.
+        mask: what is wanted, of ``_READ``, ``_WRITE`` and ``_HANG_UP``.
     """
 
     __slots__ = (
@@ -273,6 +217,11 @@ class EpollWatch:
 
     def dispatch(self, mask: int) -> None:
         """Call the steps that are wanted and due; errors and hang-ups are due for both."""
+        if self.mask & _HANG_UP and mask & _GONE:
+            self._set(self.mask & ~_HANG_UP)  # it would be reported for ever
+            if not self.mask & _READ:
+                self.read_step()
+                return  # the read step may have asked for more
         if self.mask & _READ and mask & ~_WRITE:
             self.read_step()
         if self.mask & _WRITE and mask & ~_READ:
@@ -280,11 +229,17 @@ class EpollWatch:
 
     def reading(self, wanted: bool, /) -> None:
         """See ``Watch.reading``."""
-        self._set(self.mask | _READ if wanted else self.mask & ~_READ)
+        self._set((self.mask & ~_HANG_UP) | _READ if wanted else self.mask & ~_READ)
 
     def writing(self, wanted: bool, /) -> None:
         """See ``Watch.writing``."""
         self._set(self.mask | _WRITE if wanted else self.mask & ~_WRITE)
+
+    def report_hang_up(self) -> bool:
+        """See ``Watch.report_hang_up``: while reading is wanted it is reported anyway."""
+        if not self.mask & _READ:
+            self._set(self.mask | _HANG_UP)
+        return True
 
     def _set(self, mask: int) -> None:
         before = self.mask

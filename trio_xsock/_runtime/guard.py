@@ -19,18 +19,21 @@ class ConflictDetector:
 
     Args:
         message: the text of the ``trio.BusyResourceError`` that a second task gets.
+
+    Attributes:
+        held: a task is in it.
     """
 
-    __slots__ = ("_held", "_message")
+    __slots__ = ("_message", "held")
 
     def __init__(self, message: str) -> None:
         self._message = message
-        self._held = False
+        self.held = False
 
     def __enter__(self) -> None:
-        if self._held:
+        if self.held:
             raise trio.BusyResourceError(self._message)
-        self._held = True
+        self.held = True
 
     def __exit__(
         self,
@@ -38,7 +41,7 @@ class ConflictDetector:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._held = False
+        self.held = False
 
 
 class Wakeups:

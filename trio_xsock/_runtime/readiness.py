@@ -35,6 +35,15 @@ class Watch(Protocol):
     def writing(self, wanted: bool, /) -> None:
         """Say whether the write step should be called while the OS would take bytes."""
 
+    def report_hang_up(self) -> bool:
+        """Call the read step, once, when the connection was reset or has ended both ways.
+
+        Returns:
+            Whether that is possible while reading is not wanted; if not, no task may wait for
+            the descriptor itself.
+        """
+        ...
+
     def close(self) -> None:
         """Forget the descriptor; to be called before it is closed."""
 
@@ -113,6 +122,10 @@ class PortableWatch:
     def writing(self, wanted: bool, /) -> None:
         """See ``Watch.writing``."""
         self._writes.want(wanted)
+
+    def report_hang_up(self) -> bool:
+        """See ``Watch.report_hang_up``: Trio knows of no such thing."""
+        return False
 
     def close(self) -> None:
         """See ``Watch.close``."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from trio_xsock._engine.by_caller import look, serve
 from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.core import SocketCore
 from trio_xsock._engine.intake import Inbox
@@ -54,12 +55,29 @@ class ConnectionFacts(SocketCore):
         self._bind_address = check_bind_address(given["bind_address"])
         self._bind_port = check_bind_port(given["bind_port"])
 
+    def _handler_changed(self) -> None:
+        if self._keeper is not None and self._delivery.handler is not None:
+            serve(self._connection)
+
     # State and endpoints
 
     @property
     def state(self) -> SocketState:
         """The state of the socket."""
+        self._look()
         return self._connection.state
+
+    @property
+    def last_error(self) -> SocketError | None:
+        """See ``SocketCore.last_error``."""
+        self._look()
+        return self._delivery.last_error
+
+    def _look(self) -> None:
+        """Take in what has arrived, if nobody else does, before something is told of it."""
+        self._inbox.settle()
+        if not self._connection.intake.served:
+            look(self._connection)
 
     @property
     def address(self) -> str:
@@ -127,6 +145,7 @@ class ConnectionFacts(SocketCore):
     @property
     def is_connected(self) -> bool:
         """Connected, and our direction is open. Xojo: ``IsConnected``."""
+        self._look()
         return self._connection.is_connected
 
     @property
@@ -155,7 +174,7 @@ class ConnectionFacts(SocketCore):
     @property
     def bytes_received(self) -> int:
         """Bytes that were taken from the OS on this connection, read or not; of TLS, decrypted."""
-        self._inbox.settle()
+        self._look()
         return self._connection.intake.bytes_received
 
     @property
@@ -177,7 +196,7 @@ class ConnectionFacts(SocketCore):
 
     def statistics(self) -> SocketStatistics:
         """Counters since the socket was made, over all its connections."""
-        self._inbox.settle()
+        self._look()
         connection, hub = self._connection, self._delivery.hub
         received, sent, pauses = self._before
         return SocketStatistics(
@@ -192,6 +211,8 @@ class ConnectionFacts(SocketCore):
 
     def _events_now(self) -> list[Event]:
         connection = self._connection
+        self._look()
+        serve(connection)
         events: list[Event] = []
         if connection.state is CONNECTED:
             events.append(Connected(self))
@@ -231,6 +252,7 @@ class ConnectionFacts(SocketCore):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         connection = self._connection
+        self._look()
         if connection.transport is None or connection.ends.loss is not None:
             raise why_not_sending(connection, self)
         await self._wait_until_flushed()

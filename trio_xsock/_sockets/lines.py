@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 from trio_xsock._engine.byte_inbox import Reader
 from trio_xsock._engine.reading import resume_reading
-from trio_xsock._engine.reasons import CLEAN_END
 from trio_xsock._machines.buffer import ReceiveBuffer
-from trio_xsock._values.errors import DelimiterNotFoundError, SocketError
+from trio_xsock._values.errors import SocketError
+
+from .readers import not_found, raise_end
+from .taking import receive
 
 if TYPE_CHECKING:
     from .receiving import ReceiveCalls
@@ -60,7 +62,7 @@ class Lines(Generic[Text]):
         if self._lines:
             return self._lines.pop()  # noqa: ASYNC910 - see the class
         self.settle()
-        line = cast("Text", await self._socket._receive(self._reader()))
+        line = cast("Text", await receive(self._socket, self._reader()))
         self._borrow()
         return line
 
@@ -133,23 +135,6 @@ def _may_fit(buffer: ReceiveBuffer, max_bytes: int) -> bool:
     if buffer.size != max_bytes + 1:
         return buffer.size <= max_bytes
     return buffer.peek(buffer.size).endswith(b"\r")  # then LF may follow
-
-
-def raise_end(ended: SocketError) -> None:
-    """The end of the stream was seen with an empty buffer: raise, unless it is a clean one."""
-    if ended is not CLEAN_END:
-        raise ended.with_traceback(None)
-
-
-def cause_of(ended: SocketError) -> SocketError | None:
-    """The ``__cause__`` of an error for a read that the end of the stream cut off."""
-    return None if ended is CLEAN_END else ended
-
-
-def not_found(socket: object, separator: bytes, max_bytes: int) -> DelimiterNotFoundError:
-    """The error for a separator that is not there."""
-    text = f"{socket!r}: no {separator!r} within max_bytes={max_bytes}; the bytes stay buffered"
-    return DelimiterNotFoundError(text, max_bytes=max_bytes)
 
 
 def first_lines(piece: bytes, most: int) -> bytes:

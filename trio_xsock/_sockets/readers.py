@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from trio_xsock._engine.byte_inbox import Attempt
+from trio_xsock._engine.reasons import CLEAN_END
 from trio_xsock._machines.buffer import ReceiveBuffer
-from trio_xsock._values.errors import IncompleteReadError, SocketError
-
-from .lines import cause_of, not_found, raise_end
+from trio_xsock._values.errors import DelimiterNotFoundError, IncompleteReadError, SocketError
 
 
 def exactly(socket: object, buffer: ReceiveBuffer, n: int) -> Attempt[bytes]:
@@ -59,3 +58,20 @@ def until(
         raise IncompleteReadError(text, partial=buffer.peek_all()) from cause_of(ended)
 
     return attempt
+
+
+def raise_end(ended: SocketError) -> None:
+    """The end of the stream was seen with an empty buffer: raise, unless it is a clean one."""
+    if ended is not CLEAN_END:
+        raise ended.with_traceback(None)
+
+
+def cause_of(ended: SocketError) -> SocketError | None:
+    """The ``__cause__`` of an error for a read that the end of the stream cut off."""
+    return None if ended is CLEAN_END else ended
+
+
+def not_found(socket: object, separator: bytes, max_bytes: int) -> DelimiterNotFoundError:
+    """The error for a separator that is not there."""
+    text = f"{socket!r}: no {separator!r} within max_bytes={max_bytes}; the bytes stay buffered"
+    return DelimiterNotFoundError(text, max_bytes=max_bytes)

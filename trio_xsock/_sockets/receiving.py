@@ -9,26 +9,27 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Self, cast, overload
+from typing import Final, Self, cast, overload
 
 import trio
 
-from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Reader, Receiver
+from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Reader
 from trio_xsock._engine.reading import resume_reading
 from trio_xsock._engine.reasons import more_can_come, verdict
 from trio_xsock._network.file_sink import check_sink, open_sink
 from trio_xsock._network.file_source import FileArgument
 from trio_xsock._network.options import check_count
-from trio_xsock._runtime.epoll import look_before_waiting
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.typing import Buffer
 
 from .file_receiving import receive_into
-from .lines import Lines, raise_end, split_bytes, text_lines
+from .lines import Lines, split_bytes, text_lines
 from .listening import ListeningCalls
-from .readers import exactly, until
+from .readers import exactly, raise_end, until
+from .taking import BUSY, receive, take_bytes
 
-_BUSY = "another task is receiving from this socket"
+_ANY: Final = 2**62
+"""Bytes: as many as there are."""
 
 
 @protect_from_ki
@@ -44,19 +45,19 @@ class ReceiveCalls(ListeningCalls):
     @property
     def bytes_available(self) -> int:
         """Bytes in the receive buffer. Xojo: ``BytesAvailable``."""
-        self._inbox.settle()
+        self._look()
         return self._inbox.buffer.size
 
     @property
     def end_of_file(self) -> bool:
         """The receive buffer is empty now; more may come. Xojo: ``EndOfFile``."""
-        self._inbox.settle()
+        self._look()
         return not self._inbox.buffer.size
 
     @property
     def at_eof(self) -> bool:
         """The receive buffer is empty and nothing more can come."""
-        self._inbox.settle()
+        self._look()
         return not self._inbox.buffer.size and not more_can_come(self._connection)
 
     @overload
@@ -83,6 +84,8 @@ class ReceiveCalls(ListeningCalls):
             LookupError: no such encoding, or no such way of handling errors.
         """
         check_count("n", n)
+        if self._inbox.buffer.size < n:
+            self._look()
         self._inbox.settle()
         if encoding is None:
             data: bytes | str = self._inbox.buffer.take(n)
@@ -109,8 +112,8 @@ class ReceiveCalls(ListeningCalls):
             UnicodeDecodeError, LookupError: as for ``read``.
         """
         inbox, connection = self._inbox, self._connection
-        if inbox.borrower is not None:
-            inbox.settle()
+        if inbox.borrower is not None or not connection.intake.served:
+            self._look()
         if encoding is None:
             data: bytes | str = inbox.buffer.take_all()
             if not connection.intake.reading:
@@ -136,7 +139,7 @@ class ReceiveCalls(ListeningCalls):
         Raises:
             UnicodeDecodeError, LookupError: as for ``read``.
         """
-        self._inbox.settle()
+        self._look()
         if encoding is None:
             return self._inbox.buffer.peek_all()
         return self._decode(self._inbox.buffer.size, encoding, errors)[0]
@@ -147,6 +150,7 @@ class ReceiveCalls(ListeningCalls):
 
     def purge(self) -> None:
         """Empty the receive buffer; the send queue is untouched. Xojo: ``Purge``."""
+        self._look()
         self._inbox.clear()
         resume_reading(self._connection)
 
@@ -172,8 +176,8 @@ class ReceiveCalls(ListeningCalls):
         """
         if max_bytes is not None and check_count("max_bytes", max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
-        data: bytes = await self._receive(AnyReader(self._inbox.buffer, max_bytes))
-        return data
+        most = _ANY if max_bytes is None else max_bytes
+        return await take_bytes(self, 1, most, lambda: AnyReader(self._inbox.buffer, most))
 
     async def receive_exactly(self, n: int) -> bytes:
         """Wait for ``n`` bytes.
@@ -192,8 +196,10 @@ class ReceiveCalls(ListeningCalls):
         Cancellation: nothing was taken.
         """
         check_count("n", n)
-        attempt = exactly(self, self._inbox.buffer, n)
-        return cast("bytes", await self._receive(Reader(attempt, n)))
+        buffer = self._inbox.buffer
+        if not n or buffer.size:
+            return cast("bytes", await receive(self, Reader(exactly(self, buffer, n), n)))
+        return await take_bytes(self, n, n, lambda: Reader(exactly(self, buffer, n), n))
 
     async def receive_until(self, separator: Buffer, max_bytes: int = 65536) -> bytes:
         """Wait for a separator.
@@ -219,7 +225,7 @@ class ReceiveCalls(ListeningCalls):
             raise ValueError("separator must not be empty")
         check_count("max_bytes", max_bytes)
         attempt = until(self, self._inbox.buffer, wanted, max_bytes)
-        return cast("bytes", await self._receive(Reader(attempt, max_bytes + len(wanted))))
+        return cast("bytes", await receive(self, Reader(attempt, max_bytes + len(wanted))))
 
     async def receive_file(
         self,
@@ -258,7 +264,7 @@ class ReceiveCalls(ListeningCalls):
             check_count("count", count)
         intake = self._connection.intake
         if intake.caller:
-            raise trio.BusyResourceError(_BUSY)
+            raise trio.BusyResourceError(BUSY)
         intake.caller = True
         try:
             self._inbox.settle()
@@ -267,37 +273,10 @@ class ReceiveCalls(ListeningCalls):
             if ended is not None and (closed or not self._inbox.buffer.size):
                 raise_end(ended)
             sink = await open_sink(file, overwrite=overwrite)
-            receive = functools.partial(self._receive, held=True)
-            return await receive_into(sink, self._inbox, receive, count, progress)
+            piece = functools.partial(receive, self, held=True)
+            return await receive_into(sink, self._inbox, piece, count, progress)
         finally:
             intake.caller = False
-
-    async def _receive(self, reader: Receiver, held: bool = False) -> Any:
-        """Serve ``reader``, or let it wait; ``held``: the caller receives for longer than this."""
-        inbox, connection = self._inbox, self._connection
-        intake = connection.intake
-        if intake.caller is not held:
-            raise trio.BusyResourceError(_BUSY)
-        intake.caller = True
-        try:
-            inbox.settle()
-            await trio.lowlevel.checkpoint_if_cancelled()
-            ended = verdict(connection, self)
-            if inbox.buffer.size or ended is not None or not reader.limit:
-                if ended is not None and (connection.ends.closed_by_us or not inbox.buffer.size):
-                    raise_end(ended)
-                if reader.serve(ended):
-                    resume_reading(connection)
-                    return await reader.park()
-            self._check_thread()
-            inbox.waiting = reader
-            resume_reading(connection)
-            look_before_waiting()
-            data = await reader.park(inbox.withdraw_receiver)
-            resume_reading(connection)
-            return data
-        finally:
-            intake.caller = held
 
     @overload
     def lines(
@@ -343,7 +322,7 @@ class ReceiveCalls(ListeningCalls):
         return self
 
     async def __anext__(self) -> bytes:
-        data: bytes = await self._receive(AnyReader(self._inbox.buffer, None))
+        data = await take_bytes(self, 1, _ANY, lambda: AnyReader(self._inbox.buffer, _ANY))
         if not data:
             raise StopAsyncIteration
         return data

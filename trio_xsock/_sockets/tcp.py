@@ -249,6 +249,7 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
         with connection.outlet.caller:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check_thread()
+            self._look()
             end_output(connection, self)
             await self._wait_until_flushed()
             if connection.ends.loss is not None:  # ending our direction found it lost

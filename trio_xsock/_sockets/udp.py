@@ -18,7 +18,6 @@ from trio_xsock._network.names import NameMemory
 from trio_xsock._network.options import check_positive
 from trio_xsock._network.udp_port import Route
 from trio_xsock._runtime.channel import EventChannel
-from trio_xsock._runtime.epoll import look_before_waiting
 from trio_xsock._runtime.guard import Parking, let_others_run, protect_from_ki
 from trio_xsock._values.datagram import Datagram, check_datagram
 from trio_xsock._values.events import DatagramEvent
@@ -154,7 +153,6 @@ class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
         self._check_thread()
         inbox = self._inbox
         parking = inbox.wait()
-        look_before_waiting()
         return cast("Datagram", await parking.park(lambda: inbox.forget(parking)))
 
     def __aiter__(self) -> Self:

@@ -98,6 +98,10 @@ class SelfWatch:
         self._writes = wanted
         self.update()
 
+    def report_hang_up(self) -> bool:
+        """See ``Watch.report_hang_up``."""
+        return False
+
     def close(self) -> None:
         """See ``Watch.close``."""
         self._closed = True
@@ -204,6 +208,10 @@ class LayeredWatch:
         inner, self._inner = self._inner, None
         if inner is not None:
             inner.close()
+
+    def report_hang_up(self) -> bool:
+        """See ``Watch.report_hang_up``."""
+        return False
 
     def close(self) -> None:
         """See ``Watch.close``."""

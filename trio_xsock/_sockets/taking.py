@@ -1,0 +1,203 @@
+"""``take_bytes`` and ``receive``: what the awaited calls do that receive bytes.
+
+Where somebody listens to the connection, what a call wants is tried whenever something was taken
+in, by who took it in: bytes leave the buffer in the very moment in which they are handed over, and
+a cancelled task has taken nothing. Where nobody listens the task takes in what arrives itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, cast
+
+import trio
+
+from trio_xsock._engine.by_caller import (
+    may_take_at_once,
+    may_take_in,
+    serve,
+    take_at_once,
+    take_in,
+    wait_for_input,
+)
+from trio_xsock._engine.byte_inbox import ByteInbox, Receiver
+from trio_xsock._engine.connection import Connection
+from trio_xsock._engine.intake import Intake, OwnWait
+from trio_xsock._engine.reading import resume_reading
+from trio_xsock._engine.reasons import verdict
+from trio_xsock._machines.ends import Phase
+from trio_xsock._machines.state import CONNECTED
+from trio_xsock._runtime.guard import is_cancelled, let_others_run
+
+from .readers import raise_end
+
+if TYPE_CHECKING:
+    from .receiving import ReceiveCalls
+
+BUSY = "another task is receiving from this socket"
+_READS_ON_END = 4
+"""Reads that one task makes before others have their turn."""
+_OPEN = Phase.OPEN
+
+
+@trio.lowlevel.enable_ki_protection
+async def take_bytes(
+    socket: ReceiveCalls, least: int, most: int, receiver: Callable[[], Receiver]
+) -> bytes:
+    """Get bytes; the plainest case has a way of its own here, which costs half of the other.
+
+    Args:
+        socket: whose bytes.
+        least: how many.
+        most: and how many at the most.
+        receiver: makes one that wants the same.
+
+    Raises:
+        As ``receive``.
+
+    Cancellation: nothing was taken.
+    """
+    inbox, connection = socket._inbox, socket._connection
+    intake, buffer = connection.intake, inbox.buffer
+    keeper = connection.delivery.keeper
+    if (
+        intake.served
+        or buffer.size
+        or intake.caller
+        or not intake.reading
+        or connection.state is not CONNECTED
+        or connection.ends.phase is not _OPEN
+        or keeper is None
+        or keeper.thread != get_ident()
+    ):
+        return cast("bytes", await receive(socket, receiver()))
+    data = take_at_once(connection, buffer, least, most)
+    if data is not None:
+        if is_cancelled():  # then it stays for the next one
+            buffer.put_back(data)
+            await trio.lowlevel.checkpoint()
+        await let_others_run()
+        return data
+    waited, transport = may_take_in(connection) and not buffer.size, connection.link.transport
+    if waited and transport is not None:
+        wait = inbox.waiting = _own_wait(intake, least)
+        wait.descriptor = descriptor = transport.fileno()
+        intake.caller = True
+        try:  # as wait_for_input does
+            await trio.lowlevel.wait_readable(descriptor)
+        except trio.ClosedResourceError:
+            pass
+        except trio.BusyResourceError:
+            wait.descriptor = -1
+            serve(connection)
+        except BaseException:
+            inbox.withdraw_receiver()
+            raise
+        finally:
+            wait.descriptor = -1
+            intake.caller = False
+        inbox.waiting = None
+        if may_take_at_once(connection):
+            data = take_at_once(connection, buffer, least, most)
+            if data is not None:
+                return data
+    return cast("bytes", await receive(socket, receiver(), waited=waited))
+
+
+def _own_wait(intake: Intake, limit: int) -> OwnWait:
+    wait = intake.own_wait
+    if wait is None:
+        wait = intake.own_wait = OwnWait()
+    wait.limit = limit
+    return wait
+
+
+@trio.lowlevel.enable_ki_protection
+async def receive(
+    socket: ReceiveCalls, receiver: Receiver, *, held: bool = False, waited: bool = False
+) -> Any:
+    """Get what ``receiver`` wants.
+
+    Args:
+        socket: whose bytes.
+        receiver: what is wanted.
+        held: the caller receives for longer than this one call.
+        waited: the call has waited already.
+
+    Raises:
+        trio.BusyResourceError: another task is receiving.
+        SocketError: nothing more will come.
+        Exception: what the receiver raises.
+
+    Cancellation: nothing was taken.
+    """
+    inbox, connection = socket._inbox, socket._connection
+    intake = connection.intake
+    if intake.caller is not held:
+        raise trio.BusyResourceError(BUSY)
+    intake.caller = True
+    try:
+        if inbox.borrower is not None:
+            inbox.settle()
+        if not waited:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        value = _attempt(socket, connection, inbox, receiver)
+        if value is None:
+            socket._check_thread()
+            if may_take_in(connection):
+                value, has_waited = await _take_in(socket, connection, inbox, receiver)
+                waited = waited or has_waited
+        if value is None:
+            inbox.waiting = receiver
+            resume_reading(connection)
+            value = await receiver.park(inbox.withdraw_receiver)
+        elif not waited:
+            resume_reading(connection)
+            await let_others_run()
+            return value
+        resume_reading(connection)
+        return value
+    finally:
+        intake.caller = held
+        if inbox.unannounced and inbox.waiting is None:
+            inbox.announce_unread()
+
+
+def _attempt(
+    socket: object, connection: Connection, inbox: ByteInbox, receiver: Receiver
+) -> Any | None:
+    """Try to take what is wanted; raises if it cannot come any more."""
+    ended = verdict(connection, socket)
+    if inbox.buffer.size or ended is not None or not receiver.limit:
+        if ended is not None and (connection.ends.closed_by_us or not inbox.buffer.size):
+            raise_end(ended)
+        return receiver.attempt(ended)
+    return None
+
+
+async def _take_in(
+    socket: object, connection: Connection, inbox: ByteInbox, receiver: Receiver
+) -> tuple[Any | None, bool]:
+    """Take in what comes until it is enough, or somebody listens.
+
+    Returns:
+        What was wanted, ``None`` if somebody listens; and whether the task has waited.
+    """
+    waited, reads = False, 0
+    inbox.waiting = _own_wait(connection.intake, receiver.limit)
+    resume_reading(connection)  # it may want more than the buffer has room for
+    try:
+        while True:
+            if not take_in(connection):
+                await wait_for_input(connection)
+                waited = True
+                take_in(connection)
+            value = _attempt(socket, connection, inbox, receiver)
+            if value is not None or not may_take_in(connection):
+                return value, waited
+            reads += 1
+            if reads % _READS_ON_END == 0:
+                await trio.lowlevel.checkpoint()
+    finally:
+        inbox.waiting = None
