@@ -20,7 +20,9 @@ import trio
 
 from trio_xsock._machines.buffer import ReceiveBuffer
 from trio_xsock._machines.ends import Phase
+from trio_xsock._network.transport import Transport
 
+from .intake import OwnWait
 from .losing import lose_to, their_end
 from .reading import read_step
 from .watchdogs import note_activity
@@ -85,12 +87,13 @@ def take_in(connection: Connection) -> bool:
 
 
 def take_at_once(
-    connection: Connection, buffer: ReceiveBuffer, least: int, most: int
+    connection: Connection, transport: Transport, buffer: ReceiveBuffer, least: int, most: int
 ) -> bytes | None:
     """Read for a task that waits for bytes, while none are buffered: past the buffer.
 
     Args:
         connection: its phase is OPEN, nobody else takes in what comes, and reading has not paused.
+        transport: its transport.
         buffer: empty; gets what the task has no use for now.
         least: how many bytes the task wants.
         most: and how many at the most.
@@ -98,10 +101,8 @@ def take_at_once(
     Returns:
         The bytes; ``None`` if so many have not come, or nothing more will.
     """
-    intake, transport = connection.intake, connection.link.transport
-    assert transport is not None
     try:
-        data = intake.read(transport)
+        data = connection.intake.read(transport)
     except OSError as exc:
         lose_to(connection, exc)
         return None
@@ -117,18 +118,17 @@ def take_at_once(
     return buffer.take(most) if len(data) >= least else None
 
 
-async def wait_for_input(connection: Connection) -> None:  # noqa: ASYNC910 - it has waited
-    """Wait for the descriptor in this task, or until ``OwnWait.wake``.
+async def wait_for_input(  # noqa: ASYNC910 - it has waited
+    connection: Connection, transport: Transport, wait: OwnWait
+) -> None:
+    """Wait for the descriptor in this task, or until ``wait.wake()``.
 
     Cancellation: changes nothing.
     """
-    wait, transport = connection.intake.own_wait, connection.link.transport
-    assert wait is not None
-    assert transport is not None
     wait.descriptor = descriptor = transport.fileno()
     try:
         await trio.lowlevel.wait_readable(descriptor)
-    except trio.ClosedResourceError:  # from ``OwnWait.wake``
+    except trio.ClosedResourceError:  # from ``wake``
         pass
     except trio.BusyResourceError:  # the user waits for the descriptor, too
         wait.descriptor = -1

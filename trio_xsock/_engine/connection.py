@@ -189,7 +189,6 @@ class Connection:
         self.link.begin_handshake()
         self.happens(Happening.HOLD)
         self.intake.stop()
-        self.intake.wake_caller()
 
     def go_on(self, transport: Transport) -> None:
         """The handshake is done; ``Link.end_handshake`` follows."""
@@ -218,8 +217,7 @@ class Connection:
         hub = delivery.hub
         if not self.intake.served:  # the watch reports nothing but a hang-up then
             serve(self)
-        method = hub.data_method
-        more = False
+        method, more = hub.data_method, False
         delivery.held = True
         try:
             if (
@@ -307,8 +305,6 @@ class Connection:
             set_keepalive(self.transport, options.keepalive)
         if options.timeouts != before.timeouts:
             self._start_watchdogs()
-        if options.allow_half_close is False:
-            serve(self)
         resume_reading(self)
 
     def _start_watchdogs(self) -> None:
@@ -339,5 +335,4 @@ class Connection:
         finally:
             self._later = None
         if self.ends.phase is Phase.DYING and before is not Phase.DYING:
-            serve(self)
             read_the_rest(self)

@@ -100,6 +100,7 @@ class Link:
     def begin_handshake(self) -> None:
         """A TLS handshake begins; until it ends, input in the transport is not for readers."""
         self.securing = True
+        self._intake.wake_caller()
 
     def end_handshake(self) -> None:
         """Input in the transport may be read from now on."""

@@ -78,6 +78,7 @@ def read_for_handler(
 
 def read_the_rest(connection: Connection) -> None:
     """Read what arrived before a loss; the connection is over when all is read."""
+    connection.intake.serve()
     more = True
     while more and connection.link.transport is not None:
         # A read may bring an incomplete record: then it returned nothing, but there is more.

@@ -55,10 +55,6 @@ class ConnectionFacts(SocketCore):
         self._bind_address = check_bind_address(given["bind_address"])
         self._bind_port = check_bind_port(given["bind_port"])
 
-    def _handler_changed(self) -> None:
-        if self._keeper is not None and self._delivery.handler is not None:
-            serve(self._connection)
-
     # State and endpoints
 
     @property
@@ -290,6 +286,8 @@ class ConnectionFacts(SocketCore):
     def _set_option(self, **option: object) -> None:
         self._options = options = self._options.changed(**option)
         self._connection.set_options(options)
+        if options.allow_half_close is False:
+            serve(self._connection)
 
     receive_buffer_limit: ConnectionOption[int] = ConnectionOption(
         "Bytes that may be unread before reading stops; takes effect at once."

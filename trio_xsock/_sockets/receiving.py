@@ -13,6 +13,7 @@ from typing import Final, Self, cast, overload
 
 import trio
 
+from trio_xsock._engine.by_caller import serve
 from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Reader
 from trio_xsock._engine.reading import resume_reading
 from trio_xsock._engine.reasons import more_can_come, verdict
@@ -39,6 +40,11 @@ class ReceiveCalls(ListeningCalls):
     __slots__ = ()
 
     _inbox: ByteInbox
+
+    def _handler_changed(self) -> None:
+        """Deliver what comes to the new handler, as it comes."""
+        if self._keeper is not None and self._delivery.handler is not None:
+            serve(self._connection)
 
     # What never waits
 

@@ -60,7 +60,7 @@ async def take_bytes(
     """
     inbox, connection = socket._inbox, socket._connection
     intake, buffer = connection.intake, inbox.buffer
-    keeper = connection.delivery.keeper
+    transport, keeper = connection.link.transport, connection.delivery.keeper
     if (
         intake.served
         or buffer.size
@@ -68,19 +68,20 @@ async def take_bytes(
         or not intake.reading
         or connection.state is not CONNECTED
         or connection.ends.phase is not _OPEN
+        or transport is None
         or keeper is None
         or keeper.thread != get_ident()
     ):
         return cast("bytes", await receive(socket, receiver()))
-    data = take_at_once(connection, buffer, least, most)
+    data = take_at_once(connection, transport, buffer, least, most)
     if data is not None:
         if is_cancelled():  # then it stays for the next one
             buffer.put_back(data)
             await trio.lowlevel.checkpoint()
         await let_others_run()
         return data
-    waited, transport = may_take_in(connection) and not buffer.size, connection.link.transport
-    if waited and transport is not None:
+    waited = may_take_in(connection) and not buffer.size
+    if waited:
         wait = inbox.waiting = _own_wait(intake, least)
         wait.descriptor = descriptor = transport.fileno()
         intake.caller = True
@@ -98,10 +99,11 @@ async def take_bytes(
             wait.descriptor = -1
             intake.caller = False
         inbox.waiting = None
-        if may_take_at_once(connection):
-            data = take_at_once(connection, buffer, least, most)
+        transport = connection.link.transport
+        if transport is not None and may_take_at_once(connection):
+            data = take_at_once(connection, transport, buffer, least, most)
             if data is not None:
-                return data
+                return data  # noqa: ASYNC910 - it has waited
     return cast("bytes", await receive(socket, receiver(), waited=waited))
 
 
@@ -157,7 +159,7 @@ async def receive(
             await let_others_run()
             return value
         resume_reading(connection)
-        return value
+        return value  # noqa: ASYNC910 - it has waited
     finally:
         intake.caller = held
         if inbox.unannounced and inbox.waiting is None:
@@ -185,17 +187,19 @@ async def _take_in(
         What was wanted, ``None`` if somebody listens; and whether the task has waited.
     """
     waited, reads = False, 0
-    inbox.waiting = _own_wait(connection.intake, receiver.limit)
+    wait = inbox.waiting = _own_wait(connection.intake, receiver.limit)
     resume_reading(connection)  # it may want more than the buffer has room for
     try:
         while True:
             if not take_in(connection):
-                await wait_for_input(connection)
-                waited = True
-                take_in(connection)
+                transport = connection.link.transport
+                if transport is not None:
+                    await wait_for_input(connection, transport, wait)
+                    waited = True
+                    take_in(connection)
             value = _attempt(socket, connection, inbox, receiver)
             if value is not None or not may_take_in(connection):
-                return value, waited
+                return value, waited  # noqa: ASYNC910 - its caller sees to that
             reads += 1
             if reads % _READS_ON_END == 0:
                 await trio.lowlevel.checkpoint()
