@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_xsock._machines.buffer import ReceiveBuffer
 from trio_xsock._machines.ends import Phase
 from trio_xsock._network.transport import Transport
 
+from .byte_inbox import ByteInbox
 from .intake import OwnWait
 from .losing import lose_to, their_end
 from .reading import read_step
@@ -87,14 +87,14 @@ def take_in(connection: Connection) -> bool:
 
 
 def take_at_once(
-    connection: Connection, transport: Transport, buffer: ReceiveBuffer, least: int, most: int
+    connection: Connection, transport: Transport, inbox: ByteInbox, least: int, most: int
 ) -> bytes | None:
     """Read for a task that waits for bytes, while none are buffered: past the buffer.
 
     Args:
         connection: its phase is OPEN, nobody else takes in what comes, and reading has not paused.
         transport: its transport.
-        buffer: empty; gets what the task has no use for now.
+        inbox: its inbox, an empty one; gets what the task has no use for now.
         least: how many bytes the task wants.
         most: and how many at the most.
 
@@ -114,8 +114,11 @@ def take_at_once(
         note_activity(connection)
     if least <= len(data) <= most:
         return data
-    buffer.append(data)
-    return buffer.take(most) if len(data) >= least else None
+    if len(data) < least:
+        inbox.keep(data)
+        return None
+    inbox.buffer.append(data)
+    return inbox.buffer.take(most)
 
 
 async def wait_for_input(  # noqa: ASYNC910 - it has waited

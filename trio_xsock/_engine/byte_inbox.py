@@ -185,6 +185,11 @@ class ByteInbox:
             self.waiting = None
             self.announce_unread()
 
+    def keep(self, data: bytes) -> None:
+        """Add bytes that are not enough yet for the task that waits, which is announced later."""
+        self.buffer.append(data)
+        self.unannounced = True
+
     def may_hand_on(self, _limit: int) -> bool:
         """See ``Inbox``."""
         return False

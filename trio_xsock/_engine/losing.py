@@ -53,7 +53,6 @@ def lose(connection: Connection, error: SocketError) -> None:
 
 def lose_to(connection: Connection, exc: OSError) -> None:
     """The OS, or TLS, says that the connection is lost."""
-    exc.__context__ = None  # what the user's code is handling, if that reads
     lose(connection, _loss(connection, exc))
 
 
@@ -87,6 +86,8 @@ def refuse(connection: Connection, error: FramingError) -> None:
 
 def _loss(connection: Connection, exc: OSError) -> SocketError:
     """The first cause of the loss: the known one, or that of the OS."""
+    # Their frames hold sockets, and the context may be what the user's code is handling.
+    exc.__cause__ = exc.__context__ = None
     return connection.ends.loss or translate_loss(exc, f"{connection.endpoint}: connection lost")
 
 

@@ -73,7 +73,7 @@ async def take_bytes(
         or keeper.thread != get_ident()
     ):
         return cast("bytes", await receive(socket, receiver()))
-    data = take_at_once(connection, transport, buffer, least, most)
+    data = take_at_once(connection, transport, inbox, least, most)
     if data is not None:
         if is_cancelled():  # then it stays for the next one
             buffer.put_back(data)
@@ -101,7 +101,7 @@ async def take_bytes(
         inbox.waiting = None
         transport = connection.link.transport
         if transport is not None and may_take_at_once(connection):
-            data = take_at_once(connection, transport, buffer, least, most)
+            data = take_at_once(connection, transport, inbox, least, most)
             if data is not None:
                 return data  # noqa: ASYNC910 - it has waited
     return cast("bytes", await receive(socket, receiver(), waited=waited))
