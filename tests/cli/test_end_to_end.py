@@ -117,9 +117,9 @@ def test_names_beyond_the_locale(tmp_path: Path) -> None:
 def test_a_disk_without_room_for_us(tmp_path: Path, ignore: bool) -> None:
     """As a quota of somebody else may show it; there is a way around."""
     code = (
-        "import os, sys, types; from trio_xsock._cli import main\n"
-        "disk = types.SimpleNamespace(f_blocks=1000, f_bavail=0, f_frsize=4096)\n"
-        "os.fstatvfs = lambda fd: disk\n"
+        "import os, shutil, sys, types; from trio_xsock._cli import main\n"
+        "disk = types.SimpleNamespace(f_blocks=1000, f_bavail=0, f_frsize=4096, total=9, free=0)\n"
+        "os.fstatvfs = shutil.disk_usage = lambda folder: disk\n"
         "sys.exit(main())"
     )
     make(tmp_path / "f", 10)

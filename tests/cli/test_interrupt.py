@@ -12,6 +12,7 @@ import trio
 
 from trio_xsock._cli._interrupt import until_interrupted
 from trio_xsock._cli._transfer import Header, Reply, Status
+from trio_xsock._platform.system import ending_signals
 
 from .support import Program, connect, raw_receiver, receive_exactly, receive_header, receive_reply
 
@@ -100,7 +101,7 @@ def test_interrupted_receiver_counts_what_it_has(tmp_path: Path) -> None:
     assert list((tmp_path / "in").iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", ending_signals())
 def test_waiting_receiver_is_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     with Program("receive", 0, tmp_path) as receiver:
         receiver.port()
