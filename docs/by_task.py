@@ -74,12 +74,17 @@ def groups(owner: type) -> Iterator[tuple[str, list[str]]]:
 
 
 def described_by(owner: type, name: str) -> type:
-    """The public class whose entry describes this member: the last one that changed it."""
+    """The public class whose entry describes this member: the last one that changed it.
+
+    A member whose docstring only refers to that of a base (``See ...``) is described there.
+    """
     value = inspect.getattr_static(owner, name)
+    refers = (getattr(value, "__doc__", None) or "").startswith("See ``")
     found = owner
     for base in owner.__mro__[1:]:
         public = getattr(trio_xsock, base.__name__, None) is base
-        if public and inspect.getattr_static(base, name, None) is value:
+        other = inspect.getattr_static(base, name, None)
+        if public and other is not None and (refers or other is value):
             found = base
     return found
 

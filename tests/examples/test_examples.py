@@ -60,6 +60,15 @@ PRINTED = {
         "serve_by_events: b'hello'",
         "serve_by_handler: b'hello'",
     ],
+    "ported_chat": [
+        r"ada hears b'your name\?'",
+        r"ada hears b'\* ada is here'",
+        r"ben hears b'your name\?'",
+        r"ben hears b'\* ben is here'",
+        r"ada hears b'\* ben is here'",
+        "ada hears b'ben: hello, ada'",
+        r"ben hears b'\* ada has left'",
+    ],
     "chat_styles": [
         line
         for style in ("serve_by_events", "serve_by_handler")
