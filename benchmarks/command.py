@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import contenders, linux, matrix, svg, table, workloads
+from .placement import Placement
 from .processes import MeasurementError
 from .results import Results, machine
 from .runner import Runner
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     size = Size.TINY if options.tiny else Size.QUICK if options.quick else Size.FULL
     most_seconds = math.inf if options.rounds else SECONDS[size]
     results = Results()
-    runner = Runner(present, size, _say)
+    runner = Runner(present, size, _say, Placement(options.placement))
     began, interrupted = time.monotonic(), False
     try:
         with runner.processes():
@@ -129,6 +130,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"measure each so often (default: {ROUNDS[Size.FULL]}, quick: {ROUNDS[Size.QUICK]}, "
         "or less when time is up)",
+    )
+    parser.add_argument(
+        "--placement",
+        choices=[placement.value for placement in Placement],
+        default=Placement.ONE_CORE.value,
+        help="both ends on one core, and a load that sleeps; each end on a core of its own, and a "
+        "load that never sleeps; or as the scheduler likes (default: one-core)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to a file")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write a plot to a file")

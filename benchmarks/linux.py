@@ -9,6 +9,7 @@ if sys.platform == "linux":
     from os import WNOHANG as WNOHANG
     from os import fork as fork
     from os import sched_getaffinity as sched_getaffinity
+    from os import sched_setaffinity as sched_setaffinity
     from resource import RLIMIT_NOFILE as RLIMIT_NOFILE
     from resource import RUSAGE_SELF as RUSAGE_SELF
     from resource import getpagesize as getpagesize

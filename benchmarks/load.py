@@ -1,6 +1,8 @@
 """The load generator: one process for the whole run, the same for every contender.
 
-``python -m benchmarks.load DESCRIPTOR``. It is bare blocking sockets and epoll, so that it is
+``python -m benchmarks.load DESCRIPTOR [--sleeps]``.
+
+It is bare blocking sockets and epoll, so that it is
 not what the program under test waits for; only that program's CPU time is compared.
 """
 
@@ -13,11 +15,18 @@ import traceback
 
 from .forge import raise_descriptor_limit
 from .loads.bulk import Load
+from .loads.sockets import MANNER
 from .wire import Message, Wire, WireClosedError
 
 
-def main(descriptor: int) -> None:
-    """Make loads until the parent goes away."""
+def main(descriptor: int, *, sleeps: bool = False) -> None:
+    """Make loads until the parent goes away.
+
+    Args:
+        descriptor: the wire to the parent.
+        sleeps: wait in the kernel while there is nothing to do.
+    """
+    MANNER.wait = 1.0 if sleeps else 0.0
     raise_descriptor_limit()
     gc.disable()
     wire = Wire.from_descriptor(descriptor)
@@ -51,4 +60,4 @@ def _make(wire: Wire, order: Message) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sleeps="--sleeps" in sys.argv[2:])

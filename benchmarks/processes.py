@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .contenders import Contender
 from .control import Params
+from .placement import pin
 from .wire import Message, Wire, WireClosedError
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +47,10 @@ class Process:
             process_group=0,  # Ctrl-C is for us alone; we end the others
         )
         other.close()
+
+    def pin(self, cores: set[int]) -> None:
+        """Let it, and the programs that it makes later, run on these cores only."""
+        pin(self._process.pid, cores)
 
     def ask(self, message: Message, timeout: float = _PATIENCE) -> Message:
         """Send a message and wait for the answer."""
@@ -165,8 +170,8 @@ class Program:
 class LoadGenerator(Process):
     """The other side of all programs under test."""
 
-    def __init__(self) -> None:
-        super().__init__("benchmarks.load")
+    def __init__(self, *, sleeps: bool = False) -> None:
+        super().__init__("benchmarks.load", *(["--sleeps"] if sleeps else []))
 
     def prepare(self, load: str, params: Params) -> Message:
         """Get ready; tells the port to connect to if the program under test is a client."""

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from . import linux
 from .contenders import Contender
 from .control import Params
+from .placement import Placement
 from .processes import Forge, LoadGenerator, MeasurementError, Program
 from .results import Results
 from .wire import Message, WireClosedError
@@ -20,13 +22,21 @@ Say = Callable[[str], None]
 class Runner:
     """Runs workloads with contenders, and collects the samples."""
 
-    def __init__(self, contenders: Sequence[Contender], size: Size, say: Say) -> None:
+    def __init__(
+        self,
+        contenders: Sequence[Contender],
+        size: Size,
+        say: Say,
+        placement: Placement = Placement.FREE,
+    ) -> None:
+        self._placement = placement
         self._contenders = contenders
         self._size = size
         self._say = say
         self._forges: dict[str, Forge] = {}
         self._load: LoadGenerator | None = None
         self._lot = random.Random(1)
+        self._cores = placement.cores(sorted(linux.sched_getaffinity(0)))
 
     @contextmanager
     def processes(self) -> Iterator[None]:
@@ -34,9 +44,10 @@ class Runner:
         try:
             for module in dict.fromkeys(contender.module for contender in self._contenders):
                 self._forges[module] = Forge(module)
-            self._load = LoadGenerator()
+            self._load = self._new_load()
             for forge in self._forges.values():
                 forge.wait_until_ready()
+                forge.pin(self._cores[0])
             yield
         finally:
             for forge in self._forges.values():
@@ -45,6 +56,11 @@ class Runner:
             if self._load is not None:
                 self._load.close()
                 self._load = None
+
+    def _new_load(self) -> LoadGenerator:
+        load = LoadGenerator(sleeps=self._placement.load_sleeps)
+        load.pin(self._cores[1])
+        return load
 
     def run(
         self, workloads: Sequence[Workload], rounds: int, results: Results, most_seconds: float
@@ -92,7 +108,7 @@ class Runner:
             self._load.end()
         except (MeasurementError, WireClosedError, TimeoutError) as exc:
             self._load.close(0.0)  # it may wait for something that never comes
-            self._load = LoadGenerator()
+            self._load = self._new_load()
             if isinstance(exc, MeasurementError):
                 raise
             raise MeasurementError(f"a process does not answer: {exc!r}") from exc

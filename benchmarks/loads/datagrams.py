@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 from array import array
@@ -10,7 +11,7 @@ from array import array
 from benchmarks.control import Params, percentile
 
 from .bulk import Load
-from .sockets import HOST, PATIENCE, close_all
+from .sockets import HOST, MANNER, PATIENCE, close_all
 
 _RECEIVE = 2**16
 _ASK = b"?"
@@ -67,7 +68,7 @@ def _connected(port: int) -> socket.socket:
 class _Player:
     """Sends ``window`` datagrams from each of the sockets, and more when all came back.
 
-    It never sleeps; see ``ping``.
+    Whether it sleeps between is a matter of ``benchmarks.placement``.
     """
 
     def __init__(self, sockets: list[socket.socket], window: int, size: int) -> None:
@@ -94,6 +95,8 @@ class _Player:
             except BlockingIOError:
                 if clock() > deadline:
                     raise TimeoutError(f"{left} datagrams did not come back") from None
+                if MANNER.wait:
+                    select.select([sock], [], [], MANNER.wait)
                 continue
             if data != message:
                 raise AssertionError("other bytes came back than were sent")

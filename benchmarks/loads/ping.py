@@ -1,7 +1,7 @@
 """Loads of small messages that go to and fro.
 
-They never sleep. Who sleeps must be woken, on a virtual machine that costs up to 100 us of CPU,
-and it is the sender who pays: the program under test. Here it pays for its own waits only.
+On a core of their own they never sleep, see ``benchmarks.placement``: so the program under test
+pays for its own waits only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmarks import linux
 from benchmarks.control import Params, percentile
 
 from .bulk import Load
-from .sockets import PATIENCE, close_all, connect, connect_many, expect, listener, prepare
+from .sockets import MANNER, PATIENCE, close_all, connect, connect_many, expect, listener, prepare
 
 _RECEIVE = 2**16
 _NOISE = 2**18
@@ -40,7 +40,7 @@ class Pinger:
         size, clock, poll = len(message), time.perf_counter, self.epoll.poll
         note = self.latencies.append
         began: dict[int, float] = {}
-        most = len(send)
+        most, wait = len(send), MANNER.wait
         for descriptor in list(send)[:total]:
             began[descriptor] = clock()
             send[descriptor](message)
@@ -48,7 +48,7 @@ class Pinger:
         deadline = clock() + PATIENCE
         while left:
             self.between_looks()
-            ready = poll(0, most)
+            ready = poll(wait, most)
             if not ready:
                 if clock() > deadline:
                     raise TimeoutError(f"{left} of {total} messages did not come back")
@@ -210,7 +210,7 @@ def _echo_many(connections: list[socket.socket]) -> None:
         epoll.register(sock, linux.EPOLLIN)
     deadline = time.perf_counter() + PATIENCE
     while pairs:
-        ready = epoll.poll(0, len(pairs))
+        ready = epoll.poll(MANNER.wait, len(pairs))
         if not ready:
             if time.perf_counter() > deadline:
                 raise TimeoutError("the client fell silent")

@@ -10,6 +10,19 @@ HOST = "127.0.0.1"
 PATIENCE = 10
 """Seconds after which the program under test is taken to hang."""
 
+
+class Manner:
+    """How the load waits.
+
+    Attributes:
+        wait: seconds that it sleeps at the most until something happens; 0 for never.
+    """
+
+    wait: float = 0.0
+
+
+MANNER = Manner()
+
 _TIMEVAL = struct.pack("ll", PATIENCE, 0)
 _AT_ONCE = 48  # less than the smallest backlog, which is asyncio's 100
 

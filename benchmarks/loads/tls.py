@@ -15,7 +15,7 @@ from benchmarks.control import Params, percentile
 
 from . import bulk, sockets
 from .bulk import Load
-from .sockets import HOST, PATIENCE, close_all, expect
+from .sockets import HOST, MANNER, PATIENCE, close_all, expect
 
 _CERTIFICATE = Path(trio_xsock.testing.__file__).with_name("localhost.pem")
 _CONTEXT = ssl.create_default_context(cafile=_CERTIFICATE)
@@ -111,7 +111,7 @@ def _exchange(connections: list[ssl.SSLSocket], message: bytes, total: int) -> a
         sock.send(message)
     unsent, deadline = total - len(began), clock() + PATIENCE
     while len(latencies) < total:
-        ready = epoll.poll(0, len(by_descriptor))
+        ready = epoll.poll(MANNER.wait, len(by_descriptor))
         if not ready and clock() > deadline:
             raise TimeoutError(f"{total - len(latencies)} messages did not come back")
         for descriptor, _ in ready:
