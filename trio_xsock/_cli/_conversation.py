@@ -12,6 +12,7 @@ was sent about when the client ended, or later, and was answered by a reset.
 
 from __future__ import annotations
 
+import socket as stdlib_socket
 from collections import deque
 from collections.abc import Callable
 
@@ -173,8 +174,11 @@ class Conversation:
 
 def _was_reset(descriptor: int) -> bool:
     """Whether the peer answered with a reset, which no read of ours will find after its end."""
-    if descriptor < 0 or not platform.has_poll():
+    if descriptor < 0:
         return False
+    if not platform.has_poll():
+        with stdlib_socket.fromfd(descriptor, 0, stdlib_socket.SOCK_STREAM) as same:
+            return same.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR) != 0
     poll = platform.make_poll()
     poll.register(descriptor, 0)
     return any(state & platform.POLLERR for _, state in poll.poll(0))
