@@ -80,9 +80,13 @@ def take_in(connection: Connection) -> bool:
         return False
     if inbox.size >= inbox.room_for(intake.limit) and not transport.holds_input():
         return False  # it is full, but that stops nobody
-    happened = read_step(connection)
-    if happened and connection.watchdogs is not None:
-        note_activity(connection)
+    try:
+        happened = read_step(connection)
+        if happened and connection.watchdogs is not None:
+            note_activity(connection)
+    except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
+        _contain(connection, exc)
+        return True  # noqa: ASYNC104 - see above
     return happened
 
 
@@ -101,6 +105,24 @@ def take_at_once(
     Returns:
         The bytes; ``None`` if so many have not come, or nothing more will.
     """
+    try:
+        return _read_at_once(connection, transport, inbox, least, most)
+    except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
+        _contain(connection, exc)
+        return None  # noqa: ASYNC104 - see above
+
+
+def _contain(connection: Connection, error: BaseException) -> None:
+    """A step raised: what the watch does about that where it calls the steps."""
+    keeper = connection.delivery.keeper
+    if keeper is None:
+        raise error
+    keeper.fault(error)
+
+
+def _read_at_once(
+    connection: Connection, transport: Transport, inbox: ByteInbox, least: int, most: int
+) -> bytes | None:
     try:
         data = connection.intake.read(transport)
     except OSError as exc:

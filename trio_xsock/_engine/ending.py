@@ -61,7 +61,7 @@ def close(
         farewell: the error to announce when it is closed.
     """
     if connection.state is CONNECTED and not connection.intake.served:
-        look(connection)  # what has arrived stays readable
+        give_back(functools.partial(look, connection))  # what has arrived stays readable
     if grace is None or connection.state not in (CONNECTED, CLOSING):
         connection.happens(Happening.CLOSE)
         return

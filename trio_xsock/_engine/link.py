@@ -131,10 +131,12 @@ class Link:
         self._outlet.attach(watch)
 
     def _leave_watch(self) -> None:
-        self._intake.wake_caller()
         watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.close()
+        try:
+            if watch is not None:
+                watch.close()
+        finally:
+            self._intake.wake_caller()
 
     # What it holds
 

@@ -60,18 +60,21 @@ class ConnectionFacts(SocketCore):
     @property
     def state(self) -> SocketState:
         """The state of the socket."""
-        self._look()
+        self._notice_end()
         return self._connection.state
 
     @property
     def last_error(self) -> SocketError | None:
         """See ``SocketCore.last_error``."""
-        self._look()
+        self._notice_end()
         return self._delivery.last_error
 
     def _look(self) -> None:
         """Take in what has arrived, if nobody else does, before something is told of it."""
         self._inbox.settle()
+        self._notice_end()
+
+    def _notice_end(self) -> None:
         if not self._connection.intake.served:
             look(self._connection)
 
@@ -141,7 +144,7 @@ class ConnectionFacts(SocketCore):
     @property
     def is_connected(self) -> bool:
         """Connected, and our direction is open. Xojo: ``IsConnected``."""
-        self._look()
+        self._notice_end()
         return self._connection.is_connected
 
     @property
