@@ -298,7 +298,7 @@ class Scoped(abc.ABC):
         """End gracefully."""
 
 
-async def finish(delivery: Delivery, sender: Sender) -> None:
+async def finish(delivery: Delivery, sender: Sender) -> None:  # noqa: ASYNC910 - the block has checkpoints
     """Make the handler calls that are due when a block, or an accepted connection, is left.
 
     Then end all its tasks.

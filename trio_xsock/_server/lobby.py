@@ -123,7 +123,7 @@ class Lobby:
             if scope.cancel_called:  # it may have arrived meanwhile, or listening has stopped
                 complete = trio.current_time() >= deadline and reader.step()
         except (ProxyProtocolError, OSError) as exc:
-            return str(exc)  # the error itself would refer to this frame
+            return str(exc)  # noqa: ASYNC910 - as above; the error would refer to this frame
         finally:
             self._readers.discard(scope)
         return None if complete else TOO_LONG

@@ -60,7 +60,7 @@ class Service(Generic[S]):
         self._escaped.append(error)
         self._nursery.cancel_scope.cancel("a connection's handler failed")
 
-    async def wait(self, withdraw: Callable[[], None]) -> None:
+    async def wait(self, withdraw: Callable[[], None]) -> None:  # noqa: ASYNC910 - parking is one
         """Wait until listening stops; exceptions that leave ``serve`` have escaped by then.
 
         Args:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket as stdlib_socket
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import trio
@@ -173,7 +174,7 @@ class ListeningCalls(ConnectedSocket):
 
     # Of a server
 
-    def may_stop(self) -> MayStop:
+    def may_stop(self) -> AbstractContextManager[None]:
         r"""Mark where a ``serve`` handler waits for its next request: ``with sock.may_stop():``.
 
         When the server begins to stop (``aclose``, ``close``, or the end of its block) such a
