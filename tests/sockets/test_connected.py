@@ -703,7 +703,7 @@ async def test_close_in_the_moment_of_success(monkeypatch: pytest.MonkeyPatch) -
         sock.close()
         return made[0]
 
-    monkeypatch.setattr("trio_xsock._sockets.connected.dial", dial)
+    monkeypatch.setattr("trio_xsock._sockets.outgoing.dial", dial)
     with raw_listener() as listener:
         async with TCPSocket("127.0.0.1", listener.getsockname()[1]) as sock:
             with pytest.raises(SocketClosedError, match="closed while it was connecting"):

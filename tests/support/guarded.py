@@ -19,9 +19,6 @@ class Guarded(TCPSocket):
     def _wants_tls(self) -> bool:
         return True  # so a connection that comes is held until its handshake is done
 
-    def _check_service(self) -> None:
-        pass
-
     def _begin_handshake(self, over: Over) -> float:
         Letter(self._connection, over).begin()
         return 60.0

@@ -19,9 +19,9 @@ from .by_caller import take_in
 from .closing import Closing
 from .connection import Connection
 from .losing import lose
-from .reading import hand_on
+from .reading import hand_on, read_step
 from .watchdogs import Watchdogs, note_activity
-from .writing import after_sending
+from .writing import after_sending, write_step
 
 
 def tick(connection: Connection) -> float:
@@ -69,6 +69,20 @@ def look(connection: Connection) -> None:
         if connection.link.transport is not None and connection.outlet.refused:
             connection.on_writable()
     connection.delivery.run(connection)
+
+
+def poll(connection: Connection) -> bool:
+    """Read and send once.
+
+    Returns:
+        Whether something was read, or there are handler calls to make.
+    """
+    hub = connection.delivery.hub
+    due = bool(hub.calls)
+    read = read_step(connection)
+    if connection.outlet.ledger.left:
+        write_step(connection)
+    return read or due or bool(hub.calls)
 
 
 def _check_closing(connection: Connection, closing: Closing) -> float:

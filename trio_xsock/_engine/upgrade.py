@@ -1,6 +1,6 @@
 """``Upgrade``: encrypts an accepted connection, by steps, without a task.
 
-``start_tls`` and single connections await their handshake instead, see ``_sockets.listening``.
+``start_tls`` and single connections await their handshake instead, see ``_sockets.securing``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,33 @@ from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.guard import protect_from_ki
 
 from .connection import Connection
+from .reasons import closed_error
 from .ticking import catch_up
 
 Over = Callable[[BaseException | None], None]
 """Called once, in the last step: with ``None``, or with the error."""
+
+
+def begin_upgrade(connection: Connection, setup: TLSSetup, over: Over, who: object) -> float:
+    """Begin TLS's handshake of an accepted connection.
+
+    Args:
+        connection: the connection, which is held.
+        setup: the parameters.
+        over: of an error nobody else is told, and the server closes the socket.
+        who: the socket, for messages.
+
+    Returns:
+        How many seconds the socket itself allows.
+
+    Raises:
+        SocketError: it cannot begin.
+    """
+    transport = connection.transport
+    if transport is None:
+        raise closed_error(connection, who)
+    Upgrade(connection, transport, setup, over).begin()
+    return setup.timeout
 
 
 @protect_from_ki

@@ -14,12 +14,12 @@ from trio_xsock._network.foreign import Listener
 from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._sockets.listening import ListeningCalls
+from trio_xsock._sockets.connected import ConnectedSocket
 from trio_xsock._values.errors import InvalidStateError, SocketClosedError, SocketError
 
 from .pool import SocketPool
 
-S = TypeVar("S", bound=ListeningCalls)
+S = TypeVar("S", bound=ConnectedSocket)
 
 
 @protect_from_ki

@@ -23,7 +23,7 @@ from trio_xsock._network.options import check_optional_seconds
 from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._sockets.listening import ListeningCalls
+from trio_xsock._sockets.connected import ConnectedSocket
 from trio_xsock._values.errors import SocketError
 
 from .changes import Changes
@@ -31,7 +31,7 @@ from .lobby import TOO_LONG, Lobby
 from .pool import is_live
 from .staff import Staff
 
-S = TypeVar("S", bound=ListeningCalls)
+S = TypeVar("S", bound=ConnectedSocket)
 Ts = TypeVarTuple("Ts")
 
 

@@ -26,7 +26,7 @@ from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.faults import give_back, log_fault
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._sockets.listening import ListeningCalls
+from trio_xsock._sockets.connected import ConnectedSocket
 from trio_xsock._values.errors import SocketError
 
 from .admission import attend
@@ -34,7 +34,7 @@ from .lobby import TOO_LONG
 from .parts import ServerParts
 from .service import Service, raise_all
 
-S = TypeVar("S", bound=ListeningCalls)
+S = TypeVar("S", bound=ConnectedSocket)
 
 
 @protect_from_ki

@@ -12,7 +12,7 @@ from trio_xsock._network.interface import NetworkInterface, local_address_of
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.scoped import Scoped
-from trio_xsock._sockets.listening import ListeningCalls
+from trio_xsock._sockets.connected import ConnectedSocket
 from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.events import ErrorOccurred, Event, ListenerEvent
 from trio_xsock._values.server_statistics import ServerStatistics
@@ -22,7 +22,7 @@ from .binding import Binding, address_of
 from .connections import ServerConnections
 from .parts import ServerParts, check_maximum, check_minimum
 
-S = TypeVar("S", bound=ListeningCalls)
+S = TypeVar("S", bound=ConnectedSocket)
 
 
 @protect_from_ki

@@ -23,7 +23,7 @@ from trio_xsock._network.options import check_positive, check_seconds
 from trio_xsock._network.proxies import HeaderReader
 from trio_xsock._runtime.clock import runs_by_itself
 from trio_xsock._runtime.guard import protect_from_ki
-from trio_xsock._sockets.listening import ListeningCalls
+from trio_xsock._sockets.connected import ConnectedSocket
 
 _logger = logging.getLogger("trio_xsock")
 
@@ -131,7 +131,7 @@ class Lobby:
     # Handshakes
 
     def begin(
-        self, socket: ListeningCalls, connection: Connection, deadline: float, over: Over
+        self, socket: ConnectedSocket, connection: Connection, deadline: float, over: Over
     ) -> bool:
         """Begin the handshake of a connection.
 

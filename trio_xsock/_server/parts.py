@@ -9,7 +9,7 @@ from trio_xsock._engine.connection import Connection
 from trio_xsock._machines.roster import Roster
 from trio_xsock._network.options import check_count, check_positive
 from trio_xsock._runtime.delivery import Delivery
-from trio_xsock._sockets.listening import ListeningCalls
+from trio_xsock._sockets.connected import ConnectedSocket
 
 from .accepting import Accepting
 from .admission import Admission
@@ -19,7 +19,7 @@ from .pool import check_add_socket
 from .proxied import Proxied
 from .staff import Staff
 
-S = TypeVar("S", bound=ListeningCalls)
+S = TypeVar("S", bound=ConnectedSocket)
 
 
 class ServerParts(Generic[S]):

@@ -10,10 +10,10 @@ from typing import Generic, TypeVar
 
 from trio_xsock._machines.state import CLOSED
 from trio_xsock._runtime.guard import call_unprotected, protect_from_ki
-from trio_xsock._sockets.listening import ListeningCalls
+from trio_xsock._sockets.connected import ConnectedSocket
 from trio_xsock._values.errors import InvalidStateError
 
-S = TypeVar("S", bound=ListeningCalls)
+S = TypeVar("S", bound=ConnectedSocket)
 
 
 @protect_from_ki
@@ -49,7 +49,7 @@ class SocketPool(Generic[S]):
             socket = self._make(context)
             if socket in self._sockets:
                 raise InvalidStateError(f"add_socket returned {socket!r} twice; make a new one")
-            socket._check_service()
+            socket._tls_setup(server_side=True)  # it is known now if a file cannot be used
             self._sockets.append(socket)
 
     def take(self, context: contextvars.Context) -> S:
@@ -79,7 +79,7 @@ class SocketPool(Generic[S]):
             socket = context.copy().run(call_unprotected, self._add_socket)
         except Exception as exc:
             raise InvalidStateError(f"add_socket raised {exc!r}") from exc
-        if not isinstance(socket, ListeningCalls):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(socket, ConnectedSocket):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidStateError(
                 "add_socket must return a new TCPSocket or a socket derived from it, "
                 f"not {socket!r}"
@@ -87,7 +87,7 @@ class SocketPool(Generic[S]):
         return _fresh(socket)
 
 
-def is_live(socket: ListeningCalls) -> bool:
+def is_live(socket: ConnectedSocket) -> bool:
     """Whether the socket has a handler or channel of its own, and so is never accepted."""
     return socket.handler is not None or socket._delivery.hub.active
 

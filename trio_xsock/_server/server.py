@@ -16,7 +16,7 @@ from trio_xsock._runtime.faults import log_fault
 from trio_xsock._runtime.guard import Parking, let_others_run, protect_from_ki
 from trio_xsock._runtime.handlers import SERVER_METHODS, check_async_function
 from trio_xsock._runtime.scoped import finish
-from trio_xsock._sockets.listening import ListeningCalls
+from trio_xsock._sockets.connected import ConnectedSocket
 from trio_xsock._sockets.tcp import TCPSocket
 from trio_xsock._values.errors import SocketClosedError
 
@@ -28,11 +28,11 @@ from .parts import ServerParts
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    S = TypeVar("S", bound=ListeningCalls, default=TCPSocket)
+    S = TypeVar("S", bound=ConnectedSocket, default=TCPSocket)
 else:  # `typing` knows defaults only from Python 3.13 on
     from typing import TypeVar
 
-    S = TypeVar("S", bound=ListeningCalls)
+    S = TypeVar("S", bound=ConnectedSocket)
 
 _IPAddress: TypeAlias = IPv4Address | IPv6Address
 _IPNetwork: TypeAlias = IPv4Network | IPv6Network

@@ -20,14 +20,14 @@ from trio_xsock._runtime.groups import without_cancelled
 from trio_xsock._runtime.guard import Parking, await_unprotected, protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.scoped import finish
-from trio_xsock._sockets.listening import ListeningCalls
+from trio_xsock._sockets.connected import ConnectedSocket
 from trio_xsock._values.errors import SocketError
 
 from .handler_errors import log_handler_error
 from .served import Served, only_closed
 from .service import Service
 
-S = TypeVar("S", bound=ListeningCalls)
+S = TypeVar("S", bound=ConnectedSocket)
 
 
 @protect_from_ki
@@ -221,7 +221,7 @@ class Staff(Generic[S]):
             self._serving[connection].wait_ends(scope, cancelled=cancelled)
 
 
-async def _close(socket: ListeningCalls, keeper: Keeper) -> None:
+async def _close(socket: ConnectedSocket, keeper: Keeper) -> None:
     """Close the connection gracefully after its handler has returned."""
     keeper.leave(exiting=True)
     try:

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
+import socket as stdlib_socket
 from collections.abc import Mapping
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Self
 
 import trio
 
 from trio_xsock._engine.connection import Connection
-from trio_xsock._engine.ending import GRACE, close, forget_tracebacks, give_up
+from trio_xsock._engine.ending import GRACE, close
 from trio_xsock._engine.intake import MakesInbox
-from trio_xsock._engine.reading import is_behind, read_step
+from trio_xsock._engine.owner import Owner
 from trio_xsock._engine.reasons import closed_error
-from trio_xsock._engine.security import Security
-from trio_xsock._engine.ticking import look, tick
-from trio_xsock._engine.writing import abort, write_step
-from trio_xsock._machines.endpoint import address_text, check_port, format_endpoint
+from trio_xsock._engine.ticking import poll, tick
+from trio_xsock._engine.upgrade import Over, begin_upgrade
+from trio_xsock._machines.endpoint import check_port
 from trio_xsock._machines.ends import Phase
 from trio_xsock._machines.ledger import SendLedger
-from trio_xsock._machines.state import CLOSED, CLOSING, CONNECTING, Move
-from trio_xsock._network.acceptor import Acceptor
-from trio_xsock._network.dial import dial
+from trio_xsock._machines.state import Move
 from trio_xsock._network.foreign import ForeignNetwork
-from trio_xsock._network.handshake import shake_hands, wrap
-from trio_xsock._network.options import check_seconds
+from trio_xsock._network.given import check_given, peer_of
+from trio_xsock._network.listen import is_listening
 from trio_xsock._network.routes import Origin
 from trio_xsock._network.transport import PlainTransport, Transport
-from trio_xsock._runtime.guard import Parking, protect_from_ki
-from trio_xsock._runtime.scoped import finish
-from trio_xsock._values.errors import (
-    InvalidStateError,
-    LossReason,
-    LostConnectionError,
-    SocketError,
-)
-from trio_xsock._values.typing import Address
+from trio_xsock._runtime.guard import protect_from_ki
+from trio_xsock._runtime.keeper import Keeper
+from trio_xsock._values.errors import InvalidStateError, SocketError
 
+from . import outgoing
+from .closing import close_gracefully, disconnect, end_scope
 from .facts import ConnectionFacts
+from .incoming import Incoming
+from .may_stop import MayStop
+from .outgoing import Target
+from .totals import NONE_YET
 
 
 @protect_from_ki
@@ -50,15 +49,15 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
     _LEDGER: type[SendLedger] = SendLedger
     """The send queue of one connection."""
 
-    _security: Security | None = None
-    """How to do TLS; ``None`` for sockets that do none."""
     _network: ForeignNetwork | None = None
     """A simulated network in place of the OS's; ``None`` for the OS."""
+    _given: stdlib_socket.socket | None = None
+    """What ``from_socket`` was given; ``None`` for sockets that are made otherwise."""
 
     def __init__(self, address: str, port: int, given: Mapping[str, Any]) -> None:
         super().__init__(address, port, given)
-        self._acceptor: Acceptor | None = None
-        self._before = (0, 0, 0)  # bytes in and out, and pauses, of earlier connections
+        self._incoming: Incoming | None = None
+        self._earlier = NONE_YET
         self._inbox = self._INBOX(self._delivery)
         self._connection = self._new_connection(("", 0))
 
@@ -72,13 +71,11 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         connection = self._connection
         keeper = self._require_block(move.value)
         if connection.begun or connection.ends.phase is not Phase.OPEN:  # or closed before that
-            received, sent, pauses = self._before
-            received += connection.intake.bytes_received
-            sent += connection.outlet.bytes_sent
-            self._before = received, sent, pauses + connection.intake.pauses
+            self._earlier = self._earlier.plus(connection)
             self._connection = connection = self._new_connection(connection.peer)
         self._delivery.open(self, keeper)
         connection.begin(move, accepted=accepted)
+        self._incoming = None
         return connection
 
     def _check_attempt(self, move: Move) -> None:
@@ -90,10 +87,6 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
                 "one connection; make a new one"
             )
         self._after(move)
-
-    def _wants_tls(self) -> bool:
-        """Whether the connection is to be encrypted from its beginning."""
-        return self._security is not None and self._security.enabled
 
     # A client
 
@@ -119,66 +112,154 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._check_attempt(Move.CONNECT)
         check_port(self._port, allow_zero=False, host=self._address)
         connection = self._begin(Move.CONNECT)
-        scope = connection.attempt().open_scope()
         try:
-            with scope:
-                await trio.lowlevel.checkpoint_if_cancelled()
-                self._establish(connection, *await self._dial(connection))
-        except SocketError as error:
-            if connection.state is CONNECTING:
-                connection.fail(error)
-                await self._settle()  # noqa: ASYNC120 - cancelled only if a handler failed
-                raise
-        finally:
-            if connection.state is CONNECTING:  # cancelled
-                connection.fail(None)
-        if connection.state is CLOSED:
-            await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
+            connected = await outgoing.connect(connection, self._target)
+        except SocketError:
+            await self._settle()  # noqa: ASYNC120 - cancelled only if a handler failed
+            raise
+        if not connected:
             raise closed_error(connection, self, "closed while it was connecting")
         await self._settle()
 
-    async def _dial(self, connection: Connection) -> tuple[Transport, tuple[str, int]]:
-        """A transport to ``address`` and ``port``, ready for use, and the peer."""
-        security = self._security
-        setup = None
-        if security is not None and security.enabled:
-            setup = security.setup(self._address, server_side=False)
-        transport, peer = await self._reach()
-        if setup is None:
-            return transport, peer
-        keeper = connection.delivery.require_keeper()
-        endpoint = format_endpoint(self._address, self._port)
-        encrypted = wrap(transport, setup, endpoint)
-        connection.link.begin_handshake()
-        try:
-            await shake_hands(keeper, encrypted, setup, endpoint)
-        finally:
-            connection.link.end_handshake()
-        return encrypted, peer
-
-    async def _reach(self) -> tuple[Transport, tuple[str, int]]:
-        """A connection to ``address`` and ``port``, and the peer."""
+    def _target(self) -> Target:
+        """What ``connect()`` connects to."""
         origin = Origin(self._bind_address, self._bind_port, self._network_interface)
-        if self._network is not None:
-            return await self._network.connect(self._address, self._port, origin)
-        reached: list[Address] = []
-        sock = await dial(self._address, self._port, origin=origin, reached=reached.append)
-        # The peer may have reset it since; earlier input can be read, and then the loss is seen.
-        return PlainTransport.of(sock), (address_text(reached[-1]), reached[-1][1])
+        setup = self._tls_setup(server_side=False)
+        return Target(self._address, self._port, origin, self._network, setup)
 
-    def _establish(
-        self, connection: Connection, transport: Transport, peer: tuple[str, int]
-    ) -> None:
-        """Continue with a connected transport, unless ``close()`` was called meanwhile."""
-        if connection.state is not CONNECTING:
-            transport.close()
-            return
-        self._delivery.held = True  # handlers are called when connect() returns, not by a task
-        try:
-            connection.open(transport, peer)
-            connection.announce()
-        finally:
-            self._delivery.held = False
+    # A peer that comes
+
+    async def listen(self) -> None:
+        """Wait for one peer on ``port``; returns as soon as the socket listens. Xojo: ``Listen``.
+
+        When a peer connects, this same socket becomes the connection, and nothing listens on the
+        port any more; for many peers there is ``ServerSocket``. ``port`` is known when this
+        returns, also if it was 0. The socket listens on all addresses of the machine, or of
+        ``network_interface``.
+
+        With TLS the handshake comes between the peer and ``Connected``.
+
+        Raises:
+            InvalidStateError: not closed, or outside the block.
+            AddressInUseError: the port is taken.
+            InvalidPortError: the port needs privileges.
+            TLSError: a file of the TLS options cannot be used; nothing was opened.
+            OpenDriverError, OutOfMemoryError, SocketError: another error of the OS.
+
+        Cancellation: nothing is left over; the socket is closed.
+        Events: ``Connected`` when the peer is connected, and verified; ``ErrorOccurred`` if none
+        can be accepted, or the handshake fails.
+        """
+        self._check_attempt(Move.LISTEN)
+        self._require_block("listen()")
+        self._tls_setup(server_side=True)  # so that a bad file is found before anything is opened
+        incoming = self._begin_incoming(accepted=True)
+        if not await incoming.listen(self._port, self._network_interface, self._network):
+            raise closed_error(self._connection, self, "closed while it began to listen")
+
+    def _begin_incoming(self, *, accepted: bool) -> Incoming:
+        """Begin a connection that the peer, or somebody else, opens."""
+        connection = self._begin(Move.LISTEN, accepted=accepted)
+        security = self._security if self._wants_tls() else None
+        self._incoming = incoming = Incoming(connection, security, self._address)
+        return incoming
+
+    # Of a server
+
+    def may_stop(self) -> AbstractContextManager[None]:
+        r"""Mark where a ``serve`` handler waits for its next request: ``with sock.may_stop():``.
+
+        When the server begins to stop (``aclose``, ``close``, or the end of its block) such a
+        wait is cancelled at once, and with it the whole handler; what is queued is still sent,
+        within the server's ``grace``. Entered while the server stops, it is cancelled at its first
+        checkpoint. A handler that is elsewhere continues until it enters such a block again. So
+        idle clients never delay a graceful stop, and no request is interrupted::
+
+            async def handle(sock):
+                while True:
+                    with sock.may_stop():
+                        request = await sock.receive_until(b"\n")
+                    await sock.send_all(answer(request))
+
+        For a socket without a ``serve`` handler it changes nothing. Xojo has no counterpart.
+
+        Returns:
+            A context manager, to be entered once; its value is ``None``.
+
+        Cancellation: passes through, like any other.
+        """
+        return MayStop(self._connection)
+
+    def _begin_accepted(self, owner: Owner, keeper: Keeper) -> Connection:
+        """Begin a connection that a server has accepted; its scope is in the server's.
+
+        The server opens it, and announces it: at once, or when the handshake is done and there
+        is a place.
+        """
+        self._live_in(keeper.child(self))
+        connection = self._connection
+        connection.begin(Move.LISTEN, owner, accepted=True)
+        return connection
+
+    def _begin_handshake(self, over: Over) -> float:
+        """Begin TLS's handshake of an accepted connection; see ``begin_upgrade``."""
+        setup = self._tls_setup(server_side=True)
+        assert setup is not None
+        return begin_upgrade(self._connection, setup, over, self)
+
+    # From outside
+
+    @classmethod
+    def from_socket(cls, sock: stdlib_socket.socket, **options: Any) -> Self:
+        """Make a socket of a standard library socket that is connected or listening.
+
+        For socket activation and tests. The block takes over the descriptor, and the socket is
+        connected, or listens for one peer. Until the block is entered, the descriptor stays the
+        caller's.
+
+        Args:
+            sock: a stream socket, connected or listening.
+            options: as for the constructor, without address and port.
+
+        Raises:
+            TypeError: not a ``socket.socket``, one that does TLS, or a wrong option.
+            ValueError: not a stream socket, or neither connected nor listening.
+
+        Raises (entering the block):
+            InvalidStateError: the socket was closed meanwhile.
+        """
+        check_given(sock)
+        socket = cls(**options)
+        socket._given = sock
+        return socket
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        if self._given is not None:
+            try:
+                self._take_over_given(self._given)
+            except BaseException as exc:
+                # Its waits are shielded.
+                await self.__aexit__(type(exc), exc, exc.__traceback__)  # noqa: ASYNC102
+                raise
+        return self
+
+    def _take_over_given(self, given: stdlib_socket.socket) -> None:
+        if given.fileno() < 0:
+            text = "the socket given to from_socket() was closed"
+            raise InvalidStateError(f"{self!r}: {text}")
+        given.setblocking(False)
+        if is_listening(given):
+            self._begin_incoming(accepted=True).listen_with([given])
+        else:
+            peer = peer_of(given) or ("", 0)
+            self._take_over(PlainTransport.of(given), peer)
+
+    def _take_over(self, transport: Transport, peer: tuple[Any, ...]) -> None:
+        """Be connected by way of a transport that somebody else has opened."""
+        security = self._security
+        is_server = security is not None and security.is_server(self._address)
+        self._begin_incoming(accepted=is_server).take_over(transport, peer)
 
     # The end
 
@@ -193,14 +274,9 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         self._stop_listening()
         close(self._connection)
 
-    def _listen_with(self, acceptor: Acceptor) -> None:
-        self._acceptor = acceptor
-        acceptor.update()
-
     def _stop_listening(self) -> None:
-        acceptor, self._acceptor = self._acceptor, None
-        if acceptor is not None:
-            acceptor.close()
+        if self._incoming is not None:
+            self._incoming.stop_listening()
 
     async def aclose(self, grace: float = GRACE) -> None:
         """End the connection gracefully. Always legal, idempotent.
@@ -215,7 +291,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         Cancellation: the socket is closed at once.
         Events: those of the sends; nothing more.
         """
-        await self._aclose(grace, None)
+        await close_gracefully(self, grace)
 
     async def disconnect(self, grace: float = GRACE) -> None:
         """``aclose``, and post an ``ErrorOccurred`` at the end. Xojo: ``Disconnect``.
@@ -227,30 +303,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         Events: those of the sends, then one ``ErrorOccurred`` with a ``LostConnectionError``
         whose ``reason`` is ``LOCAL``; none if the socket was not connected.
         """
-        text = f"{self._connection.endpoint}: we disconnected"
-        await self._aclose(grace, LostConnectionError(text, reason=LossReason.LOCAL))
-
-    async def _aclose(self, grace: float, farewell: SocketError | None) -> None:
-        check_seconds("grace", grace)
-        self._check_thread()
-        self._stop_listening()
-        connection = self._connection
-        close(connection, grace, farewell=farewell)
-        if connection.closing is None or connection.state is not CLOSING:
-            keeper = self._keeper
-            if keeper is not None and keeper.exiting and not keeper.ended:
-                await trio.lowlevel.checkpoint_if_cancelled()  # a full checkpoint follows
-            else:
-                await trio.lowlevel.checkpoint()
-        else:
-            try:
-                parking: Parking[None] = Parking()
-                connection.closing.wait(parking)
-                await parking.park()
-            finally:
-                close(connection)
-                self._run_handlers()
-        await self._settle()
+        await disconnect(self, grace)
 
     async def poll(self) -> bool:
         """Read, send and deliver events once, without waiting. Xojo: ``Poll``.
@@ -262,52 +315,22 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_thread()
-        connection, hub = self._connection, self._delivery.hub
-        due = bool(hub.calls)
-        read = read_step(connection)
+        connection = self._connection
         before = connection.outlet.bytes_sent
-        if connection.outlet.ledger.left:
-            write_step(connection)
-        due = due or bool(hub.calls)
+        happened = poll(connection)
         await self._settle()
         await trio.lowlevel.cancel_shielded_checkpoint()
-        return read or due or connection.outlet.bytes_sent != before
+        return happened or connection.outlet.bytes_sent != before
 
     async def _end_scope(self) -> None:
-        connection = self._connection
-        try:
-            if connection.transport is not None or connection.state is not CLOSED:
-                self.close()
-        finally:
-            if connection.begun and self._delivery.socket is not None:
-                give_up(connection, self)  # a step of the end has raised
-        await finish(self._delivery, self)
-        forget_tracebacks(self._connection)
+        await end_scope(self)
 
-    # Called by the keeper and by ``Delivery``
-
-    def _send_some(self) -> bool:
-        """See ``Sender``; not for users."""
-        return self._connection._send_some()
-
-    def _abort_from_handler(self) -> None:
-        """See ``Sender``; not for users."""
-        abort(self._connection)
+    # Called by the keeper
 
     def _next_deadline(self) -> float:
         deadline = tick(self._connection)
-        acceptor = self._acceptor
-        if acceptor is None:
-            return deadline
-        if trio.current_time() >= acceptor.retry_at:
-            acceptor.retry()
-        return min(deadline, acceptor.retry_at)
-
-    def _take_stock(self) -> None:
-        look(self._connection)
-
-    def _is_behind(self) -> bool:
-        return is_behind(self._connection)
+        incoming = self._incoming
+        return deadline if incoming is None else min(deadline, incoming.retry())
 
     def _contain(self, error: Exception) -> bool:
         """See ``Kept``: of a connection that a server accepted, the server is told."""

@@ -26,15 +26,15 @@ from trio_xsock._values.message import Message, check_command, check_message
 from trio_xsock._values.typing import Buffer
 
 from . import messages
+from .connected import ConnectedSocket
 from .constructing import security
-from .listening import ListeningCalls
 from .secured import Secured
 
 _BETWEEN_CHECKPOINTS: Final = 64
 
 
 @protect_from_ki
-class EasyTCPSocket(Secured, ListeningCalls, trio.abc.Channel[Message]):
+class EasyTCPSocket(Secured, ConnectedSocket, trio.abc.Channel[Message]):
     """One TCP connection that moves messages: a command and some bytes. Xojo: ``EasyTCPSocket``.
 
     A ``trio.abc.Channel[Message]`` that lives in ``async with``::

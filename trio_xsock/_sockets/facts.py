@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import trio
 
+from trio_xsock._engine import ticking
 from trio_xsock._engine.by_caller import look, serve
 from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.core import SocketCore
 from trio_xsock._engine.intake import Inbox
+from trio_xsock._engine.reading import is_behind
 from trio_xsock._engine.reasons import why_not_sending
-from trio_xsock._engine.writing import abort, send_now
+from trio_xsock._engine.security import Security
+from trio_xsock._engine.writing import abort
 from trio_xsock._machines.endpoint import check_address, check_port, format_endpoint
 from trio_xsock._machines.state import CONNECTED, SocketState
-from trio_xsock._network.acceptor import Acceptor
+from trio_xsock._network.handshake import TLSSetup
 from trio_xsock._network.routes import check_bind_address, check_bind_port
 from trio_xsock._network.socket_view import Descriptor
-from trio_xsock._runtime.guard import Parking, protect_from_ki
+from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.errors import SocketError
 from trio_xsock._values.events import Connected, DataAvailable, ErrorOccurred, Event
 from trio_xsock._values.statistics import SocketStatistics
@@ -26,6 +29,9 @@ from trio_xsock._values.typing import Address
 
 from .connection_option import ConnectionOption
 from .constructing import connection_options
+from .flushing import wait_until_flushed
+from .incoming import Incoming
+from .totals import Totals
 
 
 @protect_from_ki
@@ -33,20 +39,23 @@ class ConnectionFacts(SocketCore):
     """The options and facts of a socket with a connection."""
 
     __slots__ = (
-        "_acceptor",
         "_address",
-        "_before",
         "_bind_address",
         "_bind_port",
         "_connection",
+        "_earlier",
         "_inbox",
+        "_incoming",
         "_options",
     )
 
-    _acceptor: Acceptor | None
-    _before: tuple[int, int, int]
     _connection: Connection
+    _earlier: Totals
     _inbox: Inbox
+    _incoming: Incoming | None
+
+    _security: Security | None = None
+    """How to do TLS; ``None`` for sockets that do none."""
 
     def __init__(self, address: str, port: int, given: Mapping[str, Any]) -> None:
         self._address = check_address(address)
@@ -77,6 +86,12 @@ class ConnectionFacts(SocketCore):
     def _notice_end(self) -> None:
         if not self._connection.intake.served:
             look(self._connection)
+
+    def _take_stock(self) -> None:
+        ticking.look(self._connection)
+
+    def _is_behind(self) -> bool:
+        return is_behind(self._connection)
 
     @property
     def address(self) -> str:
@@ -154,8 +169,8 @@ class ConnectionFacts(SocketCore):
         return descriptor.fileno() if descriptor is not None else -1
 
     def _descriptor(self) -> Descriptor | None:
-        if self._acceptor is not None:
-            return self._acceptor.listeners[0]
+        if self._incoming is not None and self._incoming.listeners:
+            return self._incoming.listeners[0]
         return self._connection.transport
 
     def _local_endpoint(self) -> Address | None:
@@ -196,17 +211,7 @@ class ConnectionFacts(SocketCore):
     def statistics(self) -> SocketStatistics:
         """Counters since the socket was made, over all its connections."""
         self._look()
-        connection, hub = self._connection, self._delivery.hub
-        received, sent, pauses = self._before
-        return SocketStatistics(
-            bytes_in=received + connection.intake.bytes_received,
-            bytes_out=sent + connection.outlet.bytes_sent,
-            bytes_available=self._inbox.size,
-            bytes_left_to_send=connection.outlet.ledger.left,
-            events_posted=hub.posted,
-            events_merged=hub.merged,
-            read_pauses=pauses + connection.intake.pauses,
-        )
+        return self._earlier.statistics(self._connection)
 
     def _events_now(self) -> list[Event]:
         connection = self._connection
@@ -254,35 +259,15 @@ class ConnectionFacts(SocketCore):
         self._look()
         if connection.transport is None or connection.ends.loss is not None:
             raise why_not_sending(connection, self)
-        await self._wait_until_flushed()
+        await wait_until_flushed(self)
 
-    async def _wait_until_flushed(self) -> None:
-        """Park until the queue is empty and the OS has what TLS holds."""
-        self._check_thread()
-        connection = self._connection
-        outlet = connection.outlet
-        parking: Parking[None] = Parking()
-        outlet.wait_until_empty(parking)
-        if outlet.ledger.open:
-            send_now(connection)
-        await self._parked(parking, lambda: outlet.waits.forget_flusher(parking))
-        transport = connection.transport
-        if transport is not None and transport.unsent:
-            drained: Parking[None] = Parking()
-            connection.link.wait_until_drained(drained)
-            await self._parked(drained, lambda: connection.link.forget_drainer(drained))
+    def _send_some(self) -> bool:
+        """See ``Sender``; not for users."""
+        return self._connection._send_some()
 
-    async def _parked(self, parking: Parking[None], leave: Callable[[], None]) -> None:
-        """Wait until woken; the handlers of whatever ended the wait have run afterwards."""
-        try:
-            await parking.park(leave)
-        except SocketError:
-            await self._settle()  # noqa: ASYNC120 - cancelled only if a handler failed
-            raise
-        except BaseException:  # cancelled: no more waiting
-            self._run_handlers()
-            raise
-        await self._settle()
+    def _abort_from_handler(self) -> None:
+        """See ``Sender``; not for users."""
+        abort(self._connection)
 
     # Options
 
@@ -291,6 +276,22 @@ class ConnectionFacts(SocketCore):
         self._connection.set_options(options)
         if options.allow_half_close is False:
             serve(self._connection)
+
+    def _wants_tls(self) -> bool:
+        """Whether the connection is to be encrypted from its beginning."""
+        return self._security is not None and self._security.enabled
+
+    def _tls_setup(self, *, server_side: bool) -> TLSSetup | None:
+        """The parameters of the handshake at the beginning; ``None`` if there is none.
+
+        Raises:
+            TLSError: the options contradict each other, or a file cannot be used.
+            NameResolutionError: the server's name is malformed.
+        """
+        security = self._security
+        if security is None or not security.enabled:
+            return None
+        return security.setup(self._address, server_side=server_side)
 
     receive_buffer_limit: ConnectionOption[int] = ConnectionOption(
         "Bytes that may be unread before reading stops; takes effect at once."

@@ -30,6 +30,8 @@ from trio_xsock._runtime.guard import Parking, is_cancelled, let_others_run
 from trio_xsock._values.errors import InvalidStateError, SocketError
 from trio_xsock._values.message import Message
 
+from .flushing import park
+
 if TYPE_CHECKING:
     from .easy_tcp import EasyTCPSocket
 
@@ -140,7 +142,7 @@ async def send_frame(socket: EasyTCPSocket, frame: bytes) -> None:
     send_now(connection)
     parking: Parking[None] = Parking()
     wait_for(connection, ticket, parking, socket)
-    await socket._parked(parking, lambda: _withdraw(connection, ticket))
+    await park(socket, parking, lambda: _withdraw(connection, ticket))
 
 
 def _withdraw(connection: Connection, ticket: Ticket) -> None:

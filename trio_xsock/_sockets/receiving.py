@@ -23,9 +23,9 @@ from trio_xsock._network.options import check_count
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.typing import Buffer
 
+from .connected import ConnectedSocket
 from .file_receiving import receive_into
 from .lines import Lines, split_bytes, text_lines
-from .listening import ListeningCalls
 from .readers import exactly, raise_end, until
 from .taking import BUSY, receive, take_bytes
 
@@ -34,7 +34,7 @@ _ANY: Final = 2**62
 
 
 @protect_from_ki
-class ReceiveCalls(ListeningCalls):
+class ReceiveCalls(ConnectedSocket):
     """The calls of a ``TCPSocket`` that read."""
 
     __slots__ = ()

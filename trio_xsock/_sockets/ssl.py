@@ -22,7 +22,9 @@ from trio_xsock._values.errors import InvalidStateError, SocketError
 from trio_xsock._values.typing import Buffer
 
 from .constructing import security, tcp_options
+from .flushing import wait_until_flushed
 from .secured import Secured
+from .securing import secure
 from .tcp import TCPSocket
 
 
@@ -192,6 +194,6 @@ class SSLSocket(Secured, TCPSocket):
             ledger.queue(announce)
         if ledger.open:
             send_now(connection)
-            await self._wait_until_flushed()
-        await self._secure(connection, setup)
+            await wait_until_flushed(self)
+        await secure(connection, setup, self)
         resume_reading(connection)

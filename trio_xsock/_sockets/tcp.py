@@ -20,6 +20,7 @@ from trio_xsock._values.events import StreamEvent
 from trio_xsock._values.typing import Buffer
 
 from .file_sending import FileSend
+from .flushing import park, wait_until_flushed
 from .receiving import ReceiveCalls
 from .sending import as_bytes, snapshot
 
@@ -180,7 +181,7 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
         send_now(connection)
         parking = Parking[None]()
         wait_for(connection, ticket, parking, self)
-        await self._parked(parking, lambda: remove(connection, ticket))
+        await park(self, parking, lambda: remove(connection, ticket))
 
     async def send_file(
         self, file: FileArgument, *, offset: int = 0, count: int | None = None
@@ -251,7 +252,7 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
             self._check_thread()
             self._look()
             end_output(connection, self)
-            await self._wait_until_flushed()
+            await wait_until_flushed(self)
             if connection.ends.loss is not None:  # ending our direction found it lost
                 raise why_not_sending(connection, self)
 

@@ -86,7 +86,7 @@ async def given(**options: Any) -> tuple[str, SSLSocket]:
     ours, peer = raw_pair()
     with ours, peer:
         async with SSLSocket.from_socket(ours, **options) as sock:
-            if sock._is_given_server():
+            if sock._connection.accepted:
                 await TLSPeer(peer, credentials().client_context()).handshake()
                 await until(lambda: sock.is_connected)
                 return "server", sock

@@ -29,7 +29,7 @@ from trio_xsock import (
     TCPSocket,
     network_interfaces,
 )
-from trio_xsock._sockets import listening as _listening
+from trio_xsock._sockets import incoming as _incoming
 
 
 def refused(port: int, host: str = LOOPBACK) -> bool:
@@ -243,13 +243,13 @@ async def test_closed_while_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
                 await sock.listen()
 
         with monkeypatch.context() as patch:
-            patch.setattr(_listening, "listen_addresses", wait_meanwhile)
+            patch.setattr(_incoming, "listen_addresses", wait_meanwhile)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(listen)
                 await wait_all_tasks_blocked()
                 assert sock.state is SocketState.LISTENING
                 sock.close()
-            patch.setattr(_listening, "listen_addresses", close_meanwhile)
+            patch.setattr(_incoming, "listen_addresses", close_meanwhile)
             await listen()
         assert sock.state is SocketState.CLOSED
         await sock.listen()
