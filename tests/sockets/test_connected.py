@@ -690,38 +690,3 @@ async def test_another_transport_for_the_same_connection() -> None:
         assert recorder.received == b"x"
         await sock.send_all(b"y")
         assert await peer.recv_some() == b"y"
-
-
-async def test_close_in_the_moment_of_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The descriptor came, and is not wanted any more."""
-    made: list[socket.socket] = []
-
-    async def dial(host: str, port: int, *, reached: Any, **_: Any) -> socket.socket:
-        await trio.lowlevel.checkpoint()
-        made.append(socket.create_connection((host, port)))
-        reached((host, port))
-        sock.close()
-        return made[0]
-
-    monkeypatch.setattr("trio_xsock._sockets.outgoing.dial", dial)
-    with raw_listener() as listener:
-        async with TCPSocket("127.0.0.1", listener.getsockname()[1]) as sock:
-            with pytest.raises(SocketClosedError, match="closed while it was connecting"):
-                await sock.connect()
-            assert sock.state is SocketState.CLOSED
-            assert made[0].fileno() == -1
-
-
-@pytest.mark.parametrize("how", ["close", "aclose", "disconnect"])
-async def test_closing_before_the_first_connection_harms_none(how: str) -> None:
-    """It is always legal, and what is connected afterwards begins anew."""
-    with raw_listener() as listener:
-        async with TCPSocket("127.0.0.1", listener.getsockname()[1]) as sock:
-            result = getattr(sock, how)()
-            if result is not None:
-                await result
-            await sock.connect()
-            assert sock.is_connected
-            await sock.send_all(b"x")
-            with await accept(listener) as peer:
-                assert await peer.recv_exactly(1) == b"x"
