@@ -30,7 +30,7 @@ from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._values.errors import InvalidStateError, SocketError
 
 from . import outgoing
-from .closing import close_gracefully, disconnect, end_scope
+from .closing_calls import close_gracefully, disconnect, end_scope
 from .facts import ConnectionFacts
 from .incoming import Incoming
 from .may_stop import MayStop
