@@ -63,7 +63,7 @@ async def connect(connection: Connection, find_target: Callable[[], Target]) -> 
     if connection.state is CLOSED:
         await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
         return False
-    return True
+    return True  # noqa: ASYNC910 - dialling is a checkpoint
 
 
 def _establish(connection: Connection, transport: Transport, peer: tuple[str, int]) -> None:
