@@ -35,6 +35,8 @@ OF_SOCKETS = (
     "shutdown",
 )
 OF_EPOLL = ("register", "modify", "unregister")
+ONLY_ON_LINUX = (*OF_EPOLL, "ioctl", "sendfile")
+"""Calls that the library makes nowhere else."""
 OF_THE_ENGINE = (
     *("_engine.attempt", "_engine.byte_inbox", "_engine.closing", "_engine.connection"),
     *("_engine.ending", "_engine.intake", "_engine.link", "_engine.losing"),

@@ -120,8 +120,11 @@ class Link:
         if transport is not None:
             if say_so and not securing:
                 give_back(transport.end)
-            transport.on_wake(None)
-        give_back(self._leave_watch, functools.partial(self._attach, None))
+            give_back(functools.partial(transport.on_wake, None))
+        watch, self._watch = self._watch, None
+        if watch is not None:  # a portable one has tasks, which nothing else would end
+            give_back(watch.close)
+        give_back(self._intake.wake_caller, functools.partial(self._attach, None))
         if transport is not None:
             give_back(transport.close)
 
