@@ -22,6 +22,7 @@ from trio_xsock import (
     ServerSocket,
     SocketClosedError,
 )
+from trio_xsock._platform import sockets
 
 HAS_IPV6 = socket.has_ipv6 and os.path.exists("/proc/net/if_inet6")
 
@@ -98,6 +99,7 @@ async def test_a_server_may_restart_at_once_on_its_port() -> None:
                 assert await peer.recv_some() == b""
 
 
+@pytest.mark.skipif(not sockets.REUSE_PORT, reason="no SO_REUSEPORT")
 async def test_reuse_port_lets_workers_share_a_port() -> None:
     """Each gets connections of its own; without it, none may join."""
     async with listening(reuse_port=True) as first:
