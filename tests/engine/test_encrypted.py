@@ -237,8 +237,8 @@ async def test_a_send_that_finds_the_connection_reset() -> None:
     """What had arrived is read before that is told, as on a plain connection."""
     data = random.Random(2).randbytes(40_000)
     async with tls_linked() as (sock, peer):
-        await peer.send(data)
         with socket.fromfd(sock.handle, sock.socket.family, socket.SOCK_STREAM) as same:
+            await peer.send(data)  # asking for the handle takes in what has arrived
             same.settimeout(5)
             while len(same.recv(10**5, socket.MSG_PEEK)) < len(data):
                 pass  # a reset destroys what is still on its way
