@@ -18,12 +18,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support import RawPeer, raw_pair, until
-from trio_xsock import EventChannel, TCPSocket
+from trio_xsock import Connected, DataAvailable, EventChannel, TCPSocket
 from trio_xsock._engine.connection import Connection
 from trio_xsock._platform.system import is_linux
 from trio_xsock._runtime import epoll as _epoll
 from trio_xsock._runtime.epoll import EpollHub, EpollWatch
-from trio_xsock._runtime.guard import Wakeups
+from trio_xsock._runtime.guard import Parking, Wakeups
 
 pytestmark = pytest.mark.skipif(not is_linux(), reason="epoll is Linux's")
 
@@ -149,7 +149,7 @@ def test_a_run_may_end_before_its_sockets_do() -> None:
     """Sockets of system tasks are closed when the hub may be gone already."""
     program = """if True:
         import socket, trio
-        from trio_xsock import EventChannel, TCPSocket
+        from trio_xsock import Connected, DataAvailable, EventChannel, TCPSocket
 
         async def hold(ours, ready):
             sock = TCPSocket.from_socket(ours)
@@ -534,6 +534,69 @@ def test_who_was_woken_goes_first(bench: Bench) -> None:
     assert not bench.hub._dispatch()
     assert epoll.looks == [1]
     assert bench.steps == 1
+
+
+def test_a_consumer_that_is_about_to_wait_has_one_batch_served(bench: Bench) -> None:
+    """It asks once, and never waits."""
+    epoll = bench.answer(2, 1)
+    bench.hub.serve_once()
+    assert bench.steps == 2
+    assert epoll.looks == [1]
+
+
+def test_nothing_is_served_when_the_run_is_about_to_end(bench: Bench) -> None:
+    """The set is closed then."""
+    bench.answer(1).closed = True
+    bench.hub.serve_once()
+    assert bench.steps == 0
+
+
+async def test_what_is_ready_is_served_in_the_hub_of_the_run() -> None:
+    """Unless there is none, or another task was woken before."""
+    _epoll.serve_what_is_ready()  # there never was a hub
+    served: list[object] = []
+    hub = EpollHub.join()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_epoll, "WAKEUPS", wakeups := Wakeups())
+        patch.setattr(EpollHub, "serve_once", lambda hub: served.append(hub))
+        wakeups.woken = 1
+        _epoll.serve_what_is_ready()
+        assert served == []
+        wakeups.resumed = 1
+        _epoll.serve_what_is_ready()
+        assert served == [hub]
+    await hub.leave()
+    _epoll.serve_what_is_ready()  # there is none any more
+
+
+async def test_a_consumer_gets_what_has_arrived_without_parking() -> None:
+    """The event of bytes that are in the OS already, in one checkpoint."""
+    async with trio.open_nursery() as nursery:
+        sock, peer = await socket_on(nursery)
+        with peer:
+            events = sock.subscribe()
+            assert isinstance(await events.receive(), Connected)
+            peer.sock.sendall(b"hello")
+            with trio.testing.assert_checkpoints(), pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Parking, "park", None)  # to park would raise
+                assert isinstance(await events.receive(), DataAvailable)
+            assert sock.read_all() == b"hello"
+            sock.close()
+
+
+async def test_a_cancelled_consumer_has_nothing_served() -> None:
+    """It could not take the event."""
+    async with trio.open_nursery() as nursery:
+        sock, peer = await socket_on(nursery)
+        with peer:
+            events = sock.subscribe()
+            assert isinstance(await events.receive(), Connected)
+            peer.sock.sendall(b"hello")
+            with trio.move_on_after(0) as scope:
+                await events.receive()
+            assert scope.cancelled_caught
+            assert isinstance(await events.receive(), DataAvailable)
+            sock.close()
 
 
 def test_a_slow_batch_is_the_last_one(bench: Bench) -> None:

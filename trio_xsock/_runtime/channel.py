@@ -19,6 +19,7 @@ from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.events import Event, SendComplete, SendProgress
 from trio_xsock._values.statistics import EventChannelStatistics
 
+from .epoll import serve_what_is_ready
 from .guard import Parking, let_others_run, protect_from_ki
 
 if TYPE_CHECKING:
@@ -252,12 +253,21 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         if self._thread != get_ident():
             self._check_thread()
             self._thread = get_ident()
-        parking: Parking[E] = Parking()
         await trio.lowlevel.checkpoint_if_cancelled()
+        serve_what_is_ready()
+        if self._need_not_wait():
+            event = self.receive_nowait()
+            await let_others_run()
+            return event
+        parking: Parking[E] = Parking()
         self._waiting.append(parking)
         taken = await parking.park(lambda: self._waiting.remove(parking))
         assert taken is not None
         return taken
+
+    def _need_not_wait(self) -> bool:
+        """Whether there is an event, or there will be none."""
+        return bool(self._turn) or self._closed or self._at_end()
 
     def _check_thread(self) -> None:
         """Refuse another Trio run than that of the sockets and of those who wait."""
