@@ -1,10 +1,9 @@
-"""A folder on the disk, and the calls on what lies in it.
+"""A folder on the disk, and the calls on its files.
 
-All names are relative to the folder's descriptor, so that nothing lands elsewhere, whatever is done
-to its path meanwhile; and no link is followed. Some systems can neither name files so nor refuse to
-follow a link. There each name is looked at first, which leaves a moment for somebody to change it.
-
-Names lie in the folder as UTF-8, whatever the locale.
+All names are relative to the folder's descriptor, so that no file is written elsewhere, even if the
+path changes meanwhile; and no link is followed. Some systems can neither name files like this nor
+refuse to follow a link. There each name is checked first, which leaves a moment for another program
+to change it. Names are stored as UTF-8 in any locale.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ class Place:
         return os.open(self._called(name), _FLAGS | flags, 0o666, dir_fd=self._fd)
 
     def status(self, name: str) -> os.stat_result:
-        """What there is of that name, be it a link."""
+        """The status of the file of that name, or of the link itself."""
         return os.stat(self._called(name), dir_fd=self._fd, follow_symlinks=False)
 
     def unlink(self, name: str) -> None:
@@ -95,15 +94,15 @@ class Place:
         platform.link(self._called(old), self._called(new), self._fd)
 
     def replace(self, old: str, new: str) -> None:
-        """Give a file another name; what had that is gone."""
+        """Give a file another name, and replace the file that has it."""
         os.replace(self._called(old), self._called(new), src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
     def close(self) -> None:
-        """Let go of it; legal more than once."""
+        """Close it; legal more than once."""
         if self._fd is not None and self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def _called(self, name: str) -> bytes:
-        """What the system is to be given for a name."""
+        """A name in the form that the system takes."""
         return name.encode() if self._fd is not None else os.path.join(self.path, name.encode())

@@ -1,14 +1,14 @@
-"""Input that whoever asks for it takes in: for connections that nobody listens to.
+"""Reading by the calling task: for connections without a handler or an event channel.
 
-A connection is *served* while somebody listens: its watch reports input, which is taken in as it
-comes. If nobody listens, a receiving task takes in what the OS has, and if that is nothing waits
-for the descriptor itself: the hub's task would have to wake it, a turn of the scheduler more. What
-never waits, such as ``bytes_available``, takes in first what has arrived, and the watch reports a
-reset. So all of it is as true as for a served connection, and nothing is read ahead that nobody
-asks for.
+A connection is *served* while it has a handler or a channel: its watch reports input, which is read
+as it arrives. Otherwise a receiving task reads what the OS has, and if that is nothing waits for
+the descriptor itself, because waking it from the hub's task would cost another turn of the
+scheduler. Calls that never wait, such as ``bytes_available``, first read what has arrived, and the
+watch reports a reset. So they return the same as for a served connection, and nothing is read ahead
+of a call.
 
-Once served, a connection stays so. Where the watch cannot report a reset alone, it is served from
-the beginning.
+Once served, a connection stays served. If the watch cannot report a reset alone, the connection is
+served from the beginning.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 _MOST_READS = 16
-"""Reads that a plain call makes, each of up to 1 MiB: a fast peer must not hold it up."""
+"""The most reads of a plain call, each of up to 1 MiB: a fast peer must not delay it."""
 
 
 def is_listened_to(connection: Connection) -> bool:
-    """Whether somebody wants to know what comes as it comes."""
+    """Whether there is a handler, a channel, or another reason to read input as it arrives."""
     delivery = connection.delivery
     if delivery.hub.wanted or delivery.handler is not None or connection.inbox.waiting:
         return True
@@ -44,7 +44,7 @@ def is_listened_to(connection: Connection) -> bool:
 
 
 def serve(connection: Connection) -> None:
-    """Somebody listens from now on."""
+    """Read input as it arrives, from now on."""
     if not connection.intake.served:
         connection.intake.serve()
         connection.intake.wake_caller()
@@ -52,34 +52,34 @@ def serve(connection: Connection) -> None:
 
 
 def look(connection: Connection) -> None:
-    """Somebody asks what has arrived: take it in."""
+    """Read what has arrived, for a call that never waits."""
     intake, keeper = connection.intake, connection.delivery.keeper
     if keeper is None or keeper.thread != get_ident():
-        return  # another thread sees what was taken in last
+        return  # another thread gets the state of the last read
     for _ in range(_MOST_READS):
         if intake.served or not take_in(connection):
             return
 
 
 def may_take_in(connection: Connection) -> bool:
-    """Whether the task that asks for input is to take it in."""
+    """Whether the receiving task should read."""
     ends = connection.ends
     return not connection.intake.served and ends.may_receive and ends.phase is not Phase.HELD
 
 
 def may_take_at_once(connection: Connection) -> bool:
-    """Whether that task may do so past the buffer."""
+    """Whether that task may bypass the buffer."""
     intake = connection.intake
     return intake.reading and not connection.inbox.size and may_take_in(connection)
 
 
 def take_in(connection: Connection) -> bool:
-    """Take in once what the OS has; whether anything happened."""
+    """Read once what the OS has; return whether anything happened."""
     intake, inbox, transport = connection.intake, connection.inbox, connection.link.transport
     if not intake.reading or transport is None:
         return False
     if inbox.size >= inbox.room_for(intake.limit) and not transport.holds_input():
-        return False  # it is full, but that stops nobody
+        return False  # the buffer is full, but no reading has to be paused
     try:
         happened = read_step(connection)
         if happened and connection.watchdogs is not None:
@@ -93,17 +93,17 @@ def take_in(connection: Connection) -> bool:
 def take_at_once(
     connection: Connection, transport: Transport, inbox: ByteInbox, least: int, most: int
 ) -> bytes | None:
-    """Read for a task that waits for bytes, while none are buffered: past the buffer.
+    """Read for a task that waits for bytes, bypassing the buffer, which is empty.
 
     Args:
-        connection: its phase is OPEN, nobody else takes in what comes, and reading has not paused.
+        connection: its phase is OPEN, it is not served, and reading has not paused.
         transport: its transport.
-        inbox: its inbox, an empty one; gets what the task has no use for now.
-        least: how many bytes the task wants.
-        most: and how many at the most.
+        inbox: its inbox, an empty one; it gets the bytes that the task does not take.
+        least: how many bytes the task needs.
+        most: how many it takes at the most.
 
     Returns:
-        The bytes; ``None`` if so many have not come, or nothing more will.
+        The bytes; ``None`` if fewer than ``least`` have arrived, or nothing more will.
     """
     try:
         return _read_at_once(connection, transport, inbox, least, most)
@@ -113,7 +113,7 @@ def take_at_once(
 
 
 def _contain(connection: Connection, error: BaseException) -> None:
-    """A step raised: what the watch does about that where it calls the steps."""
+    """A step raised: handle it as the watch does for the steps that it calls."""
     keeper = connection.delivery.keeper
     if keeper is None:
         raise error

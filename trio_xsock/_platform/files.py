@@ -1,4 +1,4 @@
-"""Files: flags of ``open``, and calls on files and folders, that are not everywhere."""
+"""Files: flags of ``open``, and calls on files and folders, that not every system has."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def preadv(fd: int, buffers: Sequence[bytearray], position: int, *, wait: bool =
 
     Raises:
         BlockingIOError: with ``wait=False``, the disk would have to be waited for.
-        OSError: what reading said.
+        OSError: reading failed.
     """
     if sys.platform == "linux" and not MINIMAL:
         return os.preadv(fd, buffers, position, 0 if wait else _NO_WAIT)
@@ -115,7 +115,7 @@ def lock_file(fd: int) -> None:
     """Lock an open file until ``close_file``, against other programs too where that can be done.
 
     Raises:
-        BlockingIOError: somebody has locked it.
+        BlockingIOError: it is locked already.
         OSError: its file system has no locks.
     """
     if sys.platform != "win32" and not MINIMAL:
@@ -137,14 +137,14 @@ def close_file(fd: int) -> None:
 
 
 def room_on_disk(fd: int | None, path: bytes) -> int | None:
-    """Bytes that are left for us on the disk of a folder; ``None`` if nobody knows.
+    """Bytes that are left for us on the disk of a folder; ``None`` if that is not known.
 
     Args:
         fd: the folder's descriptor, where folders have one.
         path: where it is.
 
     Raises:
-        OSError: the file system does not tell.
+        OSError: the file system does not say.
     """
     if sys.platform != "win32" and not MINIMAL and fd is not None:
         disk = os.fstatvfs(fd)

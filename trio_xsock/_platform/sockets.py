@@ -1,4 +1,4 @@
-"""Options of sockets, and calls on them, that are not everywhere."""
+"""Options of sockets, and calls on them, that not every system has."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RESET_ON_CLOSE: Final = struct.pack("hh" if IS_WINDOWS else "ii", 1, 0)
 
 
 def unacknowledged_bytes(sock: stdlib_socket.socket) -> int | None:
-    """Bytes that the peer's system has not acknowledged; ``None`` where the system does not tell.
+    """Bytes that the peer's system has not acknowledged; ``None`` if that is not known.
 
     Raises:
         OSError: it is no stream, or closed.
@@ -106,7 +106,7 @@ BINDS_TO_GROUPS: Final[bool] = not IS_WINDOWS
 
 
 def receive_message(sock: stdlib_socket.socket) -> ReceiveMessage:
-    """``sock.recvmsg``, or what receives and tells nothing about the arrival."""
+    """``sock.recvmsg``, or a function that returns no ancillary data."""
     found: ReceiveMessage | None = None if MINIMAL else getattr(sock, "recvmsg", None)
     return functools.partial(_receive_alone, sock) if found is None else found
 

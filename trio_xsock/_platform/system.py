@@ -14,16 +14,16 @@ if sys.platform != "win32":
     pass
 
 MINIMAL: Final[bool] = os.environ.get("TRIO_XSOCK_PLATFORM") == "minimal"
-"""Whether everything that a system may lack is to be missing."""
+"""Whether to behave as if everything that a system may lack was missing."""
 IS_WINDOWS: Final[bool] = sys.platform == "win32"
 
 
 def number(module: ModuleType, name: str, *, linux: int = 0, darwin: int = 0) -> int:
-    """A number that is not everywhere; 0 where it is missing.
+    """A number that not every system has; 0 if it is missing.
 
     Args:
         module: of the standard library.
-        name: what it is called there.
+        name: its name in the module.
         linux: the number on Linux, if not all versions of Python have a name for it.
         darwin: the same on macOS.
     """
@@ -36,7 +36,7 @@ def missing(call: str) -> OSError:
 
 
 def is_linux() -> bool:
-    """Whether what only Linux tells or does is to be had."""
+    """Whether the features of Linux are available."""
     return sys.platform == "linux" and not MINIMAL
 
 

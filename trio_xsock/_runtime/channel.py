@@ -1,8 +1,8 @@
-"""The channel through which a consumer takes events: ``async for event in sock.events``.
+"""The channel from which a consumer reads events: ``async for event in sock.events``.
 
-A channel keeps one ``EventQueue`` for each socket that posts into it and takes from them in
-turn, so that a noisy socket starves nobody. Posting never waits; the queues stay short because
-events merge.
+A channel has one ``EventQueue`` for each socket that posts into it and reads from them in
+turn, so that a busy socket does not starve others. Posting never waits; the queues stay short
+because events are merged.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ else:  # `typing` knows defaults only from Python 3.13 on
     E = TypeVar("E", covariant=True)
 
 _LONGEST_SPREE = 64
-"""Events that iteration hands out between two checkpoints; a pass costs more than all the rest."""
+"""The most events of an iteration between two checkpoints, which cost more than all the rest."""
 
 
 class Poster(Protocol):
-    """The other end of a channel, as far as the channel needs it.
+    """The other end of a channel.
 
     Attributes:
         thread: the thread that it posts from; 0 while that is unknown.
@@ -46,7 +46,7 @@ class Poster(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Something is queued to be sent, of which events will tell."""
+        """Something is queued to be sent, which will cause events."""
         ...
 
     def detach(self, channel: EventChannel[Any], /) -> None:
@@ -63,12 +63,12 @@ class Source:
         self._channel = channel
         self.poster = poster
         self.queue = EventQueue()
-        self.ready = False  # it stands in the channel's turn
+        self.ready = False  # it has events, and is in the channel's turn
         self.ended = False
         self.observed_end = False
 
     def post(self, event: Event) -> None:
-        """Queue ``event`` and let a waiting consumer have it."""
+        """Queue ``event``, or give it to a waiting consumer."""
         channel = self._channel
         if self.observed_end:
             return
@@ -84,7 +84,7 @@ class Source:
             channel._turn.append(self)
 
     def post_batch(self, progress: SendProgress, complete: SendComplete) -> None:
-        """Do what ``post`` does, for a batch of sends that went at once."""
+        """Do what ``post`` does, for a batch that was sent at once."""
         if self._channel._waiting or self.observed_end:
             self.post(progress)
             self.post(complete)
@@ -100,7 +100,7 @@ class Source:
         self.ended = self.observed_end = False
 
     def end(self) -> None:
-        """The connection is over; iteration ends when what waits was taken."""
+        """The connection is over; iteration ends when the waiting events were read."""
         self.ended = True
         self._channel._source_changed(self)
 
@@ -120,13 +120,13 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
     sockets, ``TCPSocket(events=channel)``; iteration then ends when you close it, and
     ``event.socket`` tells whose event it is.
 
-    Iteration hands out events that wait already without a checkpoint each; there is one at least
-    every 64 events, and whenever it has to wait. ``receive()`` is a checkpoint every time.
+    Iteration returns waiting events without a checkpoint each; there is one at least every 64
+    events, and whenever it has to wait. ``receive()`` is a checkpoint every time.
 
     It is generic in its events: that of a ``TCPSocket`` is an ``EventChannel[TCPEvent]``.
 
-    What waits is bounded: events merge as the page on event order says, at most ten of one
-    socket wait, and a consumer that never reads stalls nobody.
+    The queue is bounded: events are merged as the page on event order says, at most ten of one
+    socket wait, and a consumer that never reads delays nothing.
     """
 
     __slots__ = (
@@ -292,7 +292,7 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
             raise StopAsyncIteration from None
 
     def close(self) -> None:
-        """Detach from the sockets, which go on; what waits is dropped. Idempotent.
+        """Detach from the sockets, which continue; waiting events are dropped. Idempotent.
 
         Tasks waiting in ``receive()`` get ``trio.ClosedResourceError``; iteration ends.
 
@@ -329,7 +329,7 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         self.close()
 
     def statistics(self) -> EventChannelStatistics:
-        """How much waits, and who."""
+        """The number of waiting events, sockets and tasks."""
         return EventChannelStatistics(
             current_buffer_used=sum(len(source.queue) for source in self._turn),
             max_buffer_size=10 * max(1, len(self._sources)),

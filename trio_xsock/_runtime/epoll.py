@@ -27,9 +27,9 @@ from .faults import give_back
 from .guard import WAKEUPS, Parking, protect_from_ki
 
 _EVENTS_PER_BATCH = 64
-"""Steps that are called before anything else is looked at; more are no cheaper, but later."""
+"""The most steps of a batch; larger batches are no cheaper, and delay other tasks."""
 _SECONDS_PER_PASS = 0.0005
-"""How long steps are called on end before other tasks have their turn."""
+"""How long steps are called before other tasks may run."""
 
 _READ = 1  # EPOLLIN and so on; `select` has the names on Linux only
 _WRITE = 4
@@ -125,7 +125,7 @@ class EpollHub:
             sock: the socket; the caller goes on owning it.
             read_step: see ``watch_socket``.
             write_step: see ``watch_socket``.
-            failed: told what a step raised after all, lest it concern other sockets.
+            failed: called with an exception of a step, which must not affect other sockets.
         """
         fileno = sock.fileno()
         watch = EpollWatch(self._epoll, self._watches, fileno, read_step, write_step, failed)
@@ -154,7 +154,7 @@ class EpollHub:
         fileno = self._epoll.fileno()
         while not self._stopping:
             await trio.lowlevel.wait_readable(fileno)
-            if WAKEUPS.woken != WAKEUPS.resumed:  # who has input in hand comes first
+            if WAKEUPS.woken != WAKEUPS.resumed:  # tasks that have input already run first
                 await trio.lowlevel.checkpoint()
             going_on = self._dispatch()
             while going_on:
@@ -178,12 +178,12 @@ class EpollHub:
                 return False
             self._call_steps(ready)
             if WAKEUPS.woken != WAKEUPS.resumed:
-                return False  # else we would fill buffers that somebody is about to empty
+                return False  # otherwise it would fill buffers that a task is about to empty
             if perf_counter() - began > _SECONDS_PER_PASS:
                 return True
 
     def _call_steps(self, ready: list[tuple[int, int]]) -> None:
-        """Let the sockets that are ready take a step."""
+        """Call the steps of the sockets that are ready."""
         watches = self._watches
         # A step may close other sockets of this batch and have their numbers used
         # again: an event is for the watch that had the number when the OS told of it.

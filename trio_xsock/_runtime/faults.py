@@ -1,4 +1,4 @@
-"""Faults of the library's own work: where they are logged, and how closing outlasts them."""
+"""Faults of the library's own work: how they are logged, and how closing continues after them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ def log_fault(what: str, error: BaseException) -> None:
     """Log a fault of the library with its traceback.
 
     Args:
-        what: what had to be given up, without a full stop.
+        what: what has failed, without a full stop.
         error: the fault.
     """
     _logger.error("internal error, please report it: %s", what, exc_info=error)
 
 
 def give_back(*calls: Callable[[], object]) -> None:
-    """Make all of the calls that give something back to the OS, whatever one of them raises.
+    """Make all of the calls that release something, even if one of them raises.
 
-    An ``OSError`` changes nothing: what was to be given back is gone. Any other exception is
-    logged with its traceback. None is raised, so that whoever closes can go on.
+    An ``OSError`` is ignored: what should be released is gone. Any other exception is
+    logged with its traceback. None is raised, so that closing can continue.
 
     Args:
-        calls: each closes something, or says the last word to a peer.
+        calls: each closes something, or sends a last message to a peer.
     """
     for call in calls:
         try:

@@ -51,7 +51,7 @@ class Wakeups:
     and all derived ones, several microseconds each time.
 
     Attributes:
-        woken: how many tasks were ever rescheduled, or have let others run with input in hand.
+        woken: how many tasks were rescheduled, or let other tasks run after they got input.
         resumed: how many of them have run since. A miscount, after a crash, costs but speed.
     """
 
@@ -65,9 +65,9 @@ WAKEUPS: Final = Wakeups()
 
 
 async def let_others_run() -> None:
-    """A schedule point of a task that has input in hand.
+    """A schedule point of a task that has taken input already.
 
-    Cancellation: is not seen; it was looked for before the input was taken.
+    Cancellation: shielded; it was checked before the input was taken.
     """
     WAKEUPS.woken += 1
     await trio.lowlevel.cancel_shielded_checkpoint()

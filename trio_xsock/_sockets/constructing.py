@@ -1,7 +1,7 @@
-"""What the constructors of the TCP sockets do with their options, in one place.
+"""The common part of the constructors of the TCP sockets: the check of their options.
 
-Their signatures are written out, for readers, editors and checkers; what a constructor was given
-comes here as its ``locals()``.
+Their signatures are written out, for readers, editors and type checkers; a constructor passes its
+arguments as its ``locals()``.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _OF_SECURITY: Final[Mapping[str, str]] = MappingProxyType(
         "https_compatible": "https_compatible",
     }
 )
-"""The options about TLS, and what ``Security`` calls them."""
+"""The options about TLS, and their names in ``Security``."""
 
 
 def tcp_options(given: Mapping[str, Any]) -> TCPOptions:
@@ -95,7 +95,7 @@ def security(given: Mapping[str, Any], *, enabled: object) -> Security:
 
     Raises:
         TypeError, ValueError: one is of a wrong type, or out of its range; or there is a
-            context beside options that it stands for.
+            context together with options that it replaces.
     """
     options = {ours: given[name] for name, ours in _OF_SECURITY.items()}
     return Security(given["ssl_context"], enabled=enabled, **options)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 async def wait_until_flushed(socket: ConnectionFacts) -> None:
-    """Park until the queue is empty and the OS has what TLS holds."""
+    """Park until the queue is empty and the OS has taken the output of TLS."""
     socket._check_thread()
     connection = socket._connection
     outlet = connection.outlet
@@ -31,7 +31,7 @@ async def wait_until_flushed(socket: ConnectionFacts) -> None:
 
 
 async def park(socket: ConnectionFacts, parking: Parking[None], leave: Callable[[], None]) -> None:
-    """Wait until woken; the handlers of whatever ended the wait have run afterwards.
+    """Wait until woken; then the handlers of the events that ended the wait have run.
 
     Args:
         socket: the one that sends.

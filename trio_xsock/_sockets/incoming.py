@@ -1,4 +1,4 @@
-"""``Incoming``: how a connection begins that the peer, or somebody else, opens.
+"""``Incoming``: the beginning of a connection that the peer, or other code, has opened.
 
 It listens for the peer, or takes over a transport. With TLS, the handshake comes before the
 connection is announced. A server's connections begin in the server, see ``_server.admission``.
@@ -35,8 +35,8 @@ class Incoming:
 
     Args:
         connection: one whose state is LISTENING.
-        security: how to encrypt it before it is announced; ``None`` if that is not to be.
-        address: the host that a client means to talk to, whose name is verified.
+        security: the TLS options, if it is encrypted before it is announced; else ``None``.
+        address: for a client, the host, whose name is verified.
     """
 
     __slots__ = ("_acceptor", "_address", "_connection", "_security")
@@ -51,7 +51,7 @@ class Incoming:
 
     @property
     def listeners(self) -> Sequence[stdlib_socket.socket | Listener]:
-        """What listens for the peer; empty before and afterwards."""
+        """The listening sockets; empty before and afterwards."""
         return () if self._acceptor is None else self._acceptor.listeners
 
     async def listen(
@@ -61,7 +61,7 @@ class Incoming:
 
         Args:
             port: 0 lets the OS choose.
-            interface: whose addresses; ``None`` for all of the machine.
+            interface: the interface; ``None`` for all addresses of the machine.
             network: a simulated one in place of the OS's; ``None`` for the OS.
 
         Returns:
@@ -120,7 +120,7 @@ class Incoming:
         return acceptor.retry_at
 
     def stop_listening(self) -> None:
-        """Nothing listens any more. Idempotent."""
+        """Stop listening. Idempotent."""
         acceptor, self._acceptor = self._acceptor, None
         if acceptor is not None:
             acceptor.close()
@@ -132,10 +132,10 @@ class Incoming:
         else:
             self._connection.delivery.post_error(error)
 
-    # The peer is there
+    # The peer has connected
 
     def take_over(self, transport: Transport, peer: tuple[Any, ...]) -> None:
-        """The peer came, or somebody else has opened the connection.
+        """The peer has connected, or other code has opened the connection.
 
         Args:
             transport: a connected one; owned from now on.

@@ -1,4 +1,4 @@
-"""How a connection begins that is dialled: a transport to the peer, encrypted if wanted."""
+"""The beginning of a client's connection: a transport to the peer, encrypted if wanted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Target(NamedTuple):
     """The host name or IP address."""
     port: int
     origin: Origin
-    """Where from."""
+    """Where to connect from."""
     network: ForeignNetwork | None
     """A simulated network in place of the OS's; ``None`` for the OS."""
     setup: TLSSetup | None
@@ -34,7 +34,7 @@ class Target(NamedTuple):
 
 
 async def connect(connection: Connection, find_target: Callable[[], Target]) -> bool:
-    """Connect, have the handshake, and announce the connection.
+    """Connect, do the handshake, and announce the connection.
 
     Args:
         connection: one whose state is CONNECTING.

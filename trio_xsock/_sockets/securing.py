@@ -14,7 +14,7 @@ from trio_xsock._values.errors import TLSError
 
 
 async def secure(connection: Connection, setup: TLSSetup, who: object) -> None:
-    """Have the handshake of a connection that is held; it goes on through TLS.
+    """Do the handshake of a connection that is held; it continues encrypted.
 
     Args:
         connection: an open one.
@@ -45,7 +45,7 @@ async def secure(connection: Connection, setup: TLSSetup, who: object) -> None:
     except TLSError:
         if connection.transport is not None:
             raise
-        # It was closed, and the handshake has found it so before it was called off.
+        # It was closed, and the handshake has noticed it before it was cancelled.
     finally:
         attempt.close_scope(scope)
     await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket

@@ -1,8 +1,8 @@
-"""``take_bytes`` and ``receive``: what the awaited calls do that receive bytes.
+"""``take_bytes`` and ``receive``: the common part of the awaited calls that receive bytes.
 
-Where somebody listens to the connection, what a call wants is tried whenever something was taken
-in, by who took it in: bytes leave the buffer in the very moment in which they are handed over, and
-a cancelled task has taken nothing. Where nobody listens the task takes in what arrives itself.
+On a served connection, the attempt of a waiting call is made whenever something was read, by the
+step that has read it: bytes leave the buffer at the moment when the call gets them, and a cancelled
+task has taken nothing. On other connections the task reads itself, see ``_engine.by_caller``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 BUSY = "another task is receiving from this socket"
 _READS_ON_END = 4
-"""Reads that one task makes before others have their turn."""
+"""The most reads of a task before other tasks may run."""
 _OPEN = Phase.OPEN
 
 
@@ -45,13 +45,13 @@ _OPEN = Phase.OPEN
 async def take_bytes(
     socket: ReceiveCalls, least: int, most: int, receiver: Callable[[], Receiver]
 ) -> bytes:
-    """Get bytes; the plainest case has a way of its own here, which costs half of the other.
+    """Get bytes; the simplest case is handled here, at half of the cost of ``receive``.
 
     Args:
-        socket: whose bytes.
-        least: how many.
-        most: and how many at the most.
-        receiver: makes one that wants the same.
+        socket: the socket.
+        least: how many bytes are needed.
+        most: how many to take at the most.
+        receiver: makes a receiver for the same bytes.
 
     Raises:
         As ``receive``.
@@ -75,7 +75,7 @@ async def take_bytes(
         return cast("bytes", await receive(socket, receiver()))
     data = take_at_once(connection, transport, inbox, least, most)
     if data is not None:
-        if is_cancelled():  # then it stays for the next one
+        if is_cancelled():  # then the input stays for the next call
             buffer.put_back(data)
             await trio.lowlevel.checkpoint()
         await let_others_run()
@@ -119,11 +119,11 @@ def _own_wait(intake: Intake, limit: int) -> OwnWait:
 async def receive(
     socket: ReceiveCalls, receiver: Receiver, *, held: bool = False, waited: bool = False
 ) -> Any:
-    """Get what ``receiver`` wants.
+    """Get what ``receiver`` takes.
 
     Args:
-        socket: whose bytes.
-        receiver: what is wanted.
+        socket: the socket.
+        receiver: makes the attempts on the buffer.
         held: the caller receives for longer than this one call.
         waited: the call has waited already.
 
@@ -169,7 +169,7 @@ async def receive(
 def _attempt(
     socket: object, connection: Connection, inbox: ByteInbox, receiver: Receiver
 ) -> Any | None:
-    """Try to take what is wanted; raises if it cannot come any more."""
+    """Make an attempt; raises if no further attempt can succeed."""
     ended = verdict(connection, socket)
     if inbox.buffer.size or ended is not None or not receiver.limit:
         if ended is not None and (connection.ends.closed_by_us or not inbox.buffer.size):
@@ -181,14 +181,14 @@ def _attempt(
 async def _take_in(
     socket: object, connection: Connection, inbox: ByteInbox, receiver: Receiver
 ) -> tuple[Any | None, bool]:
-    """Take in what comes until it is enough, or somebody listens.
+    """Read until an attempt succeeds, or the connection is served.
 
     Returns:
-        What was wanted, ``None`` if somebody listens; and whether the task has waited.
+        The result, ``None`` if the connection is served; and whether the task has waited.
     """
     waited, reads = False, 0
     wait = inbox.waiting = _own_wait(connection.intake, receiver.limit)
-    resume_reading(connection)  # it may want more than the buffer has room for
+    resume_reading(connection)  # it may need more than the buffer has room for
     try:
         while True:
             if not take_in(connection):

@@ -9,7 +9,7 @@ from trio_xsock._values.statistics import SocketStatistics
 
 
 class Totals(NamedTuple):
-    """What the earlier connections of a socket have counted."""
+    """The counts of the earlier connections of a socket."""
 
     bytes_received: int = 0
     bytes_sent: int = 0
@@ -25,7 +25,7 @@ class Totals(NamedTuple):
         )
 
     def statistics(self, connection: Connection) -> SocketStatistics:
-        """With the present connection, and what waits in its buffers."""
+        """With the present connection, and the bytes in its buffers."""
         sums, hub = self.plus(connection), connection.delivery.hub
         return SocketStatistics(
             bytes_in=sums.bytes_received,
