@@ -34,7 +34,7 @@ extensions = [
     "sphinx_design",
     "sphinxcontrib_trio",
 ]
-exclude_patterns = ["_build", "topics/benchmarks.md", "topics/benchmarks_two_cores.md"]
+exclude_patterns = ["_build", "topics/benchmarks.md"]
 default_role = "literal"
 templates_path: list[str] = []
 

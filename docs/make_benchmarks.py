@@ -1,8 +1,7 @@
 """Measure, and write the tables and the charts of the documentation and the README.
 
 ``.venv/bin/python docs/make_benchmarks.py``, in a clone, on a machine that does nothing else, takes
-some sixteen minutes: the two ends on one core, and then on a core each. The charts, and the first
-table, are of one core. What is given as arguments goes to the benchmarks.
+some eight minutes. Both ends share one core. Arguments are passed to the benchmarks.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 TABLE = DOCS / "topics" / "benchmarks.md"
-TABLE_OF_TWO = DOCS / "topics" / "benchmarks_two_cores.md"
 
 
 def main() -> None:
@@ -27,15 +25,9 @@ def main() -> None:
             ("json", TABLE.with_suffix(".json")),
         ]
     ]
-    run("one-core", *outputs)
-    run("two-cores", f"--markdown={TABLE_OF_TWO.relative_to(ROOT)}")
-    subprocess.run([sys.executable, str(DOCS / "make_speed_chart.py")], cwd=ROOT, check=True)
-
-
-def run(placement: str, *outputs: str) -> None:
-    """Run the benchmarks once."""
-    options = [f"--placement={placement}", *outputs, *sys.argv[1:]]
+    options = ["--placement=one-core", *outputs, *sys.argv[1:]]
     subprocess.run([sys.executable, "-m", "benchmarks", *options], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, str(DOCS / "make_speed_chart.py")], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":
