@@ -148,8 +148,14 @@ async def wait_for_input(  # noqa: ASYNC910 - it has waited
 ) -> None:
     """Wait for the descriptor in this task, or until ``wait.wake()``.
 
+    Input in the transport itself, of which the OS knows nothing, is waited for no longer than other
+    tasks run.
+
     Cancellation: changes nothing.
     """
+    if transport.ready:
+        await trio.lowlevel.checkpoint()
+        return
     wait.descriptor = descriptor = transport.fileno()
     try:
         await trio.lowlevel.wait_readable(descriptor)

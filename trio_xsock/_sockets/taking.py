@@ -80,7 +80,7 @@ async def take_bytes(
             await trio.lowlevel.checkpoint()
         await let_others_run()
         return data
-    waited = may_take_in(connection) and not buffer.size
+    waited = may_take_in(connection) and not transport.ready and not buffer.size
     if waited:
         wait = inbox.waiting = _own_wait(intake, least)
         wait.descriptor = descriptor = transport.fileno()
