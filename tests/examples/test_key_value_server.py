@@ -119,6 +119,7 @@ async def test_stops_without_waiting_for_idle_clients(caplog: pytest.LogCaptureF
             await busy.send(b"set k 0 0 4\r\nab")
             while sum(sock.bytes_received for sock in server.active_connections()) < 15:
                 await wait_all_tasks_blocked()
+            await wait_all_tasks_blocked()  # the handler has taken the line, too
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(server.aclose)
                 assert await idle.recv_all_to_eof() == b""
