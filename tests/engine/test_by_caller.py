@@ -47,6 +47,20 @@ def is_served(sock: TCPSocket) -> bool:
     return sock._connection.intake.served
 
 
+async def waiting_call(
+    nursery: trio.Nursery, call: Callable[[TCPSocket], Awaitable[Any]], sock: TCPSocket
+) -> list[object]:
+    """Start the call in a task and wait until it waits; return the list that gets its result."""
+    got: list[object] = []
+
+    @nursery.start_soon
+    async def receive() -> None:
+        got.append(await call(sock))
+
+    await wait_all_tasks_blocked()
+    return got
+
+
 # Nothing is read that nobody asks for
 
 
@@ -190,13 +204,7 @@ async def test_half_close_that_is_off_needs_no_reader() -> None:
 async def test_a_caller_waits_itself(call: Any) -> None:
     """It is woken by its descriptor; the hub has nothing to do with it."""
     async with linked() as (sock, peer), trio.open_nursery() as nursery:
-        got: list[object] = []
-
-        @nursery.start_soon
-        async def receive() -> None:
-            got.append(await call(sock))
-
-        await wait_all_tasks_blocked()
+        got = await waiting_call(nursery, call, sock)
         wait = sock._connection.intake.own_wait
         assert wait is not None
         assert wait.descriptor == sock.handle
@@ -242,13 +250,7 @@ async def test_an_end_wakes_a_caller(call: Any, end: str) -> None:
 async def test_who_asks_while_a_caller_waits(call: Any) -> None:
     """The question takes the bytes in, and the caller gets them all the same."""
     async with linked() as (sock, peer), trio.open_nursery() as nursery:
-        got: list[object] = []
-
-        @nursery.start_soon
-        async def receive() -> None:
-            got.append(await call(sock))
-
-        await wait_all_tasks_blocked()
+        got = await waiting_call(nursery, call, sock)
         peer.send_nowait(b"a\n")
         assert sock.bytes_available == 2
         await until(lambda: got)
@@ -312,13 +314,7 @@ async def test_many_reads_on_end_leave_others_their_turn() -> None:
 async def test_a_subscriber_comes_while_a_caller_waits(call: Any, sent: str) -> None:
     """The caller is served first; nothing of it is announced unless something is left."""
     async with linked() as (sock, peer), trio.open_nursery() as nursery:
-        got: list[object] = []
-
-        @nursery.start_soon
-        async def receive() -> None:
-            got.append(await call(sock))
-
-        await wait_all_tasks_blocked()
+        got = await waiting_call(nursery, call, sock)
         if sent == "before":
             peer.send_nowait(b"a\n")
         channel = sock.subscribe()
@@ -457,13 +453,7 @@ async def test_the_users_own_wait_is_in_nobodys_way(call: Any) -> None:
     async with linked() as (sock, peer), trio.open_nursery() as nursery:
         nursery.start_soon(trio.lowlevel.wait_readable, sock.handle)
         await wait_all_tasks_blocked()
-        got: list[object] = []
-
-        @nursery.start_soon
-        async def receive() -> None:
-            got.append(await call(sock))
-
-        await wait_all_tasks_blocked()
+        got = await waiting_call(nursery, call, sock)
         assert is_served(sock)
         peer.send_nowait(b"a\n")
         await until(lambda: got)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +14,9 @@ import trio.testing
 
 from tests.support import EventRecorder, RawPeer, check_grammar, settle, until
 from tests.support.messages import easy
+from tests.support.sums import cancelled_send_beside_close
 from trio_xsock import (
     EasyTCPSocket,
-    EventChannel,
     InvalidStateError,
     LostConnectionError,
     Message,
@@ -346,33 +346,11 @@ async def test_a_send_in_a_cancelled_scope_is_in_the_sums() -> None:
         assert sum(end.bytes_unsent for end in ends) == 3_000_012 + 200 - sent
 
 
-async def add_up(channel: EventChannel, sums: list[int]) -> None:
-    """What each batch of a socket sent and did not send, until the channel ends."""
-    ends = [event async for event in channel if isinstance(event, SendComplete)]
-    sums += [end.bytes_sent + end.bytes_unsent for end in ends]
-
-
 async def test_a_send_in_a_cancelled_scope_while_another_task_closes() -> None:
     """It is in the sums: what a cancelled call counts, it counts before others run."""
     for _ in range(20):  # which of the two tasks is first is up to Trio
         async with easy() as (sock, _):
-            counted: list[int] = []
-            accepted = 0
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(add_up, sock.events, counted)
-                await settle()
-
-                @nursery.start_soon
-                async def send() -> None:
-                    nonlocal accepted
-                    with trio.CancelScope() as scope:
-                        scope.cancel()
-                        with contextlib.suppress(SocketClosedError):  # before it accepted any
-                            await sock.send(Message(1, bytes(88)))
-                    accepted += 100 * scope.cancelled_caught
-
-                @nursery.start_soon
-                async def close() -> None:
-                    sock.close()
-
-            assert sum(counted) == accepted
+            accepted, counted = await cancelled_send_beside_close(
+                sock, functools.partial(sock.send, Message(1, bytes(88)))
+            )
+            assert counted == 100 * accepted

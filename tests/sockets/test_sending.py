@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import array
-import contextlib
 import ctypes
+import functools
 import random
 import subprocess
 import sys
@@ -19,6 +19,7 @@ import trio.testing
 
 from tests.support import EventRecorder, RawPeer, check_grammar, raw_listener, settle, until
 from tests.support.pairs import clog, linked
+from tests.support.sums import cancelled_send_beside_close
 from trio_xsock import (
     EventChannel,
     LostConnectionError,
@@ -337,36 +338,14 @@ async def test_entered_in_a_cancelled_scope_behind_others() -> None:
         assert completes(channel) == [(True, LOTS, 4)]
 
 
-async def add_up(channel: EventChannel, sums: list[int]) -> None:
-    """What each batch of a socket sent and did not send, until the channel ends."""
-    ends = [event async for event in channel if isinstance(event, SendComplete)]
-    sums += [end.bytes_sent + end.bytes_unsent for end in ends]
-
-
 async def test_entered_in_a_cancelled_scope_while_another_task_closes() -> None:
     """It is in the sums: what a cancelled call counts, it counts before others run."""
     for _ in range(20):  # which of the two tasks is first is up to Trio
         async with linked() as (sock, _):
-            counted: list[int] = []
-            accepted = 0
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(add_up, sock.events, counted)
-                await settle()
-
-                @nursery.start_soon
-                async def send() -> None:
-                    nonlocal accepted
-                    with trio.CancelScope() as scope:
-                        scope.cancel()
-                        with contextlib.suppress(SocketClosedError):  # before it accepted any
-                            await sock.send_all(bytes(1000))
-                    accepted += 1000 * scope.cancelled_caught
-
-                @nursery.start_soon
-                async def close() -> None:
-                    sock.close()
-
-            assert sum(counted) == accepted
+            accepted, counted = await cancelled_send_beside_close(
+                sock, functools.partial(sock.send_all, bytes(1000))
+            )
+            assert counted == 1000 * accepted
 
 
 async def test_a_shield_is_no_cancelled_scope() -> None:

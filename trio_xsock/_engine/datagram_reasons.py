@@ -18,6 +18,8 @@ from trio_xsock._values.errors import (
 )
 from trio_xsock._values.typing import Address
 
+from .reasons import socket_closed
+
 _NO_MEMORY = frozenset({errnos.ENOMEM, errnos.ENOBUFS})
 _ADVICE = {
     errnos.EMSGSIZE: "too large for a datagram, nothing was sent: 65507 bytes is the most over "
@@ -51,13 +53,7 @@ def closed_error(
         who: the socket, for the message.
         what: what happened.
     """
-    keeper = port.keeper
-    ended = keeper is not None and keeper.ended
-    cure = f"make a new {type(who).__name__}" if ended else "bind() opens it again"
-    error = SocketClosedError(f"{who!r}: {what}; {cure}")
-    if keeper is not None and keeper.failures:
-        error.__cause__ = keeper.failures[0]
-    return error
+    return socket_closed(port.keeper, who, what, "bind()")
 
 
 def why_not_bound(port: Facts, who: object) -> InvalidStateError:

@@ -266,15 +266,8 @@ class Intake:
         elif wanted <= 0:
             self.pause()
             return None
-        try:
-            data = transport.recv(wanted)
-        except (BlockingIOError, InterruptedError):
-            return None
+        data = self._receive(transport, wanted)
         if data:
-            size = len(data)
-            self.bytes_received += size
-            if size == wanted or wanted > SMALLEST_READ:
-                self._adapt_read_size(size, wanted)
             buffer.append(data)
         return data
 
@@ -290,9 +283,9 @@ class Intake:
         Raises:
             OSError: the connection is lost.
         """
-        wanted = self._read_size
-        if wanted > self.limit:
-            wanted = self.limit
+        return self._receive(transport, min(self._read_size, self.limit))
+
+    def _receive(self, transport: Transport, wanted: int) -> bytes | None:
         try:
             data = transport.recv(wanted)
         except (BlockingIOError, InterruptedError):

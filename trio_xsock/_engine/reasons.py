@@ -40,10 +40,25 @@ def closed_error(
         who: the socket, for the message.
         what: what happened.
     """
-    keeper = connection.keeper
-    cure = "connect() opens it again"
-    if connection.owner is not None or (keeper is not None and keeper.ended):
+    reopened_by = None if connection.owner is not None else "connect()"
+    return socket_closed(connection.keeper, who, what, reopened_by)
+
+
+def socket_closed(
+    keeper: Keeper | None, who: object, what: str, reopened_by: str | None
+) -> SocketClosedError:
+    """The error that says that we closed a socket, and what to do.
+
+    Args:
+        keeper: that of its block; ``None`` before that was entered.
+        who: the socket, for the message.
+        what: what happened.
+        reopened_by: the call that opens it again; ``None`` if none does.
+    """
+    if reopened_by is None or (keeper is not None and keeper.ended):
         cure = f"make a new {type(who).__name__}"
+    else:
+        cure = f"{reopened_by} opens it again"
     error = SocketClosedError(f"{who!r}: {what}; {cure}")
     if keeper is not None and keeper.failures:
         error.__cause__ = keeper.failures[0]

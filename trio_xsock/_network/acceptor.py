@@ -130,6 +130,12 @@ class Acceptor:
         self.retry_at = math.inf
         self.update()
 
+    def tick(self) -> float:
+        """Try again if a pause is over; returns when to call this again, on Trio's clock."""
+        if trio.current_time() >= self.retry_at:
+            self.retry()
+        return self.retry_at
+
     def _accept_step(self, listener: stdlib_socket.socket | Listener) -> None:
         for count in range(_AT_ONCE):
             # User code runs in welcome, and may close the acceptor.

@@ -237,10 +237,6 @@ class Scoped(abc.ABC):
         """Call the handlers of the events that an awaited call has caused, at its end."""
         await self._delivery.settle(self)
 
-    def _run_step(self, step: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
-        """Take a step because the descriptor is ready, and call the handlers of its events."""
-        self._delivery.run_step(self, step, *args)
-
     @abc.abstractmethod
     def _send_some(self) -> bool:
         """See ``Sender``."""

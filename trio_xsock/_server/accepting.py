@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from socket import socket as stdlib_socket
 from typing import Any, Generic, TypeVar
 
-import trio
-
 from trio_xsock._network.acceptor import Acceptor
 from trio_xsock._network.foreign import Listener
 from trio_xsock._network.transport import Transport
@@ -82,12 +80,7 @@ class Accepting(Generic[S]):
 
     def tick(self) -> float:
         """Continue after a pause; returns when to call this again, on Trio's clock."""
-        acceptor = self._acceptor
-        if acceptor is None:
-            return math.inf
-        if trio.current_time() >= acceptor.retry_at:
-            acceptor.retry()
-        return acceptor.retry_at
+        return math.inf if self._acceptor is None else self._acceptor.tick()
 
     def why_not(self, server: object) -> SocketError:
         """The error of a call while nothing is accepted; its message names ``server``."""

@@ -115,9 +115,7 @@ class ServerConnections(Generic[S]):
 
     @property
     def _keeper(self) -> Keeper:
-        keeper = self._delivery.keeper
-        assert keeper is not None  # nothing happens before the block was entered
-        return keeper
+        return self._delivery.require_keeper()
 
     # New connections
 

@@ -117,7 +117,7 @@ class Staff(Generic[S]):
         self, service: Service[S], connection: Connection, socket: S
     ) -> None:
         """Run one connection's handler to its end, and then end the connection."""
-        served, keeper = self._serving[connection], _keeper_of(connection)
+        served, keeper = self._serving[connection], connection.delivery.require_keeper()
         error: BaseException | None = None
         try:
             try:
@@ -147,7 +147,8 @@ class Staff(Generic[S]):
     ) -> None:
         """A handler has ended; ``error`` is what it raised."""
         errors = [] if error is None else [error]
-        errors += _keeper_of(connection).failures  # those that its block has not raised
+        # Those that its block has not raised.
+        errors += connection.delivery.require_keeper().failures
         errors = [each for each in errors if not served.is_caused_by_stop(each)]
         if len(errors) > 1:
             error = BaseExceptionGroup("several errors of one connection", errors)
@@ -160,7 +161,7 @@ class Staff(Generic[S]):
         if connection in self._serving:  # it is handled when the handler has ended
             self._serving[connection].scope.cancel("a handler or task of the socket failed")
             return
-        for error in _keeper_of(connection).take_failures():
+        for error in connection.delivery.require_keeper().take_failures():
             if not (self.stopping.is_set() and only_closed(error)):
                 service = self._services[0] if self._services else None
                 self._handler_failed(service, connection, error)
@@ -200,12 +201,12 @@ class Staff(Generic[S]):
         for connection in connections:
             # Tasks that raise because their connection is closed now have not failed.
             if connection not in self._serving:
-                _keeper_of(connection).leave()
+                connection.delivery.require_keeper().leave()
 
     def stop_handlers(self) -> None:
         """Stop all handlers; call it before their connections are closed, which they would see."""
         for connection, served in self._serving.items():
-            keeper = _keeper_of(connection)
+            keeper = connection.delivery.require_keeper()
             keeper.leave()
             keeper.cancel_user_tasks("the server was closed")
             served.stop()
@@ -229,10 +230,3 @@ async def _close(socket: ConnectedSocket, keeper: Keeper) -> None:
     except Exception as exc:  # not a failure of the handler
         keeper.fault(exc)
         await trio.lowlevel.cancel_shielded_checkpoint()
-
-
-def _keeper_of(connection: Connection) -> Keeper:
-    """The keeper of an accepted connection, which has one from its beginning."""
-    keeper = connection.keeper
-    assert keeper is not None
-    return keeper

@@ -79,7 +79,7 @@ class ConnectionFacts(SocketCore):
         return self._delivery.last_error
 
     def _look(self) -> None:
-        """Take in what has arrived, if nobody else does, before something is told of it."""
+        """Read what has arrived, for calls that return facts about it."""
         self._inbox.settle()
         self._notice_end()
 

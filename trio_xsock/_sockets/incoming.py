@@ -112,12 +112,7 @@ class Incoming:
 
     def retry(self) -> float:
         """Accept again if a pause is over; returns when to call this again, on Trio's clock."""
-        acceptor = self._acceptor
-        if acceptor is None:
-            return math.inf
-        if trio.current_time() >= acceptor.retry_at:
-            acceptor.retry()
-        return acceptor.retry_at
+        return math.inf if self._acceptor is None else self._acceptor.tick()
 
     def stop_listening(self) -> None:
         """Stop listening. Idempotent."""

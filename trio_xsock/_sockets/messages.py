@@ -16,21 +16,20 @@ from trio_xsock._engine.message_inbox import MessageInbox
 from trio_xsock._engine.reading import after_taking, decode_some
 from trio_xsock._engine.reasons import (
     CLEAN_END,
-    check_sending,
     closed_error,
     not_connected,
     verdict,
-    why_not_sending,
 )
-from trio_xsock._engine.requests import remove, send_at_once, wait_for
+from trio_xsock._engine.requests import remove, wait_for
 from trio_xsock._engine.writing import send_now
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING
-from trio_xsock._runtime.guard import Parking, is_cancelled, let_others_run
+from trio_xsock._runtime.guard import Parking, let_others_run
 from trio_xsock._values.errors import InvalidStateError, SocketError
 from trio_xsock._values.message import Message
 
 from .flushing import park
+from .sending import begin_send
 
 if TYPE_CHECKING:
     from .easy_tcp import EasyTCPSocket
@@ -122,23 +121,9 @@ async def wait_for_peer(socket: EasyTCPSocket, seconds: float) -> bool:
 async def send_frame(socket: EasyTCPSocket, frame: bytes) -> None:
     """Send an encoded message; see ``EasyTCPSocket.send``."""
     connection = socket._connection
-    outlet = connection.outlet
-    transport = check_sending(connection, socket)
-    if is_cancelled():  # counts as queued, and aborted with nothing sent
-        remove(connection, outlet.ledger.reserve(frame))
-        await trio.lowlevel.checkpoint()
-    sent = send_at_once(connection, transport, frame)
-    if sent is None:  # the connection turned out to be lost
-        await socket._settle()
-        raise why_not_sending(connection, socket)
-    if sent == len(frame):
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        if connection.delivery.hub.calls:
-            await socket._settle()
+    ticket = await begin_send(socket, frame)
+    if ticket is None:
         return
-    ticket = outlet.ledger.reserve(memoryview(frame))
-    if sent > 0:
-        outlet.account(sent)
     send_now(connection)
     parking: Parking[None] = Parking()
     wait_for(connection, ticket, parking, socket)

@@ -16,7 +16,6 @@ import trio
 from trio_xsock._engine.by_caller import (
     may_take_at_once,
     may_take_in,
-    serve,
     take_at_once,
     take_in,
     wait_for_input,
@@ -80,23 +79,16 @@ async def take_bytes(
             await trio.lowlevel.checkpoint()
         await let_others_run()
         return data
-    waited = may_take_in(connection) and not transport.ready and not buffer.size
+    waited = may_take_in(connection) and not buffer.size
     if waited:
         wait = inbox.waiting = _own_wait(intake, least)
-        wait.descriptor = descriptor = transport.fileno()
         intake.caller = True
-        try:  # as wait_for_input does
-            await trio.lowlevel.wait_readable(descriptor)
-        except trio.ClosedResourceError:
-            pass
-        except trio.BusyResourceError:
-            wait.descriptor = -1
-            serve(connection)
+        try:
+            await wait_for_input(connection, transport, wait)
         except BaseException:
             inbox.withdraw_receiver()
             raise
         finally:
-            wait.descriptor = -1
             intake.caller = False
         inbox.waiting = None
         transport = connection.link.transport

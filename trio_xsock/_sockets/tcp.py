@@ -9,20 +9,20 @@ import trio
 from trio_xsock._engine.byte_inbox import ByteInbox
 from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.reasons import check_sending, why_not_sending
-from trio_xsock._engine.requests import end_output, queue_bytes, remove, send_at_once, wait_for
+from trio_xsock._engine.requests import end_output, queue_bytes, remove, wait_for
 from trio_xsock._engine.writing import send_now
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._network.file_source import FileArgument, open_source, source_of
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._runtime.channel import EventChannel
-from trio_xsock._runtime.guard import Parking, is_cancelled, protect_from_ki
+from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._values.events import StreamEvent
 from trio_xsock._values.typing import Buffer
 
 from .file_sending import FileSend
 from .flushing import park, wait_until_flushed
 from .receiving import ReceiveCalls
-from .sending import as_bytes, snapshot
+from .sending import as_bytes, begin_send, snapshot
 
 
 @protect_from_ki
@@ -153,28 +153,10 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
 
     async def _send_bytes(self, data: bytes | memoryview) -> None:
         connection = self._connection
-        outlet = connection.outlet
         with connection.outlet.caller:
-            transport = check_sending(connection, self)
-            if not data:
-                await trio.lowlevel.checkpoint()
-                return
-            if is_cancelled():  # counts as queued, and aborted with nothing sent
-                remove(connection, outlet.ledger.reserve(data))
-                await trio.lowlevel.checkpoint()
-            sent = send_at_once(connection, transport, data)
-            if sent is None:  # the connection turned out to be lost
-                await self._settle()
-                raise why_not_sending(connection, self)
-            if sent == len(data):
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                if self._delivery.hub.calls:
-                    await self._settle()
-                return
-            ticket = outlet.ledger.reserve(data)
-            if sent > 0:
-                outlet.account(sent)
-            await self._see_through(connection, ticket)
+            ticket = await begin_send(self, data)
+            if ticket is not None:
+                await self._see_through(connection, ticket)
 
     async def _see_through(self, connection: Connection, ticket: Ticket) -> None:
         """Send until a ticket has nothing to send at present; raises if it was removed."""
