@@ -14,7 +14,7 @@ served from the beginning.
 from __future__ import annotations
 
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -30,7 +30,8 @@ from .watchdogs import note_activity
 if TYPE_CHECKING:
     from .connection import Connection
 
-_MOST_READS = 16
+_HELD: Final = Phase.HELD
+_MOST_READS: Final = 16
 """The most reads of a plain call, each of up to 1 MiB: a fast peer must not delay it."""
 
 
@@ -64,7 +65,7 @@ def look(connection: Connection) -> None:
 def may_take_in(connection: Connection) -> bool:
     """Whether the receiving task should read."""
     ends = connection.ends
-    return not connection.intake.served and ends.may_receive and ends.phase is not Phase.HELD
+    return not connection.intake.served and ends.may_receive and ends.phase is not _HELD
 
 
 def may_take_at_once(connection: Connection) -> bool:

@@ -34,7 +34,7 @@ from trio_xsock._values.events import Connected
 from .attempt import Attempt
 from .by_caller import is_listened_to, serve
 from .closing import Closing
-from .ending import carry_out
+from .ending import carry_out, keep_closing
 from .intake import Inbox, Intake
 from .link import Link
 from .options import ConnectionOptions
@@ -44,7 +44,12 @@ from .reading import read_for_handler, read_step, read_the_rest, resume_reading
 from .watchdogs import Watchdogs, note_activity
 from .writing import abort, send_some, write_on
 
+# As constants, because an attribute of an enum costs 0.2 us on Python 3.11.
 _OPEN: Final = Phase.OPEN
+_DYING: Final = Phase.DYING
+_ESTABLISH: Final = Move.ESTABLISH
+_DRAIN: Final = Move.DRAIN
+_CLOSE: Final = Move.CLOSE
 
 
 @protect_from_ki
@@ -163,7 +168,7 @@ class Connection:
 
     def announce(self) -> None:
         """The connection is up: post ``Connected`` and begin to read."""
-        self.state = next_state(self.state, Move.ESTABLISH)
+        self.state = next_state(self.state, _ESTABLISH)
         self._end_attempt(up=True)
         self.delivery.post(Connected)
         resume_reading(self)
@@ -202,7 +207,7 @@ class Connection:
             say_so: end our direction first, so that TLS sends close_notify.
         """
         self.link.close(say_so=say_so)
-        self.state = next_state(self.state, Move.CLOSE)
+        self.state = next_state(self.state, _CLOSE)
         self._end_attempt(up=False)
 
     # Called by the watch, the transport, and ``Delivery``
@@ -309,15 +314,18 @@ class Connection:
 
     def _start_watchdogs(self) -> None:
         """Start the time-outs again."""
-        self.watchdogs = Watchdogs.of(self.options.timeouts, trio.current_time())
-        if self.watchdogs is not None:
-            self.wake_keeper()
+        options = self.options
+        if options.idle_timeout is None and options.unacknowledged_timeout is None:
+            self.watchdogs = None
+            return
+        self.watchdogs = Watchdogs(*options.timeouts, trio.current_time())
+        self.wake_keeper()
 
     # The end
 
     def start_closing(self, *, discarding: bool) -> Closing:
         """A graceful close begins; ``discarding`` if input was unread."""
-        self.state = next_state(self.state, Move.DRAIN)
+        self.state = next_state(self.state, _DRAIN)
         self.closing = Closing(discarding=discarding)
         return self.closing
 
@@ -334,5 +342,9 @@ class Connection:
                 carry_out(self, self.ends.happens(each, error, queued=queued))
         finally:
             self._later = None
-        if self.ends.phase is Phase.DYING and before is not Phase.DYING:
+        if self.ends.phase is before:
+            return
+        if self.ends.phase is _DYING:
             read_the_rest(self)
+        elif self.ends.closing:
+            keep_closing(self)

@@ -1,4 +1,4 @@
-"""Carries out the end of a connection: one branch for each effect of ``Ends``, in order."""
+"""Carries out the end of a connection: one function for each effect of ``Ends``, in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.tracebacks import forget_traceback
 from trio_xsock._values.errors import SocketError
 
-from .by_caller import look, serve
+from .by_caller import look
 from .closing import Closing
 from .losing import send_failed
 from .reasons import verdict, why_not_sending
@@ -26,28 +26,14 @@ if TYPE_CHECKING:
 GRACE: Final = 5.0
 """Seconds that a close without a waiting call may take."""
 
+# As constants, because an attribute of an enum costs 0.2 us on Python 3.11.
+_GONE: Final = Phase.GONE
+_DELIVERED: Final = Happening.DELIVERED
+
 
 def carry_out(connection: Connection, effects: tuple[Effect, ...]) -> None:
-    ends = connection.ends
     for effect in effects:
-        if effect is Effect.RELEASE:
-            _release(connection)
-        elif effect is Effect.DROP_QUEUE:
-            drop_queue(connection)
-        elif effect is Effect.SERVE_READER:
-            _serve_reader(connection)
-        elif effect is Effect.ANNOUNCE:
-            _announce_end(connection)
-        elif effect is Effect.START_CLOSING:
-            _start_closing(connection)
-        elif effect is Effect.SEND_FIN:
-            _send_fin(connection)
-        elif effect is Effect.LINGER:
-            _linger(connection)
-        elif ends.phase is Phase.GONE:
-            connection.delivery.close()
-        else:
-            connection.delivery.end()
+        _STEPS[effect](connection)
 
 
 def close(
@@ -112,12 +98,19 @@ def _start_closing(connection: Connection) -> None:
     if connection.owner is not None:
         connection.owner.connection_ending(connection)
     if not connection.ends.closed_by_us:
-        _limit_closing(connection, closing, GRACE)
+        closing.shorten(trio.current_time(), GRACE)
+
+
+def keep_closing(connection: Connection) -> None:
+    """A graceful close has begun and is not done yet, as most are: discard input until it is.
+
+    The keeper task ends it when its grace is over, and reads what the OS does not report.
+    """
     if not connection.ends.their_end:
-        serve(connection)
+        connection.intake.serve()
+        connection.intake.wake_caller()
         connection.intake.start()
-        if connection.link.transport is not None and connection.link.transport.ready:
-            connection.wake_keeper()  # the OS does not report that
+    connection.wake_keeper()
 
 
 def _limit_closing(connection: Connection, closing: Closing, grace: float) -> None:
@@ -137,7 +130,7 @@ def _send_fin(connection: Connection) -> None:
         # If nothing is left to be done the OS ends our direction as it closes.
         last = connection.ends.their_end
         if last or (closing is not None and not closing.must_linger(transport)):
-            connection.happens(Happening.DELIVERED)
+            connection.happens(_DELIVERED)
             return
         transport.shutdown(stdlib_socket.SHUT_WR)
     except OSError as exc:
@@ -153,9 +146,16 @@ def _linger(connection: Connection) -> None:
     if transport is None or closing is None:
         return
     if not closing.must_linger(transport):
-        connection.happens(Happening.DELIVERED)
+        connection.happens(_DELIVERED)
     elif closing.linger():
         connection.wake_keeper()
+
+
+def _end_channels(connection: Connection) -> None:
+    if connection.ends.phase is _GONE:
+        connection.delivery.close()
+    else:
+        connection.delivery.end()
 
 
 def _release(connection: Connection) -> None:
@@ -183,6 +183,18 @@ def _tell_closed(connection: Connection) -> None:
         connection.owner.connection_closed(connection)
         if not keeper.ended:
             keeper.retire()
+
+
+_STEPS: Final = {
+    Effect.RELEASE: _release,
+    Effect.DROP_QUEUE: drop_queue,
+    Effect.SERVE_READER: _serve_reader,
+    Effect.ANNOUNCE: _announce_end,
+    Effect.START_CLOSING: _start_closing,
+    Effect.SEND_FIN: _send_fin,
+    Effect.LINGER: _linger,
+    Effect.END_CHANNELS: _end_channels,
+}
 
 
 def forget_tracebacks(connection: Connection) -> None:

@@ -115,18 +115,20 @@ class Link:
         handshake, self.handshake = self.handshake, None
         transport, self.transport = self.transport, None
         securing, self.securing = self.securing, False
+        watch, self._watch = self._watch, None
+        calls: list[Callable[[], object]] = []
         if handshake is not None:
-            give_back(handshake.close)
+            calls.append(handshake.close)
         if transport is not None:
             if say_so and not securing:
-                give_back(transport.end)
-            give_back(functools.partial(transport.on_wake, None))
-        watch, self._watch = self._watch, None
+                calls.append(transport.end)
+            calls.append(functools.partial(transport.on_wake, None))
         if watch is not None:  # a portable one has tasks, which nothing else would end
-            give_back(watch.close)
-        give_back(self._intake.wake_caller, functools.partial(self._attach, None))
+            calls.append(watch.close)
+        calls += self._intake.wake_caller, functools.partial(self._attach, None)
         if transport is not None:
-            give_back(transport.close)
+            calls.append(transport.close)
+        give_back(*calls)
 
     def _attach(self, watch: Watch | None, *, served: bool = True) -> None:
         self._watch = watch

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 _FIN_IS_OUT: Final = (Phase.OURS_ENDED, Phase.LINGERING)
+_THEIR_END: Final = Happening.THEIR_END
+_THEIR_END_CLOSES: Final = Happening.THEIR_END_CLOSES
+_REMOTE_CLOSED: Final = LossReason.REMOTE_CLOSED
 
 
 def their_end(connection: Connection, transport: Transport) -> None:
@@ -38,11 +41,11 @@ def their_end(connection: Connection, transport: Transport) -> None:
         return
     where = "within a message" if connection.inbox.incomplete else ""
     text = f"{connection.endpoint}: the peer closed the connection {where}".rstrip()
-    error = LostConnectionError(text, reason=LossReason.REMOTE_CLOSED)
+    error = LostConnectionError(text, reason=_REMOTE_CLOSED)
     half_close = connection.options.allow_half_close
     if half_close is None:
         half_close = connection.delivery.handler is None
-    connection.happens(Happening.THEIR_END if half_close else Happening.THEIR_END_CLOSES, error)
+    connection.happens(_THEIR_END if half_close else _THEIR_END_CLOSES, error)
 
 
 def lose(connection: Connection, error: SocketError) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from trio_xsock._machines.ends import Happening, Phase, Why
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._machines.state import CONNECTED
@@ -13,6 +15,8 @@ from .connection import Connection
 from .losing import send_failed
 from .reasons import why_not_sending, why_removed
 from .writing import after_sending, send_now
+
+_OPEN: Final = Phase.OPEN
 
 
 def queue_bytes(connection: Connection, payload: bytes, who: object, instead: str) -> None:
@@ -46,7 +50,7 @@ def queue_bytes(connection: Connection, payload: bytes, who: object, instead: st
         connection.outlet.offer(transport, payload)
     except OSError as exc:
         send_failed(connection, exc)
-    if connection.watchdogs is not None or connection.ends.phase is not Phase.OPEN:
+    if connection.watchdogs is not None or connection.ends.phase is not _OPEN:
         after_sending(connection)
     if ledger.left:
         send_now(connection)
@@ -73,7 +77,7 @@ def send_at_once(
         connection.outlet.ledger.reserve(data)
         send_failed(connection, exc)
         return None
-    if connection.watchdogs is not None or connection.ends.phase is not Phase.OPEN:
+    if connection.watchdogs is not None or connection.ends.phase is not _OPEN:
         after_sending(connection)
     return sent
 

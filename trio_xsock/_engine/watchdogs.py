@@ -7,7 +7,7 @@ then the only cost is a comparison of the byte counters after each step.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -49,19 +49,6 @@ class Watchdogs:
         self._sent = -1  # bytes that had been sent when nothing was in flight
         self._in_flight: tuple[int, int | None] = 0, 0  # sent, and of that not acknowledged
         self._sample_at = math.inf if seconds is None else -math.inf
-
-    @classmethod
-    def of(cls, timeouts: tuple[float | None, float | None], now: float) -> Self | None:
-        """The watchdogs that a connection with these time-outs needs; ``None`` for none.
-
-        Args:
-            timeouts: idle and unacknowledged, as for the constructor.
-            now: on Trio's clock.
-        """
-        idle, unacknowledged = timeouts
-        if idle is None and unacknowledged is None:
-            return None
-        return cls(idle, unacknowledged, now)
 
     def note(self, moved: int, sent: int, now: float) -> bool:
         """Bytes may have moved.

@@ -61,9 +61,19 @@ from .end_steps import Why as Why
 _P = Phase
 _H = Happening
 _E = Effect
+# As constants, because an attribute of an enum costs 0.2 us on Python 3.11.
+_OPEN: Final = _P.OPEN
+_HELD: Final = _P.HELD
+_GONE: Final = _P.GONE
+_GO_ON: Final = _H.GO_ON
+_THEIR_END: Final = _H.THEIR_END
+_DISCONNECT: Final = _H.DISCONNECT
+_ANNOUNCE: Final = _E.ANNOUNCE
+
 _CLOSES = (_H.ACLOSE, _H.DISCONNECT)
 _THEIR_ENDS = (_H.THEIR_END, _H.THEIR_END_CLOSES)
 _CLOSING_PHASES = frozenset({_P.CLOSING, _P.CLOSING_LAST, _P.LINGERING})
+_HELD_OR_DYING = (_HELD, _P.DYING)
 _OURS_OPEN = frozenset({_P.OPEN, _P.THEIRS_ENDED})
 _OUR_CLOSES = frozenset({_H.CLOSE, *_CLOSES})
 
@@ -118,7 +128,7 @@ class Ends:
     )
 
     def __init__(self) -> None:
-        self.phase = _P.OPEN
+        self.phase = _OPEN
         self.may_send = True
         self.may_receive = True
         self.loss: SocketError | None = None
@@ -160,20 +170,20 @@ class Ends:
         if step is None:
             return ()
         before, (self.phase, effects) = self.phase, step
-        if what is _H.GO_ON and self.their_end:
+        if what is _GO_ON and self.their_end:
             self.phase = _P.THEIRS_ENDED  # as it was before TLS
-        elif what is _H.DISCONNECT:
+        elif what is _DISCONNECT:
             self._farewell = cause
         elif cause is not None:
             self._note_cause(before, what, cause)
         waited = self.may_receive
         self.may_send = self.phase in _OURS_OPEN
-        over = self.closed_by_us or self.their_end or self.phase is _P.GONE
+        over = self.closed_by_us or self.their_end or self.phase is _GONE
         self.may_receive = not over
         news = None
-        if self.announced is None and _E.ANNOUNCE in effects:
+        if self.announced is None and _ANNOUNCE in effects:
             news = self.announced = self._farewell if self.closed_by_us else self.loss or cause
-        may_end = self.phase is _P.GONE or (self.announced is not None and not queued)
+        may_end = self.phase is _GONE or (self.announced is not None and not queued)
         facts = (
             int(queued)
             + 2 * (waited is not self.may_receive)
@@ -188,9 +198,9 @@ class Ends:
             self.loss = cause
 
     def _note_cause(self, before: Phase, what: Happening, cause: SocketError) -> None:
-        if what in _THEIR_ENDS and before not in (_P.HELD, _P.DYING):
+        if what in _THEIR_ENDS and before not in _HELD_OR_DYING:
             self.their_end = True
-            if what is _H.THEIR_END or before is not _P.OPEN:
+            if what is _THEIR_END or before is not _OPEN:
                 return  # we may go on sending, or have ended our direction ourselves
         if self.loss is None:
             self.loss = cause
@@ -201,7 +211,7 @@ class Ends:
             return Why.CLOSED_BY_US
         if self.loss is not None:
             return self.loss
-        if self.phase is _P.HELD:
+        if self.phase is _HELD:
             return Why.TLS_BEGINS
         return None if self.may_send else Why.OUTPUT_ENDED
 
@@ -214,4 +224,4 @@ class Ends:
             return Why.CLOSED_BY_US
         if self.their_end:
             return Why.CLEAN_END
-        return self.loss if self.phase is _P.GONE else None
+        return self.loss if self.phase is _GONE else None

@@ -7,6 +7,7 @@ when no handler is running. A socket that nobody listens to makes no event objec
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection
@@ -120,8 +121,8 @@ class EventHub:
             [(_KIND_OF[name], method) for name, method in methods.items() if name in _KIND_OF]
         )
         self._update()
-        self.progress_method = self._method(SendProgress)
-        self.complete_method = self._method(SendComplete)
+        self.progress_method = methods.get(_NAMES[SendProgress])
+        self.complete_method = methods.get(_NAMES[SendComplete])
 
     def _method(self, kind: type[Event]) -> Callable[..., object] | None:
         for each, method in self._methods:
@@ -174,13 +175,9 @@ class EventHub:
     def _update(self) -> None:
         self._listening = tuple(self._sources.values()) if self._sources else ()
         self.has_channels = bool(self._listening)
-        wanted = frozenset(kind for kind, _ in self._methods)
-        if self.has_channels:
-            wanted |= _ALL
-        self.wanted = _one_for_all(wanted)
-        self.wants_data = DataAvailable in self.wanted
+        kinds = tuple([kind for kind, _ in self._methods])
+        self.wanted, self.wants_data, self.watches_sends = _wishes(kinds, self.has_channels)
         self.data_method = None if self.has_channels else self._method(DataAvailable)
-        self.watches_sends = not wanted.isdisjoint(_SENDS)
 
     @property
     def merged(self) -> int:
@@ -329,12 +326,22 @@ _ARGUMENTS: Final[dict[type[Event], int]] = {
 """How many of an event's fields its method is given; the rest came later than Xojo."""
 
 
-def _one_for_all(kinds: frozenset[type[Event]]) -> frozenset[type[Event]]:
-    """The same set for all sockets that want the same; each takes 216 bytes."""
-    return _KINDS.setdefault(kinds, kinds)
+@functools.lru_cache(maxsize=64)
+def _wishes(
+    handled: tuple[type[Event], ...], has_channels: bool
+) -> tuple[frozenset[type[Event]], bool, bool]:
+    """The kinds that somebody wants, whether data is one, and whether one is about sends.
+
+    One set for all sockets that want the same, because each takes 216 bytes.
+
+    Args:
+        handled: the kinds for which the handler has a method.
+        has_channels: there is a channel.
+    """
+    wanted = frozenset(handled) | _ALL if has_channels else frozenset(handled)
+    return wanted, DataAvailable in wanted, not wanted.isdisjoint(_SENDS)
 
 
-_KINDS: Final[dict[frozenset[type[Event]], frozenset[type[Event]]]] = {}
 _SENDS: Final[frozenset[type[Event]]] = frozenset({SendProgress, SendComplete})
 _NOTHING: Final[frozenset[type[Event]]] = frozenset()
 _ALL: Final = frozenset(_NAMES) - {ConnectionsChanged}
