@@ -10,7 +10,7 @@ from trio_xsock._runtime.guard import Parking
 
 async def told(attempt: Attempt, *, up: bool) -> list[bool | None]:
     """What two tasks get that wait for the end of ``attempt``."""
-    parkings = [Parking[bool](), Parking[bool]()]
+    parkings = [Parking[bool | None](), Parking[bool | None]()]
     for parking in parkings:
         attempt.wait(parking)
     attempt.end(up=up)
@@ -49,7 +49,7 @@ async def test_a_closed_scope_is_not_cancelled() -> None:
 async def test_who_was_cancelled_is_forgotten() -> None:
     """The rest are told, once."""
     attempt = Attempt()
-    gone, stays = Parking[bool](), Parking[bool]()
+    gone, stays = Parking[bool | None](), Parking[bool | None]()
     attempt.wait(gone)
     attempt.wait(stays)
     attempt.forget(gone)

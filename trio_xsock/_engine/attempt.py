@@ -18,7 +18,7 @@ class Attempt:
 
     def __init__(self) -> None:
         self._scope: trio.CancelScope | None = None
-        self._waiters: tuple[Parking[bool], ...] = ()
+        self._waiters: tuple[Parking[bool | None], ...] = ()
 
     def open_scope(self) -> trio.CancelScope:
         """The scope in which a call waits."""
@@ -39,10 +39,10 @@ class Attempt:
         for parking in waiters:
             parking.unpark(up)
 
-    def wait(self, parking: Parking[bool]) -> None:
+    def wait(self, parking: Parking[bool | None]) -> None:
         """Wake ``parking``: with True when the connection is up, with False if none will be."""
         self._waiters += (parking,)
 
-    def forget(self, parking: Parking[bool]) -> None:
+    def forget(self, parking: Parking[bool | None]) -> None:
         """Its task was cancelled."""
         self._waiters = tuple(each for each in self._waiters if each is not parking)

@@ -95,7 +95,7 @@ class AnyReader(Receiver):
 
     def __init__(self, buffer: ReceiveBuffer, max_bytes: int) -> None:
         # One is made for each wait: what the classes above would do, without their calls.
-        self._task = self._value = self._error = None
+        self._task = self._error = None
         self._done = False
         self.limit = 1
         self._buffer = buffer

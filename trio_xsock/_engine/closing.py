@@ -75,4 +75,4 @@ class Closing:
         """The connection is closed."""
         waiters, self._waiters = self._waiters, []
         for parking in waiters:
-            parking.unpark()
+            parking.unpark(None)

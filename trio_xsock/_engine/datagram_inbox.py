@@ -95,8 +95,8 @@ class DatagramInbox:
         arrivals, receivers, delivery = self.arrivals, self._receivers, self._delivery
         if not arrivals.put(packets):
             return
-        while receivers and arrivals.packets:
-            receivers.popleft().unpark(self.take())
+        while receivers and (datagram := self.take()) is not None:
+            receivers.popleft().unpark(datagram)
         if not arrivals.packets:
             return
         hub = delivery.hub

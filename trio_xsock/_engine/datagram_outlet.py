@@ -235,7 +235,7 @@ class DatagramOutlet:
             else:
                 queue.sent_first()
                 if departure.waiter is not None:
-                    departure.waiter.unpark()
+                    departure.waiter.unpark(None)
             gone += 1
         if gone:
             self._note_queue()
@@ -263,5 +263,5 @@ class DatagramOutlet:
 
     def _release_waiters(self) -> None:
         for parking in self._drained:
-            parking.unpark()
+            parking.unpark(None)
         self._drained.clear()

@@ -36,7 +36,7 @@ class Waiter(NamedTuple):
 
     command: int
     address: str | None
-    parking: Parking[bytes]
+    parking: Parking[bytes | None]
 
     def wants(self, arrival: Arrival) -> bool:
         """Whether it waits for ``arrival``."""

@@ -171,7 +171,7 @@ class Link:
         if self._drainers and not transport.unsent:
             drainers, self._drainers = self._drainers, ()
             for parking in drainers:
-                parking.unpark()
+                parking.unpark(None)
 
     def fail_drainers(self, why: Callable[[], SocketError]) -> None:
         """The OS will not take it any more; ``why`` makes the error for the waiting tasks."""

@@ -45,7 +45,7 @@ class MessageInbox:
         self._hub = hub
         # The number of handler calls after which all decoded messages were delivered.
         self._called_at = 0
-        self._waiters: list[tuple[int, Parking[bytes]]] = []
+        self._waiters: list[tuple[int, Parking[bytes | None]]] = []
         # Each with the tasks that waited for events before it.
         self._readers: deque[tuple[Parking[Message], list[Parking[Any]]]] = deque()
 
@@ -207,13 +207,13 @@ class MessageInbox:
         """Its task was cancelled."""
         self._readers.remove(reader)
 
-    def wait_for_command(self, command: int) -> tuple[int, Parking[bytes]]:
+    def wait_for_command(self, command: int) -> tuple[int, Parking[bytes | None]]:
         """Wait for a message with this command; to be given to ``forget_waiter``."""
-        waiter = command, Parking[bytes]()
+        waiter = command, Parking[bytes | None]()
         self._waiters.append(waiter)
         return waiter
 
-    def forget_waiter(self, waiter: tuple[int, Parking[bytes]]) -> None:
+    def forget_waiter(self, waiter: tuple[int, Parking[bytes | None]]) -> None:
         """Its task was cancelled."""
         self._waiters.remove(waiter)
 

@@ -313,7 +313,7 @@ class Outlet:
         if self.ledger.open:
             self.waits.wait_until_empty(parking)
         else:
-            parking.unpark()
+            parking.unpark(None)
 
     def wait_for_room(self, parking: Parking[None]) -> None:
         """Wake ``parking`` when the OS takes bytes and nothing is queued."""
@@ -338,5 +338,5 @@ class Outlet:
         """There is room, or no reason to wait for it any more."""
         parking, self._room = self._room, None
         if parking is not None:
-            parking.unpark()
+            parking.unpark(None)
             self._update_interest()

@@ -44,7 +44,7 @@ class SendWaits:
         """Wake the callers whose bytes were sent, which happens in their order."""
         senders = self._senders
         while senders and senders[0][0].idle and not senders[0][0].removed:
-            senders.popleft()[1].unpark()
+            senders.popleft()[1].unpark(None)
 
     def fail_removed(self, why: WhyRemoved) -> None:
         """Tickets were dropped: wake their callers with an error."""
@@ -85,6 +85,6 @@ class SendWaits:
         flushers, self._flushers = self._flushers, ()
         for parking in flushers:
             if lost is None:
-                parking.unpark()
+                parking.unpark(None)
             else:
                 parking.fail(lost())

@@ -87,7 +87,7 @@ async def shake_hands(
 
     Cancellation: the transport is closed at once.
     """
-    parking: Parking[BaseException] = Parking()
+    parking: Parking[BaseException | None] = Parking()
     handshake = Handshake(keeper, transport, setup, endpoint, parking.unpark)
     limit = TimeLimit(trio.current_time(), setup.timeout)
     try:
@@ -108,7 +108,7 @@ async def shake_hands(
 
 
 async def _park_until_over(  # noqa: ASYNC910 - parking is a checkpoint
-    parking: Parking[BaseException], handshake: Handshake, limit: TimeLimit
+    parking: Parking[BaseException | None], handshake: Handshake, limit: TimeLimit
 ) -> BaseException | None:
     """Wait for the last step; at the deadline the socket is read once more first."""
     while True:
@@ -182,7 +182,7 @@ class Handshake:
         self._over = None
         self._watch.close()
         if self._parking is not None:
-            self._parking.unpark()
+            self._parking.unpark(None)
 
     def _goes_on(self) -> bool:
         """Whether ``close`` was not called; check it again after each wait."""
@@ -196,7 +196,7 @@ class Handshake:
             return
         # At once: until the task runs the hub would find the descriptor ready again and again.
         self._want(False)
-        self._parking.unpark()
+        self._parking.unpark(None)
 
     def _step(self, step: Callable[[], bool]) -> None:
         """Take a step, and call ``over`` if it was the last."""

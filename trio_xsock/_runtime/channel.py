@@ -261,9 +261,7 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
             return event
         parking: Parking[E] = Parking()
         self._waiting.append(parking)
-        taken = await parking.park(lambda: self._waiting.remove(parking))
-        assert taken is not None
-        return taken
+        return await parking.park(lambda: self._waiting.remove(parking))
 
     def _need_not_wait(self) -> bool:
         """Whether there is an event, or there will be none."""

@@ -154,7 +154,7 @@ class EpollHub:
             if not self._stopping:  # else it was told by who stops us
                 trio.lowlevel.notify_closing(self._epoll.fileno())
             self._epoll.close()
-            self._stopped.unpark()
+            self._stopped.unpark(None)
 
     async def _serve(self) -> None:  # noqa: ASYNC910 - a task of its own
         fileno = self._epoll.fileno()

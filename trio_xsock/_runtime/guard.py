@@ -91,14 +91,16 @@ class Parking(Generic[T]):
     """One task that waits for one value; one use per object.
 
     The value is kept here rather than passed through Trio, so that it may also be handed over
-    before the task has parked.
+    before the task has parked. That of a ``Parking[None]``, which only says when, is ``None``.
     """
 
     __slots__ = ("_done", "_error", "_on_cancel", "_task", "_value")
 
+    _value: T
+    """Not there before ``unpark``."""
+
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
-        self._value: T | None = None
         self._error: BaseException | None = None
         self._done = False
 
@@ -107,7 +109,7 @@ class Parking(Generic[T]):
         """The value was handed over, or the task gave up."""
         return self._done
 
-    async def park(self, on_cancel: Callable[[], None] | None = None) -> T | None:
+    async def park(self, on_cancel: Callable[[], None] | None = None) -> T:
         """Wait until ``unpark`` or ``fail``; a checkpoint in any case.
 
         Args:
@@ -131,7 +133,6 @@ class Parking(Generic[T]):
             self._on_cancel = on_cancel
             await trio.lowlevel.wait_task_rescheduled(self._abort)
             WAKEUPS.resumed += 1
-            self._on_cancel = None  # which may refer to us
         if self._error is not None:
             error, self._error = self._error, None
             try:
@@ -140,7 +141,7 @@ class Parking(Generic[T]):
                 del error  # its traceback holds this frame
         return self._value
 
-    async def wait(self) -> T | None:
+    async def wait(self) -> T:
         """As ``park``; but a cancellation leaves it as it was, to be waited at again."""
 
         def abort(_: object) -> trio.lowlevel.Abort:
@@ -173,23 +174,25 @@ class Parking(Generic[T]):
             on_cancel()
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def unpark(self, value: T | None = None) -> None:
+    def unpark(self, value: T) -> None:
         """Hand ``value`` over, once; later calls do nothing."""
-        if self._done:
-            return
-        self._done = True
-        self._on_cancel = None  # it may refer to this object, and to the socket
-        self._value = value
-        task, self._task = self._task, None
-        if task is not None:
-            WAKEUPS.woken += 1
-            trio.lowlevel.reschedule(task)
+        if not self._done:
+            self._value = value
+            self._wake()
 
     def fail(self, error: BaseException) -> None:
         """Let the task raise ``error``; does nothing after a value was handed over."""
         if not self._done:
             self._error = error
-            self.unpark()
+            self._wake()
+
+    def _wake(self) -> None:
+        self._done = True
+        self._on_cancel = None  # it may refer to this object, and to the socket
+        task, self._task = self._task, None
+        if task is not None:
+            WAKEUPS.woken += 1
+            trio.lowlevel.reschedule(task)
 
 
 def _refuse(_: object) -> trio.lowlevel.Abort:

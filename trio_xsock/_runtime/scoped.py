@@ -269,7 +269,7 @@ class Scoped(abc.ABC):
         return False
 
     async def _park_for(  # noqa: ASYNC910 - parking is a checkpoint
-        self, parking: Parking[T], seconds: float, withdraw: Callable[[], None]
+        self, parking: Parking[T | None], seconds: float, withdraw: Callable[[], None]
     ) -> T | None:
         """See ``Waits.park``; ``math.inf`` is no limit."""
         if seconds == math.inf:

@@ -49,7 +49,11 @@ class Waits:
         self._waits: list[_Wait] = []
 
     async def park(  # noqa: ASYNC910 - parking is a checkpoint
-        self, keeper: Keeper, parking: Parking[T], seconds: float, withdraw: Callable[[], None]
+        self,
+        keeper: Keeper,
+        parking: Parking[T | None],
+        seconds: float,
+        withdraw: Callable[[], None],
     ) -> T | None:
         """Wait for a value, at most so many seconds.
 
@@ -90,7 +94,7 @@ class Waits:
                 following = min(following, wait.limit.deadline)
             elif wait.limit.is_over(now, counts_lateness=runs_by_itself()):
                 wait.withdraw()
-                wait.parking.unpark()
+                wait.parking.unpark(None)
             else:
                 wait.looked = False
                 following = min(following, wait.limit.deadline)

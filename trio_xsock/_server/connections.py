@@ -318,7 +318,7 @@ class ServerConnections(Generic[S]):
 
     def _check_idle(self) -> None:
         while self._idle and self._is_idle():
-            self._idle.pop().unpark()
+            self._idle.pop().unpark(None)
 
     def _is_idle(self) -> bool:
         return not (self._roster.open or self._staff.serving or self._lobby.reading)

@@ -254,9 +254,7 @@ class ServerSocket(ServerFacts[S], trio.abc.Listener[S]):
             return socket
         self._check_thread()
         parking: Parking[S] = Parking()
-        accepted = await parking.park(self._connections.wait_for_one(parking))
-        assert accepted is not None
-        return accepted
+        return await parking.park(self._connections.wait_for_one(parking))
 
     async def serve(  # noqa: ASYNC128 - it is called below
         self,

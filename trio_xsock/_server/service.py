@@ -40,7 +40,7 @@ class Service(Generic[S]):
         escaped: list[BaseException],
     ) -> None:
         self.handler: Callable[[S], Awaitable[object]] = handler
-        self.parking: Parking[SocketError] = Parking()
+        self.parking: Parking[SocketError | None] = Parking()
         self._escaped = escaped
         self._nursery = nursery
         self._run: Callable[[Service[S], Connection, S], Awaitable[None]] = run

@@ -7,7 +7,7 @@ not decode what follows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -79,7 +79,7 @@ async def receive(socket: EasyTCPSocket) -> Message:
         raise _end_of_messages(connection, ended)
     socket._check_thread()
     reader = inbox.wait_for_any()
-    return cast("Message", await reader[0].park(lambda: inbox.forget_reader(reader)))
+    return await reader[0].park(lambda: inbox.forget_reader(reader))
 
 
 async def wait_for_command(socket: EasyTCPSocket, command: int, seconds: float) -> bytes | None:
@@ -109,7 +109,7 @@ async def wait_for_peer(socket: EasyTCPSocket, seconds: float) -> bool:
     if connection.state not in _UNTIL_PEER:
         raise _why_no_peer(connection, socket)
     socket._check_thread()
-    parking: Parking[bool] = Parking()
+    parking: Parking[bool | None] = Parking()
     attempt = connection.attempt()
     attempt.wait(parking)
     up = await socket._park_for(parking, seconds, lambda: attempt.forget(parking))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Final, Self
 
 import trio
 
@@ -153,7 +153,7 @@ class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
         self._check_thread()
         inbox = self._inbox
         parking = inbox.wait()
-        return cast("Datagram", await parking.park(lambda: inbox.forget(parking)))
+        return await parking.park(lambda: inbox.forget(parking))
 
     def __aiter__(self) -> Self:
         """Iterate over datagrams, for ever; ends by ``SocketClosedError`` or cancellation.
