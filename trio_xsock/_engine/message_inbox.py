@@ -16,7 +16,7 @@ import trio
 
 from trio_xsock._machines.message_buffer import MessageBuffer
 from trio_xsock._runtime.delivery import Delivery
-from trio_xsock._runtime.guard import Parking, protect_from_ki
+from trio_xsock._runtime.guard import Parking, call_unprotected, protect_from_ki
 from trio_xsock._runtime.message_hub import MessageHub
 from trio_xsock._values.errors import SocketError
 from trio_xsock._values.message import Message
@@ -157,7 +157,7 @@ class MessageInbox:
 
     def _call_handler(self, messages: list[Message]) -> None:
         hub, delivery = self._hub, self._delivery
-        socket = delivery.socket
+        socket, run = delivery.socket, delivery.context.run
         for message in messages:
             if delivery.socket is None:
                 return  # the handler closed the socket, or failed: nothing more
@@ -167,7 +167,10 @@ class MessageInbox:
                 continue
             hub.posted += 1
             hub.called += 1
-            delivery.call(method, socket, *message)
+            try:  # as Delivery.call does, whose call costs a tenth of all this
+                run(call_unprotected, method, socket, message[0], message[1])
+            except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits
+                delivery.fail(exc)
 
     def _fail_waiting(self, for_waiters: SocketError, for_readers: Exception) -> None:
         readers, self._readers = self._readers, deque()

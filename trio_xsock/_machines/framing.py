@@ -30,7 +30,7 @@ LARGEST_SIZE: Final = 2**32 - 1
 _HEADER: Final = Struct(">IiI")
 _MARK: Final = b"XM\x01\x00"
 _MARK_NUMBER: Final = int.from_bytes(_MARK, "big")
-_AT_ONCE: Final = 64
+_AT_ONCE: Final = 128
 """Messages decoded in one go; parsing 500,000 tiny ones at once would freeze a loop for 0.3 s."""
 
 
@@ -154,7 +154,8 @@ class MessageDecoder:
         """Take whole frames straight out of the chunk."""
         chunk, start = self._chunk, self._position
         end, largest, unpack = len(chunk), self.max_message_size, _HEADER.unpack_from
-        while len(messages) < limit:
+        new, add = tuple.__new__, messages.append  # half the time of ``Message(...)``
+        for _ in range(limit - len(messages)):
             data = start + HEADER_SIZE
             if data > end:
                 break
@@ -164,7 +165,7 @@ class MessageDecoder:
             stop = data + size
             if stop > end:
                 break
-            messages.append(Message(command, chunk[data:stop]))
+            add(new(Message, (command, chunk[data:stop])))
             start = stop
         else:
             self._position = start
