@@ -29,6 +29,13 @@ def _ping(
     )
 
 
+def _far(connections: int, full: int, quick: int, tiny: int) -> dict[Size, Params]:
+    return {
+        size: {**params, "warm": 2 if size is Size.TINY else 5, "milliseconds": 20}
+        for size, params in _ping(connections, 64, full, quick, tiny).items()
+    }
+
+
 WORKLOADS: Sequence[Workload] = (
     Workload(
         "receive",
@@ -180,6 +187,22 @@ WORKLOADS: Sequence[Workload] = (
         "client_ping",
         "loads.ping:to_client",
         _ping(100, 64, 7000, 3000),
+        is_client=True,
+    ),
+    Workload(
+        "far-1",
+        "client: 64 B, answered after 20 ms, 1 connection",
+        "client_ping",
+        "loads.far:to_client",
+        _far(1, 50, 25, 5),
+        is_client=True,
+    ),
+    Workload(
+        "far-50",
+        "client: 64 B, answered after 20 ms, 50 connections",
+        "client_ping",
+        "loads.far:to_client",
+        _far(50, 1000, 500, 60),
         is_client=True,
     ),
     Workload(

@@ -1,4 +1,4 @@
-"""Two hosts and a link between them that loses, delays, doubles or damages what passes.
+"""Two hosts and a link between them that loses, delays, slows, doubles or damages what passes.
 
 The hosts are network namespaces without names, each with one end of the link: a TAP device whose
 frames a thread of ours carries to the other end. Nothing of it is left when the block ends, and
@@ -100,7 +100,7 @@ class Host:
                 ["ip", "-batch", "-"], input="\n".join(commands), text=True, check=True, timeout=10
             )
 
-    def sysctl(self, name: str, value: int) -> None:
+    def sysctl(self, name: str, value: int | str) -> None:
         """Set a variable of this host's kernel, below ``net.ipv4``."""
         with self:
             Path("/proc/sys/net/ipv4", name).write_text(str(value), encoding="ascii")
@@ -137,6 +137,7 @@ class Link:
         near, far: the two hosts.
         delay: seconds from one end to the other.
         jitter: up to so many seconds more, so that frames overtake each other.
+        rate: bytes per second in each direction, for which frames wait; 0 for no limit.
         loss, doubling, damage: how many of all frames fare so, 0 to 1.
         down: nothing passes any more.
         passed, lost: frames, so far.
@@ -147,13 +148,14 @@ class Link:
     def __init__(self, near: Host, far: Host, seed: int) -> None:
         self.near = near
         self.far = far
-        self.delay = self.jitter = self.loss = self.doubling = self.damage = 0.0
+        self.delay = self.jitter = self.rate = self.loss = self.doubling = self.damage = 0.0
         self.down = False
         self.passed = self.lost = 0
         self.last: dict[str, Segment] = {}
         self._random = random.Random(seed)
         self._due: list[tuple[float, int, int, bytes]] = []
         self._number = itertools.count()
+        self._free = {near.tap: 0.0, far.tap: 0.0}
         self._stop, self._stopped = os.pipe()
         self.thread = threading.Thread(target=self._carry, name="link")
 
@@ -192,8 +194,15 @@ class Link:
                 frame = self._damaged(frame)
             copies = 2 if self._random.random() < self.doubling else 1
             for _ in range(copies):
-                due = time.monotonic() + self.delay + self._random.random() * self.jitter
+                passed = self._passes(target, len(frame))
+                due = passed + self.delay + self._random.random() * self.jitter
                 heapq.heappush(self._due, (due, next(self._number), target, frame))
+
+    def _passes(self, target: int, size: int) -> float:
+        """When a frame has left its end, of which only so many bytes per second can leave."""
+        begins = max(time.monotonic(), self._free[target])
+        self._free[target] = begins + (size / self.rate if self.rate else 0.0)
+        return self._free[target]
 
     def _damaged(self, frame: bytes) -> bytes:
         where = self._random.randrange(min(54, len(frame) - 1), len(frame))
@@ -226,6 +235,7 @@ def two_hosts(
     *,
     delay: float = 0.0,
     jitter: float = 0.0,
+    rate: float = 0.0,
     loss: float = 0.0,
     doubling: float = 0.0,
     damage: float = 0.0,
@@ -234,7 +244,7 @@ def two_hosts(
     """Two hosts and a link between them.
 
     Args:
-        delay, jitter, loss, doubling, damage: see ``Link``.
+        delay, jitter, rate, loss, doubling, damage: see ``Link``.
         seed: of the dice.
 
     Raises:
@@ -248,7 +258,7 @@ def two_hosts(
         near.open(far)
         far.open(near)
         link = Link(near, far, seed)
-        link.delay, link.jitter, link.loss = delay, jitter, loss
+        link.delay, link.jitter, link.rate, link.loss = delay, jitter, rate, loss
         link.doubling, link.damage = doubling, damage
         stack.callback(link.stop)
         link.start()

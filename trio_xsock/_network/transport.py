@@ -25,9 +25,9 @@ _INTERNET: Final = (stdlib_socket.AF_INET, stdlib_socket.AF_INET6)
 _NOT_SENT: Final = 16384
 """Bytes that the OS may hold beyond what it has sent (TCP_NOTSENT_LOWAT, tcp(7)).
 
-So what counts as sent is at most that and a window ahead of the network, and an abort leaves little
-in the kernel. Bulk sending is faster, too: the data is still in the processor's cache when it is
-sent.
+The kernel also fills the segment that it has begun, of up to 64 KiB. So what counts as sent is at
+most 80 KiB and a window ahead of the network, and an abort leaves little in the kernel. Bulk
+sending is faster, too: the data is still in the processor's cache when it is sent.
 """
 
 UNLIMITED: Final = 2**62
