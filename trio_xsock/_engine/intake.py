@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import trio
 
 from trio_xsock._network.transport import Transport
+from trio_xsock._platform.memory import keep_freed_memory
 from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.readiness import Watch
@@ -314,6 +315,7 @@ class Intake:
 
     def _adapt_read_size(self, size: int, wanted: int) -> None:
         if size == wanted:
+            keep_freed_memory()
             self._read_size = min(self._read_size * 4, _LARGEST_READ)
         elif size * 4 < self._read_size:
             self._read_size = SMALLEST_READ
