@@ -10,7 +10,7 @@ _BLOCK: Final = 2**22
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Let the C library keep 8 MiB of freed memory, once in a process; nothing where it is not glibc.
+    """Let glibc keep 8 MiB of freed memory; done once in a process, and nothing elsewhere.
 
     A bulk receive takes some blocks of up to a megabyte, frees them all, and takes them again. By
     default glibc gives the end of its heap back to the OS each time: 450 page faults for each
