@@ -95,10 +95,11 @@ def run_check(name: str, command: list[str]) -> bool:
 def run_tests(options: list[str], minimal: bool = False) -> bool:
     """Run the tests, some at a time, showing everything as it comes.
 
-    With ``minimal`` the library does without all that Linux, macOS or Windows lacks. Many of these
-    tests only wait, mostly for the grace of a close, so one more runs at a time.
+    With ``minimal`` the library does without all that Linux, macOS or Windows lacks. Many tests
+    only wait, mostly for the grace of a close or for a program, so one more runs at a time than
+    there are processors.
     """
-    workers = min((os.cpu_count() or 1) + minimal, MOST_WORKERS)
+    workers = min((os.cpu_count() or 1) + 1, MOST_WORKERS)
     side_by_side = ["-n", str(workers), "--dist", "worksteal"]
     command = [PYTHON, "-m", "pytest", "-q", *side_by_side, *options]
     environment = {**os.environ, "TRIO_XSOCK_PLATFORM": "minimal"} if minimal else None

@@ -134,7 +134,7 @@ async def test_hostile_packets_change_nothing() -> None:
 
 async def test_strangers_get_one_answer_and_no_more_than_they_sent() -> None:
     """A short announcement gets none, a whole one gets one of its size, and nothing follows."""
-    fast = {"heartbeat_interval": 0.02, "expiry": 0.2}
+    fast = {"heartbeat_interval": 0.02, "expiry": 0.6}
     async with discovery(free_port(), name="one", **fast) as one:
         identity = Identity(True, 3_600_000, "forged", {})
         packet = Packet(Kind.ANNOUNCE, "test group", b"s" * 16, 1, identity=identity)
