@@ -27,7 +27,8 @@ def main() -> None:
     ]
     options = ["--placement=one-core", *outputs, *sys.argv[1:]]
     subprocess.run([sys.executable, "-m", "benchmarks", *options], cwd=ROOT, check=True)
-    subprocess.run([sys.executable, str(DOCS / "make_speed_chart.py")], cwd=ROOT, check=True)
+    for script in ("make_speed_chart.py", "make_speed_table.py"):
+        subprocess.run([sys.executable, str(DOCS / script)], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,30 @@ def test_speed_chart_is_that_of_the_figures() -> None:
     assert script.CHART.relative_to(ROOT).as_posix() in (ROOT / "README.md").read_text("utf-8")
 
 
+def test_speed_table_is_that_of_the_figures() -> None:
+    """The README's table shows what the table of the documentation shows, in part."""
+    script = load_script("make_speed_table")
+    page = script.PAGE.read_text(encoding="utf-8")
+    assert script.page_with_table(page) == page, "run docs/make_speed_table.py"
+    assert len(script.ROWS) <= 12
+    assert len(script.COLUMNS) <= 8
+
+
+def test_speed_table_says_who_is_ahead() -> None:
+    """A figure of another library is in bold if it is ahead of all of ours."""
+    script = load_script("make_speed_table")
+    values = {
+        "xsock-handler": 2.0,
+        "trio-stream": 1.0,
+        "asyncio-streams": 1.9,
+        "uvloop-protocol": 2.1,
+    }
+    contenders = {name: {"to_baseline": value} for name, value in values.items()}
+    assert script.row("work", {"contenders": contenders}) == (
+        "| work | 2.0 |  |  |  | 1.0 |  | 1.9 | **2.1** |"
+    )
+
+
 @pytest.mark.parametrize("name", ["architecture", "life", "cancelled_send", "message"])
 def test_pictures_are_those_of_the_code(name: str) -> None:
     """Each picture in the repository is what the script draws now."""
