@@ -7,8 +7,9 @@ scheduler. Calls that never wait, such as ``bytes_available``, first read what h
 watch reports a reset. So they return the same as for a served connection, and nothing is read ahead
 of a call.
 
-Once served, a connection stays served. If the watch cannot report a reset alone, the connection is
-served from the beginning.
+Once served for a listener, a connection stays served. While many connections are busy, those that
+nobody listens to are served, too, see ``crowd``. If the watch cannot report a reset alone, the
+connection is served from the beginning.
 """
 
 from __future__ import annotations

@@ -121,13 +121,17 @@ class OwnWait:
     Attributes:
         descriptor: what it waits for; -1 while it does not wait.
         limit: how many bytes may have to be buffered before it is content.
+        turn: the number of the connection's last turn; see ``crowd``.
+        others: how many turns of others come between two of its own, about.
     """
 
-    __slots__ = ("descriptor", "limit")
+    __slots__ = ("descriptor", "limit", "others", "turn")
 
     def __init__(self) -> None:
         self.descriptor = -1
         self.limit = 1
+        self.turn = 0
+        self.others = 0.0
 
     def serve(self, _ended: SocketError | None, /) -> bool:
         """See ``Waiting``: the task is told to try."""
@@ -160,6 +164,7 @@ class Intake:
         reading: there is room: what comes is taken in.
         served: the OS is asked to report input while ``reading``; else whoever asks for input
             takes it in, see ``by_caller``.
+        crowded: it is served because many connections are busy; see ``crowd``.
         own_wait: the receiving task's wait for the descriptor itself, once there was one.
     """
 
@@ -168,6 +173,7 @@ class Intake:
         "_watch",
         "bytes_received",
         "caller",
+        "crowded",
         "limit",
         "own_wait",
         "pauses",
@@ -182,6 +188,7 @@ class Intake:
         self.pauses: int = 0
         self.reading = False
         self.served = True
+        self.crowded = False
         self.own_wait: OwnWait | None = None
         self._read_size = SMALLEST_READ
         self._watch: Watch | None = None
@@ -195,6 +202,7 @@ class Intake:
         """
         self._watch = watch
         self.served = served
+        self.crowded = False
         if watch is None:
             self.reading = False
         elif self.reading and served:
@@ -211,6 +219,13 @@ class Intake:
             self.served = True
             if self.reading and self._watch is not None:
                 self._watch.reading(True)
+
+    def stop_serving(self) -> None:
+        """Have the OS report nothing but a hang-up from now on."""
+        self.served = False
+        if self._watch is not None:
+            self._watch.reading(False)
+            self._watch.report_hang_up()
 
     # Whether to read
 

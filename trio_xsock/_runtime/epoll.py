@@ -65,7 +65,11 @@ def serve_what_is_ready() -> None:
 
 @protect_from_ki
 class EpollHub:
-    """The epoll set of one Trio run and the task that serves it."""
+    """The epoll set of one Trio run and the task that serves it.
+
+    Attributes:
+        turns: how many waits of tasks for input have ended; see ``_engine.crowd``.
+    """
 
     __slots__ = (
         "_epoll",
@@ -74,6 +78,7 @@ class EpollHub:
         "_stopping",
         "_users",
         "_watches",
+        "turns",
     )
 
     def __init__(self, place: _Place) -> None:
@@ -83,6 +88,7 @@ class EpollHub:
         self._users = 0
         self._stopping = False
         self._stopped: Parking[None] = Parking()
+        self.turns = 0
         trio.lowlevel.spawn_system_task(self._run, name="trio_xsock readiness hub")
 
     @classmethod

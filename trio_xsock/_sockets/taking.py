@@ -22,7 +22,7 @@ from trio_xsock._engine.by_caller import (
 )
 from trio_xsock._engine.byte_inbox import ByteInbox, Receiver
 from trio_xsock._engine.connection import Connection
-from trio_xsock._engine.intake import Intake, OwnWait
+from trio_xsock._engine.crowd import join, own_wait, take_turn
 from trio_xsock._engine.reading import resume_reading
 from trio_xsock._engine.reasons import verdict
 from trio_xsock._machines.ends import Phase
@@ -79,9 +79,12 @@ async def take_bytes(
             await trio.lowlevel.checkpoint()
         await let_others_run()
         return data
-    waited = may_take_in(connection) and not buffer.size
-    if waited:
-        wait = inbox.waiting = _own_wait(intake, least)
+    wait = None
+    if may_take_in(connection) and not buffer.size:
+        wait = own_wait(connection, least)
+        wait = None if join(connection, wait) else wait
+    if wait is not None:
+        inbox.waiting = wait
         intake.caller = True
         try:
             await wait_for_input(connection, transport, wait)
@@ -91,20 +94,13 @@ async def take_bytes(
         finally:
             intake.caller = False
         inbox.waiting = None
+        take_turn(connection, wait)
         transport = connection.link.transport
         if transport is not None and may_take_at_once(connection):
             data = take_at_once(connection, transport, inbox, least, most)
             if data is not None:
                 return data  # noqa: ASYNC910 - it has waited
-    return cast("bytes", await receive(socket, receiver(), waited=waited))
-
-
-def _own_wait(intake: Intake, limit: int) -> OwnWait:
-    wait = intake.own_wait
-    if wait is None:
-        wait = intake.own_wait = OwnWait()
-    wait.limit = limit
-    return wait
+    return cast("bytes", await receive(socket, receiver(), waited=wait is not None))
 
 
 @trio.lowlevel.enable_ki_protection
@@ -146,6 +142,8 @@ async def receive(
             inbox.waiting = receiver
             resume_reading(connection)
             value = await receiver.park(inbox.withdraw_receiver)
+            if intake.crowded:
+                take_turn(connection, intake.own_wait)
         elif not waited:
             resume_reading(connection)
             await let_others_run()
@@ -179,15 +177,18 @@ async def _take_in(
         The result, ``None`` if the connection is served; and whether the task has waited.
     """
     waited, reads = False, 0
-    wait = inbox.waiting = _own_wait(connection.intake, receiver.limit)
+    wait = inbox.waiting = own_wait(connection, receiver.limit)
     resume_reading(connection)  # it may need more than the buffer has room for
     try:
         while True:
             if not take_in(connection):
                 transport = connection.link.transport
                 if transport is not None:
+                    if join(connection, wait):
+                        return None, waited
                     await wait_for_input(connection, transport, wait)
                     waited = True
+                    take_turn(connection, wait)
                     take_in(connection)
             value = _attempt(socket, connection, inbox, receiver)
             if value is not None or not may_take_in(connection):
