@@ -38,6 +38,13 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers that fit a test."""
+    monkeypatch.setattr(crowd, "_MANY", 8)
+    monkeypatch.setattr(crowd, "_FEW", 2)
+
+
+@pytest.fixture
 def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     """One busy connection is many: the hub waits from the first wait on."""
     monkeypatch.setattr(crowd, "_MANY", 0)
@@ -87,6 +94,7 @@ async def round_trips(peers: list[RawPeer]) -> None:
 # Who waits
 
 
+@pytest.mark.usefixtures("small")
 async def test_the_hub_waits_for_many_that_are_busy() -> None:
     """And what a few of them do then does not change it for the others."""
     async with echo_server(TCPSocket.receive_some) as (peers, socks):
@@ -96,6 +104,7 @@ async def test_the_hub_waits_for_many_that_are_busy() -> None:
         assert all(map(is_crowded, socks))
 
 
+@pytest.mark.usefixtures("small")
 async def test_the_task_waits_itself_when_it_is_alone_again() -> None:
     """Then nothing is read that nobody asks for, as before."""
     async with echo_server(TCPSocket.receive_some) as (peers, socks):
@@ -106,6 +115,7 @@ async def test_the_task_waits_itself_when_it_is_alone_again() -> None:
         assert all(map(is_crowded, socks))
 
 
+@pytest.mark.usefixtures("small")
 async def test_a_busy_one_among_idle_ones_waits_itself() -> None:
     """It depends on those that are busy, however many there are."""
     async with echo_server(TCPSocket.receive_some) as (peers, socks):
@@ -114,6 +124,7 @@ async def test_a_busy_one_among_idle_ones_waits_itself() -> None:
         assert not any(map(is_served, socks))
 
 
+@pytest.mark.usefixtures("small")
 @every_call
 async def test_all_ways_to_receive(call: Call) -> None:
     """Each gets what was sent, and all of it."""

@@ -68,7 +68,7 @@ class EpollHub:
     """The epoll set of one Trio run and the task that serves it.
 
     Attributes:
-        turns: how many waits of tasks for input have ended; see ``_engine.crowd``.
+        turns: how often tasks that wait themselves got input; see ``_engine.crowd``.
     """
 
     __slots__ = (

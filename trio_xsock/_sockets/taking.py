@@ -72,18 +72,19 @@ async def take_bytes(
         or keeper.thread != get_ident()
     ):
         return cast("bytes", await receive(socket, receiver()))
+    wait = own_wait(connection, least)
+    if join(connection, wait):
+        return cast("bytes", await receive(socket, receiver()))
     data = take_at_once(connection, transport, inbox, least, most)
     if data is not None:
+        take_turn(connection, wait)
         if is_cancelled():  # then the input stays for the next call
             buffer.put_back(data)
             await trio.lowlevel.checkpoint()
         await let_others_run()
         return data
-    wait = None
-    if may_take_in(connection) and not buffer.size:
-        wait = own_wait(connection, least)
-        wait = None if join(connection, wait) else wait
-    if wait is not None:
+    waits = may_take_in(connection) and not buffer.size
+    if waits:
         inbox.waiting = wait
         intake.caller = True
         try:
@@ -100,7 +101,7 @@ async def take_bytes(
             data = take_at_once(connection, transport, inbox, least, most)
             if data is not None:
                 return data  # noqa: ASYNC910 - it has waited
-    return cast("bytes", await receive(socket, receiver(), waited=wait is not None))
+    return cast("bytes", await receive(socket, receiver(), waited=waits))
 
 
 @trio.lowlevel.enable_ki_protection
@@ -180,21 +181,20 @@ async def _take_in(
     wait = inbox.waiting = own_wait(connection, receiver.limit)
     resume_reading(connection)  # it may need more than the buffer has room for
     try:
-        while True:
+        while not join(connection, wait):
             if not take_in(connection):
                 transport = connection.link.transport
                 if transport is not None:
-                    if join(connection, wait):
-                        return None, waited
                     await wait_for_input(connection, transport, wait)
                     waited = True
-                    take_turn(connection, wait)
                     take_in(connection)
+            take_turn(connection, wait)
             value = _attempt(socket, connection, inbox, receiver)
             if value is not None or not may_take_in(connection):
                 return value, waited  # noqa: ASYNC910 - its caller sees to that
             reads += 1
             if reads % _READS_ON_END == 0:
                 await trio.lowlevel.checkpoint()
+        return None, waited  # noqa: ASYNC910 - likewise
     finally:
         inbox.waiting = None
