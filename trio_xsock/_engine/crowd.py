@@ -1,4 +1,4 @@
-"""Who waits for the input of a connection that nobody listens to: its own task, or the hub.
+"""Waiting for the input of a connection that nobody listens to: by its own task, or in the hub.
 
 A task that waits for the descriptor itself is woken by Trio, without a turn of the hub's task: the
 cheapest way for one busy connection, and not dearer for a hundred. But Trio runs all tasks that are

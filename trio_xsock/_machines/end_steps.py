@@ -86,7 +86,7 @@ class Why(enum.Enum):
 
 
 class Side(enum.Enum):
-    """Who ended a connection."""
+    """The side that ended a connection."""
 
     US = "us"
     PEER = "the peer"

@@ -144,7 +144,7 @@ class Ends:
 
     @property
     def by(self) -> Side | None:
-        """Who ended the connection, or has begun to; ``None`` while nobody has."""
+        """The side that ended the connection, or has begun to; ``None`` for none so far."""
         if self.closed_by_us:
             return Side.US
         if self.their_end:

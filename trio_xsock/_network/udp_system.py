@@ -34,8 +34,9 @@ def open_port(
 ) -> SystemPort:
     """Bind to a port.
 
-    The port is ours alone at first. Who joins a multicast group shares it with others that do
-    so: they are there to be heard by all. Hence a port that is taken may be had all the same.
+    The port is ours alone at first. A socket that joins a multicast group shares it with
+    others that do, because all of them receive what is sent to the group. So a port that is taken
+    may be had all the same.
 
     Args:
         local: the address to bind to; ``None`` for all.

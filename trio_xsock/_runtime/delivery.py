@@ -1,8 +1,8 @@
 """``Delivery``: one socket's events go to its channels and its handler object.
 
 Channels get an event when it is posted. A handler method is never called by ``post``: the call is
-queued in the hub and made later, one at a time, when nothing *holds* the delivery. Whoever holds
-it (a step, a running handler, a call that is not done yet) delivers when it is done. So a handler
+queued in the hub and made later, one at a time, when nothing *holds* the delivery. What holds it
+(a step, a running handler, a call that is not done yet) delivers when it is done. So a handler
 is never entered again while it runs, and what a plain call causes is delivered after it.
 """
 

@@ -162,7 +162,7 @@ class EventHub:
             self._own = channel
 
     def subscribe(self, now: Callable[[], list[Event]]) -> EventChannel:
-        """A new channel that begins with what is so ``now``."""
+        """A new channel that begins with the events of ``now``."""
         channel = EventChannel._bound_to(self)
         source = channel._sources[self]
         for event in now():
