@@ -154,7 +154,9 @@ class MessageDecoder:
         """Take whole frames straight out of the chunk."""
         chunk, start = self._chunk, self._position
         end, largest, unpack = len(chunk), self.max_message_size, _HEADER.unpack_from
-        new, add = tuple.__new__, messages.append  # half the time of ``Message(...)``
+        add = messages.append
+        # Half the time of ``Message(...)``.
+        new = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         for _ in range(limit - len(messages)):
             data = start + HEADER_SIZE
             if data > end:
