@@ -101,10 +101,7 @@ class Conversation:
                 if self._peer_ended and _was_reset(self._sock.handle):
                     self._take_back()
                 elif self._shutdown:
-                    # TLS says so first, and the peer may answer before our direction has ended.
-                    self._told_end = isinstance(self._sock, SSLSocket)
-                    await self._sock.send_eof()
-                    self._told_end = True
+                    await self._end_input()
             except (LostConnectionError, TLSError) as exc:
                 # Earlier bytes of the peer may still be unread; the receiving task finds the loss.
                 self._loss = exc
@@ -130,6 +127,18 @@ class Conversation:
     def _limit_silence(self) -> None:
         if self._hands_over and self._peer_ended:
             self._reading.deadline = trio.current_time() + _SILENCE
+
+    async def _end_input(self) -> None:
+        """Shut our direction down; the peer may answer that before the call returns."""
+        # TLS says so first, and the peer may answer before our direction has ended.
+        early = isinstance(self._sock, SSLSocket)
+        self._told_end = early or not self._peer_ended
+        try:
+            await self._sock.send_eof()
+        except BaseException:
+            self._told_end = early
+            raise
+        self._told_end = True
 
     async def _send_piece(self, data: bytes) -> None:
         before = self._sock.bytes_sent
