@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from marked import between
+
 import trio_xsock
 from trio_xsock import SocketError
 
@@ -61,11 +63,7 @@ def table() -> str:
 
 def page_with_table(page: str) -> str:
     """The page with the table of today."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError("the page has no place for the table")
-    return f"{before}{begin}\n{table()}\n{end}{after}"
+    return between(page, BEGIN, f"\n{table()}\n", END)
 
 
 if __name__ == "__main__":

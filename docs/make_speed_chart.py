@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 
@@ -69,7 +69,7 @@ STYLE = """
 """
 
 
-def ratio(workload: dict[str, object], contenders: tuple[str, ...]) -> float | None:
+def ratio(workload: Mapping[str, object], contenders: tuple[str, ...]) -> float | None:
     """How many times less than the baseline the best of these contenders needs."""
     measured = workload["contenders"]
     assert isinstance(measured, dict)

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-DOCS = Path(__file__).resolve().parent
-FIGURES = DOCS / "topics" / "benchmarks.json"
-PAGE = DOCS.parent / "README.md"
+from make_speed_chart import FIGURES, ratio
+from marked import between
+
+PAGE = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN = "<!-- made by docs/make_speed_table.py -->\n"
 END = "<!-- end of what it made -->\n"
 
@@ -44,19 +45,9 @@ COLUMNS = {
 _OURS = 4
 
 
-def figure(workload: Mapping[str, Any], contenders: tuple[str, ...]) -> float | None:
-    """How many times less than the baseline the best of these contenders needs."""
-    found = [
-        workload["contenders"][name]["to_baseline"]
-        for name in contenders
-        if name in workload["contenders"]
-    ]
-    return max(found, default=None)
-
-
 def row(words: str, workload: Mapping[str, Any]) -> str:
     """One row, in Markdown."""
-    values = [figure(workload, contenders) for contenders in COLUMNS.values()]
+    values = [ratio(workload, contenders) for contenders in COLUMNS.values()]
     ours = max(value for value in values[:_OURS] if value is not None)
     texts = []
     for number, value in enumerate(values):
@@ -81,12 +72,8 @@ def table(figures: Mapping[str, Any]) -> str:
 
 def page_with_table(page: str) -> str:
     """The page with the figures of today."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError("the page has no place for the table")
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
-    return f"{before}{begin}{table(figures)}{end}{after}"
+    return between(page, BEGIN, table(figures), END)
 
 
 if __name__ == "__main__":

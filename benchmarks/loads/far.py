@@ -14,7 +14,7 @@ from benchmarks import linux
 from benchmarks.control import Params
 
 from .bulk import Load
-from .sockets import MANNER, PATIENCE, close_all, listener, prepare
+from .sockets import MANNER, PATIENCE, accepted, listener
 
 _RECEIVE = 2**16
 
@@ -79,13 +79,8 @@ class FarPeer:
 
 def to_client(params: Params) -> Load:
     """The program under test connects and sends messages, which are echoed until it closes."""
-    connections: list[socket.socket] = []
     with listener() as server:
         yield {"port": server.getsockname()[1]}
-        try:
-            for _ in range(params["connections"]):
-                connections.append(prepare(server.accept()[0]))  # noqa: PERF401
+        with accepted(server, params["connections"]) as connections:
             FarPeer(connections, params["milliseconds"] / 1000).run()
             yield {"operations": params["messages"]}
-        finally:
-            close_all(connections)

@@ -15,7 +15,16 @@ from benchmarks import linux
 from benchmarks.control import Params, percentile
 
 from .bulk import Load
-from .sockets import MANNER, PATIENCE, close_all, connect, connect_many, expect, listener, prepare
+from .sockets import (
+    MANNER,
+    PATIENCE,
+    accepted,
+    close_all,
+    connect,
+    connect_many,
+    expect,
+    listener,
+)
 
 _RECEIVE = 2**16
 _NOISE = 2**18
@@ -180,19 +189,14 @@ def _receive_at_once(sock: socket.socket) -> bytes:
 
 def to_client(params: Params) -> Load:
     """The program under test connects and sends messages, which are echoed until it closes."""
-    connections: list[socket.socket] = []
     with listener() as server:
         yield {"port": server.getsockname()[1]}
-        try:
-            for _ in range(params["connections"]):
-                connections.append(prepare(server.accept()[0]))  # noqa: PERF401
+        with accepted(server, params["connections"]) as connections:
             if len(connections) == 1:
                 _echo_one(connections[0])
             else:
                 _echo_many(connections)
             yield {"operations": params["messages"]}
-        finally:
-            close_all(connections)
 
 
 def _echo_one(sock: socket.socket) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 
 HOST = "127.0.0.1"
 PATIENCE = 10
@@ -80,6 +81,18 @@ def listener() -> socket.socket:
     sock.bind((HOST, 0))
     sock.listen(1024)
     return sock
+
+
+@contextmanager
+def accepted(server: socket.socket, count: int) -> Generator[list[socket.socket]]:
+    """So many connections of the program under test; closed at the end."""
+    connections: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            connections.append(prepare(server.accept()[0]))  # noqa: PERF401 - closed if one fails
+        yield connections
+    finally:
+        close_all(connections)
 
 
 def close_all(sockets: Iterable[socket.socket]) -> None:

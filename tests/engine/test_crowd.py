@@ -11,6 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.support import RawPeer, until
+from tests.support.cancelling import cancel_at_step
 from tests.support.pairs import linked, pairs, turned
 from tests.support.tls import tls_linked
 from trio_xsock import DataAvailable, ServerSocket, SocketClosedError, TCPSocket
@@ -148,26 +149,7 @@ async def test_a_cancellation_at_any_step_loses_nothing(
     call: Call, sent_at: int, cancelled_at: int
 ) -> None:
     """Before the bytes come, when they have come and the task has not run yet, and after."""
-    async with linked() as (sock, peer):
-        got: list[object] = []
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-
-                @nursery.start_soon
-                async def receive() -> None:
-                    got.append(await call(sock))
-
-                for step in range(4):
-                    if step == sent_at:
-                        peer.send_nowait(b"a\n")
-                    if step == cancelled_at:
-                        scope.cancel()
-                    with trio.CancelScope(shield=True):
-                        await trio.lowlevel.checkpoint()
-        if not got:
-            got.append(await call(sock))
-        assert got[0] in (b"a\n", b"a")
-        assert sock.read_all() == b""
+    await cancel_at_step(call, sent_at, cancelled_at)
 
 
 @pytest.mark.usefixtures("crowded")
