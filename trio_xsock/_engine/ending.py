@@ -14,7 +14,7 @@ from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.tracebacks import forget_traceback
 from trio_xsock._values.errors import SocketError
 
-from .by_caller import look
+from .by_caller import look, serve
 from .closing import Closing
 from .losing import send_failed
 from .reasons import verdict, why_not_sending
@@ -102,13 +102,12 @@ def _start_closing(connection: Connection) -> None:
 
 
 def keep_closing(connection: Connection) -> None:
-    """A graceful close has begun and is not done yet, as most are: discard input until it is.
+    """A graceful close has begun, and unlike most is not done at once: discard input until it is.
 
     The keeper task ends it when its grace is over, and reads what the OS does not report.
     """
     if not connection.ends.their_end:
-        connection.intake.serve()
-        connection.intake.wake_caller()
+        serve(connection)
         connection.intake.start()
     connection.wake_keeper()
 
