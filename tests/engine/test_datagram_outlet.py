@@ -30,6 +30,7 @@ from trio_xsock._machines.endpoint import ResolvedAddress
 from trio_xsock._machines.udp_queue import Departure
 from trio_xsock._runtime.guard import Parking
 from trio_xsock._runtime.hub import EventHub
+from trio_xsock._runtime.steps import StepPair
 
 DATA = Datagram("127.0.0.2", 9, b"data")
 
@@ -380,7 +381,7 @@ async def test_a_graceful_close_sends_what_the_network_would_have_taken_meanwhil
 def attached(hub: EventHub | None = None) -> tuple[DatagramOutlet, FakePort, FakeWatch]:
     """An outlet with a port."""
     outlet, port = DatagramOutlet(fake_delivery(hub)), FakePort()
-    watch = FakeWatch(lambda: None, lambda: None)
+    watch = FakeWatch(StepPair(lambda: None, lambda: None))
     outlet.attach(port, cast("Any", watch))
     return outlet, port, watch
 

@@ -301,7 +301,7 @@ def test_a_port_that_was_opened_is_watched_until_it_is_closed() -> None:
     assert network.watched.is_reading
     assert not network.watched.is_writing
     network.arriving.append([(b"data", SOMEBODY)])
-    network.watched.read_step()
+    network.watched.steps.on_readable()
     assert inbox.take().data == b"data"
     waiting = inbox.wait()
     for _ in range(2):
@@ -343,7 +343,7 @@ def test_a_graceful_close_lets_nobody_wait_and_sends_the_rest() -> None:
     port.stop()
     assert waiting.done
     assert not port.outlet.send_known(Datagram(*SOMEBODY, b"new"))
-    network.watched.write_step()
+    network.watched.steps.on_writable()
     assert network.sent == [(b"queued", SOMEBODY)]
 
 
@@ -369,7 +369,7 @@ def test_a_group_may_need_a_port_of_its_own() -> None:
     port.join(cast("Any", network), group)
     assert port.is_member(group)
     extra.arriving.append([(b"to all", SOMEBODY)])
-    extra.watched.read_step()
+    extra.watched.steps.on_readable()
     assert inbox.take().data == b"to all"
     extra.drops = 3
     assert port.dropped_by_system == 3

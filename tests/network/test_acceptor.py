@@ -19,8 +19,8 @@ from tests.support.children import child
 from tests.support.flaky import FlakyListener
 from trio_xsock import OpenDriverError, OutOfMemoryError, SocketError
 from trio_xsock._network import acceptor as _acceptor
-from trio_xsock._network.acceptor import Acceptor, _set_nodelay
-from trio_xsock._network.transport import PlainTransport
+from trio_xsock._network.acceptor import Acceptor
+from trio_xsock._network.transport import PlainTransport, set_for_connections
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import release_readiness
 
@@ -135,7 +135,7 @@ def test_an_option_that_is_refused_does_no_harm() -> None:
     with ours, theirs:
         transport = PlainTransport.of(ours)
         with transport:
-            _set_nodelay(transport)
+            set_for_connections(transport)
             assert PlainTransport.of(transport) is transport
             assert not transport.getblocking()
 

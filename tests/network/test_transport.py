@@ -225,8 +225,12 @@ NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 
 
 @pytest.mark.skipif(not sockets.NOTSENT_LOWAT, reason="no TCP_NOTSENT_LOWAT")
-async def test_every_connection_keeps_little_unsent_data_in_the_kernel() -> None:
-    """A client's, an accepted one, one from outside."""
+@pytest.mark.parametrize("inherit", [sockets.ACCEPTED_INHERIT, False])
+async def test_every_connection_keeps_little_unsent_data_in_the_kernel(
+    monkeypatch: pytest.MonkeyPatch, inherit: bool
+) -> None:
+    """A client's, an accepted one, whether or not it inherits options, one from outside."""
+    monkeypatch.setattr(sockets, "ACCEPTED_INHERIT", inherit)
 
     def option_of(sock: TCPSocket) -> int:
         transport = sock._connection.transport

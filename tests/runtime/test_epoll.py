@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import trio
@@ -24,6 +24,7 @@ from trio_xsock._platform.system import is_linux
 from trio_xsock._runtime import epoll as _epoll
 from trio_xsock._runtime.epoll import EpollHub, EpollWatch
 from trio_xsock._runtime.guard import Parking, Wakeups
+from trio_xsock._runtime.steps import StepPair
 
 pytestmark = pytest.mark.skipif(not is_linux(), reason="epoll is Linux's")
 
@@ -71,6 +72,15 @@ def refuse(error: BaseException) -> None:
     raise AssertionError("a step failed") from error
 
 
+class Failing(NamedTuple):
+    """A keeper, as far as watches know of it."""
+
+    fault: Callable[[BaseException], object]
+
+
+NOBODY = Failing(refuse)
+
+
 def watch(
     hub: EpollHub,
     sock: socket.socket,
@@ -79,7 +89,15 @@ def watch(
     failed: Callable[[BaseException], None] = refuse,
 ) -> EpollWatch:
     """A watch in the hub that wants nothing yet."""
-    return hub.watch(sock, read_step, write_step, failed)
+    return hub.watch(sock, StepPair(read_step, write_step), Failing(failed))
+
+
+def hub_with(epoll: Any, watches: dict[int, EpollWatch]) -> EpollHub:
+    """A hub without a task."""
+    hub = EpollHub.__new__(EpollHub)
+    hub._epoll = epoll
+    hub._watches = watches
+    return hub
 
 
 # Life of the hub
@@ -496,7 +514,7 @@ class Bench:
     def answer(self, *looks: int) -> Any:
         epoll: Any = Script(*looks)
         self.hub._epoll = epoll
-        each = EpollWatch(epoll, self.hub._watches, 7, self._step, ignore, refuse)
+        each = EpollWatch(self.hub, 7, StepPair(self._step, ignore), NOBODY)
         each.mask = 1
         self.hub._watches[7] = each
         return epoll
@@ -678,7 +696,7 @@ async def test_the_set_knows_a_socket_only_while_something_is_wanted() -> None:
             told.append(("unregister",))
 
     watches: dict[int, EpollWatch] = {}
-    each = EpollWatch(Set(), watches, 7, ignore, ignore, refuse)  # type: ignore[arg-type]
+    each = EpollWatch(hub_with(Set(), watches), 7, StepPair(ignore, ignore), NOBODY)
     watches[7] = each
     each.reading(False)
     assert told == []
@@ -742,9 +760,8 @@ def test_the_steps_that_are_wanted_and_due_are_called(wanted: str, mask: int, ca
     steps: list[str] = []
     left, right = socket.socketpair()
     with left, right, select.epoll() as epoll:
-        each = EpollWatch(
-            epoll, {}, left.fileno(), lambda: steps.append("r"), lambda: steps.append("w"), refuse
-        )
+        pair = StepPair(lambda: steps.append("r"), lambda: steps.append("w"))
+        each = EpollWatch(hub_with(epoll, {}), left.fileno(), pair, NOBODY)
         each.reading("r" in wanted)
         each.writing("w" in wanted)
         each.dispatch(mask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -97,7 +98,7 @@ def test_nobody_listens_at_first() -> None:
     hub = EventHub()
     assert (hub.active, hub.wanted, hub.has_channels) == (False, frozenset(), False)
     assert (hub.watches_sends, hub.watches_progress) == (False, False)
-    hub.begin()
+    hub.begin(get_ident())
     hub.withdraw_data()
     hub.end()
     hub.release()
@@ -170,7 +171,7 @@ def test_who_comes_late_gets_what_applies_now() -> None:
     assert taken(channel) == now
     with pytest.raises(trio.EndOfChannel):
         channel.receive_nowait()
-    hub.begin()
+    hub.begin(get_ident())
     assert not hub.over
     with pytest.raises(trio.WouldBlock):
         channel.receive_nowait()

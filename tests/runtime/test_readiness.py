@@ -29,6 +29,7 @@ from trio_xsock._platform.system import is_linux
 from trio_xsock._runtime import readiness as _readiness
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import PortableWatch, Watch, release_readiness, watch_socket
+from trio_xsock._runtime.steps import StepPair
 
 
 @pytest.fixture(params=["hub", "portable"])
@@ -55,7 +56,7 @@ class Reader:
         self.after_read: Callable[[], object] = lambda: None
         self.after_write: Callable[[], object] | None = None
 
-    def read_step(self) -> None:
+    def on_readable(self) -> None:
         """Take in at most four bytes."""
         try:
             data = self.sock.recv(4)
@@ -71,7 +72,7 @@ class Reader:
             self.watch.reading(False)
         self.after_read()
 
-    def write_step(self) -> None:
+    def on_writable(self) -> None:
         """Count, and by default want no more."""
         self.writable += 1
         if self.after_write is not None:
@@ -121,7 +122,7 @@ async def watched(keeper: Keeper, *, small: bool = False) -> AsyncIterator[tuple
     ours, peer = raw_pair(small=small)
     with ours, peer:
         reader = Reader(ours)
-        reader.watch = watch_socket(keeper, ours, reader.read_step, reader.write_step)
+        reader.watch = watch_socket(keeper, ours, reader)
         try:
             yield reader, peer
         finally:
@@ -436,7 +437,7 @@ def replace(old: Reader, new: Reader, keeper: Keeper) -> None:
     old.sock.close()
     os.dup2(new.sock.fileno(), number, inheritable=False)
     new.sock = socket.socket(fileno=number)
-    new.watch = watch_socket(keeper, new.sock, new.read_step, new.write_step)
+    new.watch = watch_socket(keeper, new.sock, new)
     new.watch.reading(True)
     new.watch.writing(True)
 
@@ -450,7 +451,7 @@ async def test_a_closed_watch_lets_go_of_the_socket(kind: str) -> None:
             with ours, peer:
                 reader = Reader(ours)
                 reference = weakref.ref(reader)
-                reader.watch = watch_socket(keeper, ours, reader.read_step, reader.write_step)
+                reader.watch = watch_socket(keeper, ours, reader)
                 reader.watch.reading(True)
                 await wait_all_tasks_blocked()
                 reader.watch.close()
@@ -633,8 +634,9 @@ async def test_a_transport_may_tell_of_itself() -> None:
     engine = TLSEngine(credentials().client_context(), server_hostname="localhost")
     async with keeping() as keeper:
         outer = TLSTransport(cast("Transport", Memory()), engine)
-        outer_watch = outer.make_watch(keeper, list, dict)  # type: ignore[arg-type]
-        assert made == [keeper, list, dict]
+        steps = StepPair(list, dict)
+        outer_watch = outer.make_watch(keeper, steps)
+        assert made == [keeper, steps]
         outer_watch.reading(True)
         assert watch.calls == [("reading", True)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Callable
 from typing import Any, cast
 
 from trio_xsock._machines.endpoint import ResolvedAddress
@@ -13,6 +12,7 @@ from trio_xsock._machines.udp_queue import Packet
 from trio_xsock._network.udp_port import Port, Route
 from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.hub import EventHub
+from trio_xsock._runtime.steps import StepPair, Steps
 from trio_xsock._values.errors import SocketError
 
 SOMEBODY = ("192.0.2.1", 7)
@@ -37,8 +37,8 @@ class FakeKeeper:
 class FakeWatch:
     """Remembers what is watched for."""
 
-    def __init__(self, read_step: Callable[[], object], write_step: Callable[[], object]) -> None:
-        self.read_step, self.write_step = read_step, write_step
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
         self.is_reading = self.is_writing = self.is_closed = False
 
     def reading(self, wanted: bool) -> None:
@@ -68,7 +68,7 @@ class FakePort:
         self.options: dict[str, Any] = {}
         self.joined: set[Group] = set()
         self.is_closed = False
-        self.watched = FakeWatch(lambda: None, lambda: None)
+        self.watched = FakeWatch(StepPair(lambda: None, lambda: None))
 
     def fileno(self) -> int:
         return -1
@@ -79,8 +79,8 @@ class FakePort:
     def descriptor(self) -> Any:
         return self
 
-    def watch(self, keeper: object, read_step: Any, write_step: Any) -> Any:
-        self.watched = FakeWatch(read_step, write_step)
+    def watch(self, keeper: object, steps: Steps) -> Any:
+        self.watched = FakeWatch(steps)
         return self.watched
 
     def receive(self) -> list[Packet]:

@@ -9,6 +9,7 @@ from trio_xsock import ServerSocket, SocketError, TCPSocket
 from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.ending import close
 from trio_xsock._engine.upgrade import Over
+from trio_xsock._runtime.steps import StepPair
 
 from .serving import listening
 
@@ -34,7 +35,7 @@ class Letter:
         self.transport = connection.transport
         self.over = over
         connection.link.take(self.transport, self)  # type: ignore[arg-type]
-        self.watch = self.transport.make_watch(connection.keeper, self.hear, self.hear)
+        self.watch = self.transport.make_watch(connection.keeper, StepPair(self.hear, self.hear))
 
     def begin(self) -> None:
         self.watch.reading(True)

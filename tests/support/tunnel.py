@@ -16,7 +16,8 @@ from typing import Any, Final
 from trio_xsock._machines.dead_peers import Sample
 from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch, watch_socket
+from trio_xsock._runtime.readiness import Watch, watch_socket
+from trio_xsock._runtime.steps import Steps
 
 from .peers import RawPeer
 
@@ -160,8 +161,8 @@ class Tunnel:
     def take_sample(self) -> Sample | None:
         return None
 
-    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
-        inner = watch_socket(keeper, self._sock, read_step, write_step)
+    def make_watch(self, keeper: Keeper, steps: Steps, /) -> Watch:
+        inner = watch_socket(keeper, self._sock, steps)
         self._watch = TunnelWatch(inner)
         self._watch.update(bool(self._unsent))
         return self._watch

@@ -22,6 +22,7 @@ from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Watch
+from trio_xsock._runtime.steps import StepPair
 from trio_xsock._values.events import Connected, Event
 
 from .datagram_inbox import PacketInbox
@@ -204,7 +205,7 @@ class DatagramPort:
         keeper = self._delivery.require_keeper()
         port.set_send_to_self(self.send_to_self)
         step = functools.partial(self.on_readable, port)
-        self._watches[port] = watch = port.watch(keeper, step, self.on_writable)
+        self._watches[port] = watch = port.watch(keeper, StepPair(step, self.on_writable))
         watch.reading(True)
         return watch
 

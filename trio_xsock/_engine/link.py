@@ -15,20 +15,15 @@ from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Watch
+from trio_xsock._runtime.steps import Steps
 from trio_xsock._values.errors import SocketError
 
 from .intake import Intake
 from .outlet import Outlet
 
 
-class Steps(Protocol):
-    """The steps that are called when a transport is ready."""
-
-    def on_readable(self) -> None:
-        """There is input, an end of it, or an error."""
-
-    def on_writable(self) -> None:
-        """The OS takes bytes again."""
+class Wakeable(Steps, Protocol):
+    """What is called when a transport is ready."""
 
     def wake(self) -> None:
         """The transport has something that the OS does not report."""
@@ -69,7 +64,7 @@ class Link:
 
     # Which transport
 
-    def use(self, transport: Transport, keeper: Keeper, steps: Steps, *, served: bool) -> None:
+    def use(self, transport: Transport, keeper: Keeper, steps: Wakeable, *, served: bool) -> None:
         """Go on through ``transport``, and watch it.
 
         Args:
@@ -82,7 +77,7 @@ class Link:
         self.handshake = None
         self.transport = transport
         transport.on_wake(steps.wake)
-        watch = transport.make_watch(keeper, steps.on_readable, steps.on_writable)
+        watch = transport.make_watch(keeper, steps)
         self._attach(watch, served=served or not watch.report_hang_up())
 
     def take(self, transport: Transport, handshake: Handshake | None = None) -> None:

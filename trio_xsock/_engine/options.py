@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from trio_xsock._network.options import (
     check_keepalive,
@@ -35,10 +36,28 @@ class ConnectionOptions(NamedTuple):
         Raises:
             TypeError, ValueError: an option is of a wrong type, or out of its range.
         """
-        return checked_options(**{**self._asdict(), **options})
+        return checked_options({**self._asdict(), **options})
 
 
-def checked_options(
+def checked_options(given: Mapping[str, object]) -> ConnectionOptions:
+    """Check all options.
+
+    Args:
+        given: the options by name; others in it are ignored.
+
+    Raises:
+        TypeError, ValueError: an option is of a wrong type, or out of its range.
+    """
+    options = tuple(map(given.__getitem__, ConnectionOptions._fields))
+    if given["keepalive"] is None:  # else True in it would be taken for 1
+        try:
+            return _known(*options)
+        except TypeError:  # a value of a wrong type, which may have no hash
+            pass
+    return _check(*options)
+
+
+def _check(
     receive_buffer_limit: object,
     send_buffer_limit: object,
     progress_interval: object,
@@ -47,11 +66,6 @@ def checked_options(
     unacknowledged_timeout: object,
     idle_timeout: object,
 ) -> ConnectionOptions:
-    """Check all options.
-
-    Raises:
-        TypeError, ValueError: an option is of a wrong type, or out of its range.
-    """
     return _shared(
         check_positive("receive_buffer_limit", receive_buffer_limit),
         check_positive("send_buffer_limit", send_buffer_limit),
@@ -61,6 +75,10 @@ def checked_options(
         check_optional_seconds("unacknowledged_timeout", unacknowledged_timeout),
         check_optional_seconds("idle_timeout", idle_timeout),
     )
+
+
+_known: Final = functools.lru_cache(maxsize=64, typed=True)(_check)
+"""As a server makes its sockets all alike, they are checked once."""
 
 
 @functools.lru_cache(maxsize=64, typed=True)

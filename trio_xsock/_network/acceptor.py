@@ -16,11 +16,12 @@ import trio
 
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch, watch_socket
+from trio_xsock._runtime.readiness import Watch, watch_socket
+from trio_xsock._runtime.steps import StepPair, Steps
 from trio_xsock._values.errors import SocketError, translate_os_error
 
 from .foreign import Listener
-from .transport import PlainTransport, Transport
+from .transport import PlainTransport, Transport, set_for_connections
 
 _AT_ONCE = 64
 """Connections accepted per wake-up, before existing connections are served."""
@@ -104,7 +105,7 @@ class Acceptor:
             def step(listener: stdlib_socket.socket | Listener = listener) -> None:
                 self._accept_step(listener)
 
-            self._watches.append(_watch(keeper, listener, step))
+            self._watches.append(_watch(keeper, listener, StepPair(step, step)))
 
     def update(self) -> None:
         """The number of connections changed: accept if, and only if, there is a place."""
@@ -158,7 +159,6 @@ class Acceptor:
                 raise
             transport = _transport_of(sock)
             try:
-                _set_nodelay(transport)
                 # The peer of a Unix socket has no address of our kind, but text or bytes.
                 self._welcome(transport, ("", 0) if isinstance(peer, str | bytes) else peer)
             except BaseException:
@@ -191,18 +191,12 @@ class Acceptor:
         self.retry_at = math.inf
 
 
-def _watch(keeper: Keeper, listener: stdlib_socket.socket | Listener, step: Step) -> Watch:
+def _watch(keeper: Keeper, listener: stdlib_socket.socket | Listener, steps: Steps) -> Watch:
     if isinstance(listener, stdlib_socket.socket):
-        return watch_socket(keeper, listener, step, step)
-    return listener.make_watch(keeper, step, step)
+        set_for_connections(listener)
+        return watch_socket(keeper, listener, steps)
+    return listener.make_watch(keeper, steps)
 
 
 def _transport_of(sock: stdlib_socket.socket | Transport) -> Transport:
-    return PlainTransport.of(sock) if isinstance(sock, stdlib_socket.socket) else sock
-
-
-def _set_nodelay(transport: Transport) -> None:
-    try:
-        transport.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
-    except OSError:  # some systems refuse it once the peer has reset the connection
-        pass
+    return PlainTransport.accepted(sock) if isinstance(sock, stdlib_socket.socket) else sock

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch
+from trio_xsock._runtime.readiness import Watch
+from trio_xsock._runtime.steps import Steps
 
 from .routes import Origin
 from .transport import Transport
@@ -28,7 +29,7 @@ class Listener(Protocol):
         """
         ...
 
-    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
+    def make_watch(self, keeper: Keeper, steps: Steps, /) -> Watch:
         """See ``Transport.make_watch``."""
         ...
 

@@ -18,6 +18,7 @@ from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._runtime.clock import runs_by_itself
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
+from trio_xsock._runtime.steps import StepPair
 from trio_xsock._values.errors import TLSError, translate_tls
 
 from .rejection import is_rejected
@@ -162,7 +163,7 @@ class Handshake:
         self._over: Callable[[BaseException | None], None] | None = over
         self._open = True
         self._parking: Parking[None] | None = None
-        self._watch = transport.make_watch(keeper, self._on_ready, self._on_ready)
+        self._watch = transport.make_watch(keeper, StepPair(self._on_ready, self._on_ready))
         self._want: Callable[[bool], None] = self._watch.reading
 
     def look(self) -> None:

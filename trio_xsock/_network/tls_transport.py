@@ -18,7 +18,8 @@ from trio_xsock._platform.sockets import NO_SIGNAL
 from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch
+from trio_xsock._runtime.readiness import Watch
+from trio_xsock._runtime.steps import Steps
 
 from .transport import Transport
 
@@ -243,9 +244,9 @@ class TLSTransport:
 
     # Readiness
 
-    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
+    def make_watch(self, keeper: Keeper, steps: Steps, /) -> Watch:
         """See ``Transport``."""
-        self._watch = TLSWatch(self, self.inner.make_watch(keeper, read_step, write_step))
+        self._watch = TLSWatch(self, self.inner.make_watch(keeper, steps))
         self._watch.update()
         return self._watch
 

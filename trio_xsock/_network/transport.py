@@ -10,18 +10,18 @@ from __future__ import annotations
 import errno as errnos
 import socket as stdlib_socket
 from collections.abc import Callable
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, cast
 
 from trio_xsock._machines.dead_peers import Sample
 from trio_xsock._machines.tls import TLSEngine
 from trio_xsock._platform import sockets as platform
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch, watch_socket
+from trio_xsock._runtime.readiness import Watch, watch_socket
+from trio_xsock._runtime.steps import Steps
 
 from . import kernel, tcp_info
 from .socket_view import Descriptor
 
-_INTERNET: Final = (stdlib_socket.AF_INET, stdlib_socket.AF_INET6)
 _NOT_SENT: Final = 16384
 """Bytes that the OS may hold beyond what it has sent (TCP_NOTSENT_LOWAT, tcp(7)).
 
@@ -140,7 +140,7 @@ class Transport(Descriptor, Protocol):
 
     # Readiness
 
-    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
+    def make_watch(self, keeper: Keeper, steps: Steps, /) -> Watch:
         """Watch for readiness; see ``_runtime.readiness.watch_socket``."""
         ...
 
@@ -170,18 +170,30 @@ class PlainTransport(stdlib_socket.socket):
         transport = cls(family, kind, protocol, fileno=sock.detach())
         try:
             transport.setblocking(False)
-            if platform.NOTSENT_LOWAT and family in _INTERNET:
-                transport._hold_little(platform.NOTSENT_LOWAT)
+            hold_little(transport)
         except BaseException:
             transport.close()  # nobody else has the descriptor now
             raise
         return transport
 
-    def _hold_little(self, option: int) -> None:
+    @classmethod
+    def accepted(cls, sock: stdlib_socket.socket) -> Self:
+        """Turn what ``accept`` has returned into a transport.
+
+        Args:
+            sock: from a listener that ``set_for_connections`` was called with; the transport is
+                this very object, as a second one would cost a tenth of a short connection.
+        """
+        sock.__class__ = cls
+        transport = cast("Self", sock)
         try:
-            self.setsockopt(stdlib_socket.IPPROTO_TCP, option, _NOT_SENT)
-        except OSError:  # some systems refuse it once the peer has reset the connection
-            pass
+            transport.setblocking(False)
+            if not platform.ACCEPTED_INHERIT:
+                set_for_connections(transport)
+        except BaseException:
+            transport.close()
+            raise
+        return transport
 
     def on_wake(self, wake: Callable[[], None] | None, /) -> None:
         """See ``Transport``: the OS reports everything."""
@@ -225,6 +237,28 @@ class PlainTransport(stdlib_socket.socket):
         """See ``Transport``."""
         return tcp_info.take_sample(self)
 
-    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
+    def make_watch(self, keeper: Keeper, steps: Steps, /) -> Watch:
         """See ``Transport``."""
-        return watch_socket(keeper, self, read_step, write_step)
+        return watch_socket(keeper, self, steps)
+
+
+def set_for_connections(sock: stdlib_socket.socket) -> None:
+    """Set the options of an accepted connection: of the connection, or before of its listener.
+
+    Where ``ACCEPTED_INHERIT`` is true, connections have those of their listener.
+    """
+    _try_to_set(sock, stdlib_socket.TCP_NODELAY, 1)
+    hold_little(sock)
+
+
+def hold_little(sock: stdlib_socket.socket) -> None:
+    """Let the OS hold little that it has not sent."""
+    if platform.NOTSENT_LOWAT:
+        _try_to_set(sock, platform.NOTSENT_LOWAT, _NOT_SENT)
+
+
+def _try_to_set(sock: stdlib_socket.socket, option: int, value: int) -> None:
+    try:
+        sock.setsockopt(stdlib_socket.IPPROTO_TCP, option, value)
+    except OSError:  # no TCP; some systems also refuse it once the peer has reset the connection
+        pass

@@ -12,7 +12,8 @@ from trio_xsock._machines.endpoint import ResolvedAddress
 from trio_xsock._machines.udp_groups import Group, Memberships
 from trio_xsock._machines.udp_queue import Packet
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch
+from trio_xsock._runtime.readiness import Watch
+from trio_xsock._runtime.steps import Steps
 from trio_xsock._values.typing import Address, Buffer
 
 from .interface import NetworkInterface
@@ -54,7 +55,7 @@ class Port(Protocol):
         """What users may ask, and set options of."""
         ...
 
-    def watch(self, keeper: Keeper, read_step: Step, write_step: Step) -> Watch:
+    def watch(self, keeper: Keeper, steps: Steps) -> Watch:
         """See ``watch_socket``."""
         ...
 

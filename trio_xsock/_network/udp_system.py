@@ -10,7 +10,8 @@ from trio_xsock._machines.udp_groups import Group, Memberships
 from trio_xsock._machines.udp_queue import Packet
 from trio_xsock._platform import sockets as platform
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch, watch_socket
+from trio_xsock._runtime.readiness import Watch, watch_socket
+from trio_xsock._runtime.steps import Steps
 from trio_xsock._values.typing import Address
 
 from . import udp_options as options
@@ -118,9 +119,9 @@ class SystemPort:
         """See ``Port``."""
         return self._sock
 
-    def watch(self, keeper: Keeper, read_step: Step, write_step: Step) -> Watch:
+    def watch(self, keeper: Keeper, steps: Steps) -> Watch:
         """See ``Port``."""
-        return watch_socket(keeper, self._sock, read_step, write_step)
+        return watch_socket(keeper, self._sock, steps)
 
     def dropped(self) -> int:
         """See ``Port``."""

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from .system import IS_WINDOWS, MINIMAL, missing, number
+from .system import IS_WINDOWS, MINIMAL, is_linux, missing, number
 
 if sys.platform != "win32":
     import fcntl
@@ -32,6 +32,11 @@ CLIENTS_SHARE_PORT: Final[bool] = os.name == "posix"
 BIND_ADDRESS_NO_PORT: Final = number(stdlib_socket, "IP_BIND_ADDRESS_NO_PORT", linux=24)
 """ip(7); without it a socket bound to an address takes a port from all destinations' one pool."""
 NOTSENT_LOWAT: Final = number(stdlib_socket, "TCP_NOTSENT_LOWAT", linux=25)
+ACCEPTED_INHERIT: Final = is_linux()
+"""Whether an accepted connection has TCP_NODELAY and TCP_NOTSENT_LOWAT from its listener.
+
+Linux copies the listener's whole state; others do, too, but here it was tried.
+"""
 KEEPALIVE: Final[tuple[int, int, int]] = (
     getattr(stdlib_socket, "TCP_KEEPIDLE", 0x10),  # macOS calls it TCP_KEEPALIVE
     stdlib_socket.TCP_KEEPINTVL,

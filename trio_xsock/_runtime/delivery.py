@@ -82,7 +82,7 @@ class Delivery:
         self.keeper = keeper
         self.context = keeper.context
         self.last_error = None
-        self.hub.begin()
+        self.hub.begin(keeper.thread)
 
     def end(self) -> None:
         """The life is over; iteration over events ends when nothing is queued to be sent."""

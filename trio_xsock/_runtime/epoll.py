@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import functools
 import socket as stdlib_socket
-from collections.abc import Callable
 from time import perf_counter
+from typing import Protocol
 
 import trio
 
-from trio_xsock._platform.system import EpollSet, make_epoll
+from trio_xsock._platform.system import make_epoll
 
 from .faults import give_back
 from .guard import WAKEUPS, Parking, protect_from_ki
+from .steps import Steps
 
 _EVENTS_PER_BATCH = 64
 """The most steps of a batch; larger batches are no cheaper, and delay other tasks."""
@@ -35,6 +36,13 @@ _READ = 1  # EPOLLIN and so on; `select` has the names on Linux only
 _WRITE = 4
 _HANG_UP = 16
 _GONE = 8 | _HANG_UP  # EPOLLERR, too
+
+
+class Faults(Protocol):
+    """A ``Keeper``, as a watch sees it."""
+
+    def fault(self, error: BaseException, /) -> None:
+        """A step has raised."""
 
 
 class _Place:
@@ -121,22 +129,38 @@ class EpollHub:
     def watch(
         self,
         sock: stdlib_socket.socket,
-        read_step: Callable[[], None],
-        write_step: Callable[[], None],
-        failed: Callable[[BaseException], None],
+        steps: Steps,
+        keeper: Faults,
     ) -> EpollWatch:
         """Watch a non-blocking socket; nothing is wanted at first.
 
         Args:
             sock: the socket; the caller goes on owning it.
-            read_step: see ``watch_socket``.
-            write_step: see ``watch_socket``.
-            failed: called with an exception of a step, which must not affect other sockets.
+            steps: see ``watch_socket``.
+            keeper: told of exceptions of the steps, which must not affect other sockets.
         """
         fileno = sock.fileno()
-        watch = EpollWatch(self._epoll, self._watches, fileno, read_step, write_step, failed)
-        self._watches[fileno] = watch
+        watch = self._watches[fileno] = EpollWatch(self, fileno, steps, keeper)
         return watch
+
+    def change(self, fileno: int, before: int, mask: int) -> None:
+        """Tell the set what is wanted of a descriptor, and what was before.
+
+        Raises:
+            OSError: the OS refuses it; nothing has changed.
+        """
+        if self._epoll.closed:  # as it is when the Trio run is about to end
+            return
+        if not before:
+            self._epoll.register(fileno, mask)
+        elif mask:
+            self._epoll.modify(fileno, mask)
+        else:
+            self._epoll.unregister(fileno)
+
+    def forget(self, fileno: int) -> None:
+        """A watch was closed."""
+        del self._watches[fileno]
 
     def serve_once(self) -> None:
         """Call the steps that are due now; never waits."""
@@ -198,11 +222,11 @@ class EpollHub:
         for watch, mask in due:
             try:
                 if mask == watch.mask == _READ:
-                    watch.read_step()
+                    watch.steps.on_readable()
                 else:
                     watch.dispatch(mask)
             except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
-                watch.failed(exc)
+                watch.keeper.fault(exc)
 
 
 @protect_from_ki
@@ -213,36 +237,18 @@ class EpollWatch:
     ever, whatever was asked for, and a paused reader must not make us spin.
 
     Attributes:
-        read_step: see ``watch_socket``.
-        failed: told what a step raised.
+        steps: see ``watch_socket``.
+        keeper: told what a step raised.
         mask: what is wanted, of ``_READ``, ``_WRITE`` and ``_HANG_UP``.
     """
 
-    __slots__ = (
-        "_epoll",
-        "_fileno",
-        "_watches",
-        "_write_step",
-        "failed",
-        "mask",
-        "read_step",
-    )
+    __slots__ = ("_fileno", "_hub", "keeper", "mask", "steps")
 
-    def __init__(
-        self,
-        epoll: EpollSet,
-        watches: dict[int, EpollWatch],
-        fileno: int,
-        read_step: Callable[[], None],
-        write_step: Callable[[], None],
-        failed: Callable[[BaseException], None],
-    ) -> None:
-        self._epoll = epoll
-        self._watches = watches
+    def __init__(self, hub: EpollHub, fileno: int, steps: Steps, keeper: Faults) -> None:
+        self._hub = hub
         self._fileno = fileno
-        self.read_step = read_step
-        self._write_step = write_step
-        self.failed = failed
+        self.steps = steps
+        self.keeper = keeper
         self.mask = 0
 
     def dispatch(self, mask: int) -> None:
@@ -250,12 +256,12 @@ class EpollWatch:
         if self.mask & _HANG_UP and mask & _GONE:
             self._set(self.mask & ~_HANG_UP)  # it would be reported for ever
             if not self.mask & _READ:
-                self.read_step()
+                self.steps.on_readable()
                 return  # the read step may have asked for more
         if self.mask & _READ and mask & ~_WRITE:
-            self.read_step()
+            self.steps.on_readable()
         if self.mask & _WRITE and mask & ~_READ:
-            self._write_step()
+            self.steps.on_writable()
 
     def reading(self, wanted: bool, /) -> None:
         """See ``Watch.reading``."""
@@ -275,13 +281,7 @@ class EpollWatch:
         before = self.mask
         if mask == before or self._fileno < 0:  # below 0: the watch has been closed
             return
-        if not self._epoll.closed:  # as it is when the Trio run is about to end
-            if not before:
-                self._epoll.register(self._fileno, mask)
-            elif mask:
-                self._epoll.modify(self._fileno, mask)
-            else:
-                self._epoll.unregister(self._fileno)
+        self._hub.change(self._fileno, before, mask)
         self.mask = mask
 
     def close(self) -> None:
@@ -289,8 +289,9 @@ class EpollWatch:
         if self._fileno < 0:
             return
         # What cannot be taken out of the set leaves it when the descriptor is closed.
-        give_back(functools.partial(self._set, 0))
-        del self._watches[self._fileno]
+        if self.mask:
+            give_back(functools.partial(self._set, 0))
+        self._hub.forget(self._fileno)
         self._fileno = -1
         self.mask = 0
-        del self.read_step, self._write_step  # methods of the socket
+        del self.steps  # which refer to the socket

@@ -7,33 +7,26 @@ when no handler is running. A socket that nobody listens to makes no event objec
 
 from __future__ import annotations
 
-import functools
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection
-from threading import get_ident
 from typing import Any, Final, TypeAlias
 
 from trio_xsock._machines.ledger import SendLedger
 from trio_xsock._values.events import (
-    Connected,
-    ConnectionsChanged,
     DataAvailable,
-    ErrorOccurred,
     Event,
-    MemberJoined,
-    MemberLeft,
     SendComplete,
     SendProgress,
 )
 
 from .channel import EventChannel, Source
 from .guard import protect_from_ki
+from .kinds import ARGUMENTS, NAMES, NOTHING, Kinds, kinds_of, wishes
 
 Call: TypeAlias = tuple[Callable[..., object], tuple[Any, ...], bool]
 """A handler call that is due: the method, its arguments, and whether it may answer True, as
 ``on_send_progress`` may. A plain tuple, for one is made at every event."""
-
 
 _NO_CALLS: Final[deque[Call]] = deque(maxlen=0)
 """Stands for the queue of a socket without a handler; an empty deque takes 760 bytes."""
@@ -60,6 +53,7 @@ class EventHub:
     """
 
     __slots__ = (
+        "_kinds",
         "_left",
         "_listening",
         "_merged_before",
@@ -82,7 +76,7 @@ class EventHub:
     )
 
     def __init__(self) -> None:
-        self.wanted = _NOTHING
+        self.wanted = NOTHING
         self.has_channels = False
         self.wants_data = False
         self.watches_sends = False
@@ -95,8 +89,9 @@ class EventHub:
         self.over = False
         self.posted = 0
         self.thread = 0
-        # Few, and for each of many connections: a dict would take twice the memory.
-        self._methods: tuple[tuple[type[Event], Callable[..., object]], ...] = ()
+        # For each of many connections: a dict would take four times the memory.
+        self._kinds: Kinds = ()  # of the methods; shared by all handlers with the same ones
+        self._methods: tuple[Callable[..., object], ...] = ()
         self._sources: dict[EventChannel, Source] | None = None
         self._listening: tuple[Source, ...] = ()
         self._own: EventChannel | None = None
@@ -117,18 +112,15 @@ class EventHub:
 
     def set_handler(self, methods: dict[str, Callable[..., object]]) -> None:
         """Let a handler's methods be called from now on."""
-        self._methods = tuple(
-            [(_KIND_OF[name], method) for name, method in methods.items() if name in _KIND_OF]
-        )
+        self._kinds = kinds_of(tuple(methods))
+        self._methods = tuple(methods.values())
         self._update()
-        self.progress_method = methods.get(_NAMES[SendProgress])
-        self.complete_method = methods.get(_NAMES[SendComplete])
+        self.progress_method = methods.get(NAMES[SendProgress])
+        self.complete_method = methods.get(NAMES[SendComplete])
 
     def _method(self, kind: type[Event]) -> Callable[..., object] | None:
-        for each, method in self._methods:
-            if each is kind:
-                return method
-        return None
+        kinds = self._kinds
+        return self._methods[kinds.index(kind)] if kind in kinds else None
 
     def attach(self, channel: EventChannel, source: Source) -> None:
         """Post into ``channel`` from now on."""
@@ -174,10 +166,9 @@ class EventHub:
 
     def _update(self) -> None:
         self._listening = tuple(self._sources.values()) if self._sources else ()
-        self.has_channels = bool(self._listening)
-        kinds = tuple([kind for kind, _ in self._methods])
-        self.wanted, self.wants_data, self.watches_sends = _wishes(kinds, self.has_channels)
-        self.data_method = None if self.has_channels else self._method(DataAvailable)
+        has_channels = self.has_channels = bool(self._listening)
+        self.wanted, self.wants_data, self.watches_sends = wishes(self._kinds, has_channels)
+        self.data_method = None if has_channels else self._method(DataAvailable)
 
     @property
     def merged(self) -> int:
@@ -206,10 +197,14 @@ class EventHub:
 
     # What happens
 
-    def begin(self) -> None:
-        """A new connection is attempted."""
+    def begin(self, thread: int) -> None:
+        """A new connection is attempted.
+
+        Args:
+            thread: that of the socket's Trio run.
+        """
         self.over = False
-        self.thread = get_ident()
+        self.thread = thread
         for source in self._sources.values() if self._sources else ():
             source.begin()
 
@@ -258,7 +253,7 @@ class EventHub:
             self._post_to_channels(kind(*fields))
         method = self._method(kind)
         if method is not None:
-            arguments = fields[: _ARGUMENTS[kind]]
+            arguments = fields[: ARGUMENTS[kind]]
             self.call_soon(method, arguments, kind is SendProgress)
 
     def post_to(
@@ -271,7 +266,7 @@ class EventHub:
                 source.post(kind(*fields))
         method = self._method(kind)
         if method is not None:
-            self.call_soon(method, fields[: _ARGUMENTS[kind]])
+            self.call_soon(method, fields[: ARGUMENTS[kind]])
 
     def post_data(self, socket: object) -> None:
         """Post ``DataAvailable``: what ``post`` does, for the most frequent event."""
@@ -300,49 +295,3 @@ class EventHub:
     def _post_to_channels(self, event: Event) -> None:
         for source in self._listening:
             source.post(event)
-
-
-_NAMES: Final[dict[type[Event], str]] = {
-    Connected: "on_connected",
-    DataAvailable: "on_data_available",
-    SendProgress: "on_send_progress",
-    SendComplete: "on_send_complete",
-    ErrorOccurred: "on_error",
-    ConnectionsChanged: "on_connections_changed",
-    MemberJoined: "on_member_joined",
-    MemberLeft: "on_member_left",
-}
-_KIND_OF: Final = {name: kind for kind, name in _NAMES.items()}
-_ARGUMENTS: Final[dict[type[Event], int]] = {
-    Connected: 1,
-    DataAvailable: 1,
-    SendProgress: 3,
-    SendComplete: 2,
-    ErrorOccurred: 2,
-    ConnectionsChanged: 4,
-    MemberJoined: 2,
-    MemberLeft: 2,
-}
-"""How many of an event's fields its method is given; the rest came later than Xojo."""
-
-
-@functools.lru_cache(maxsize=64)
-def _wishes(
-    handled: tuple[type[Event], ...], has_channels: bool
-) -> tuple[frozenset[type[Event]], bool, bool]:
-    """The kinds that somebody wants, whether data is one, and whether one is about sends.
-
-    One set for all sockets that want the same, because each takes 216 bytes.
-
-    Args:
-        handled: the kinds for which the handler has a method.
-        has_channels: there is a channel.
-    """
-    wanted = frozenset(handled) | _ALL if has_channels else frozenset(handled)
-    return wanted, DataAvailable in wanted, not wanted.isdisjoint(_SENDS)
-
-
-_SENDS: Final[frozenset[type[Event]]] = frozenset({SendProgress, SendComplete})
-_NOTHING: Final[frozenset[type[Event]]] = frozenset()
-_ALL: Final = frozenset(_NAMES) - {ConnectionsChanged}
-"""What every channel is given; the exception only those that ask for it."""

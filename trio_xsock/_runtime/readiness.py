@@ -21,9 +21,7 @@ from .clock import runs_by_itself
 from .epoll import EpollHub
 from .guard import protect_from_ki
 from .keeper import Keeper
-
-Step = Callable[[], None]
-"""A function to call when a descriptor is ready; never waits. ``Keeper.fault`` gets its errors."""
+from .steps import Steps
 
 
 class Watch(Protocol):
@@ -51,8 +49,7 @@ class Watch(Protocol):
 def watch_socket(
     keeper: Keeper,
     sock: stdlib_socket.socket,
-    read_step: Step,
-    write_step: Step,
+    steps: Steps,
 ) -> Watch:
     """Watch a non-blocking socket; nothing is wanted at first.
 
@@ -63,8 +60,8 @@ def watch_socket(
     Args:
         keeper: where tasks are started.
         sock: the socket; it stays the caller's.
-        read_step: called while there is input, an end of input or an error.
-        write_step: called while the send buffer has room, or there is an error.
+        steps: called while there is input, an end of input or an error, or while the send buffer
+            has room.
 
     Returns:
         The watch, to be closed before ``sock`` is.
@@ -73,8 +70,8 @@ def watch_socket(
     if root.hub is None and _hub_is_usable():
         root.hub = _join_hub()
     if root.hub is not None:
-        return root.hub.watch(sock, read_step, write_step, keeper.fault)
-    return PortableWatch(keeper, sock, read_step, write_step)
+        return root.hub.watch(sock, steps, keeper)
+    return PortableWatch(keeper, sock, steps)
 
 
 async def release_readiness(keeper: Keeper) -> None:  # noqa: ASYNC910 - see Keeper.finish
@@ -107,12 +104,10 @@ class PortableWatch:
 
     __slots__ = ("_closed", "_reads", "_sock", "_writes")
 
-    def __init__(
-        self, keeper: Keeper, sock: stdlib_socket.socket, read_step: Step, write_step: Step
-    ) -> None:
+    def __init__(self, keeper: Keeper, sock: stdlib_socket.socket, steps: Steps) -> None:
         self._sock = sock
-        self._reads = _Direction(keeper, sock, trio.lowlevel.wait_readable, read_step)
-        self._writes = _Direction(keeper, sock, trio.lowlevel.wait_writable, write_step)
+        self._reads = _Direction(keeper, sock, trio.lowlevel.wait_readable, steps.on_readable)
+        self._writes = _Direction(keeper, sock, trio.lowlevel.wait_writable, steps.on_writable)
         self._closed = False
 
     def reading(self, wanted: bool, /) -> None:
@@ -147,7 +142,7 @@ class _Direction:
         keeper: Keeper,
         sock: stdlib_socket.socket,
         wait: Callable[[stdlib_socket.socket], Awaitable[None]],
-        step: Step,
+        step: Callable[[], object],
     ) -> None:
         self._keeper = keeper
         self._sock = sock

@@ -79,7 +79,7 @@ class ServerConnections(Generic[S]):
         """
         self._staff.renew()
         self._lobby.open(self._roster.accepted)
-        self._delivery.hub.begin()
+        self._delivery.hub.begin(self._keeper.thread)
         self._accepting.start(
             self._keeper,
             listeners,

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, TypedDict, cast
 
-from trio_xsock._engine.options import ConnectionOptions, checked_options
 from trio_xsock._engine.security import Security
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.tls_options import Path
@@ -75,15 +74,6 @@ _OF_SECURITY: Final[Mapping[str, str]] = MappingProxyType(
 def tcp_options(given: Mapping[str, Any]) -> TCPOptions:
     """Those of the arguments that are options of every TCP socket."""
     return cast("TCPOptions", {name: given[name] for name in TCPOptions.__annotations__})
-
-
-def connection_options(given: Mapping[str, Any]) -> ConnectionOptions:
-    """The limits and time-outs among the arguments.
-
-    Raises:
-        TypeError, ValueError: one is of a wrong type, or out of its range.
-    """
-    return checked_options(**{name: given[name] for name in ConnectionOptions._fields})
 
 
 def security(given: Mapping[str, Any], *, enabled: object) -> Security:

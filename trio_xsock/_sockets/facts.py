@@ -12,6 +12,7 @@ from trio_xsock._engine.by_caller import look, serve
 from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.core import SocketCore
 from trio_xsock._engine.intake import Inbox
+from trio_xsock._engine.options import checked_options
 from trio_xsock._engine.reading import is_behind
 from trio_xsock._engine.reasons import why_not_sending
 from trio_xsock._engine.security import Security
@@ -28,7 +29,6 @@ from trio_xsock._values.statistics import SocketStatistics
 from trio_xsock._values.typing import Address
 
 from .connection_option import ConnectionOption
-from .constructing import connection_options
 from .flushing import wait_until_flushed
 from .incoming import Incoming
 from .totals import Totals
@@ -60,7 +60,7 @@ class ConnectionFacts(SocketCore):
     def __init__(self, address: str, port: int, given: Mapping[str, Any]) -> None:
         self._address = check_address(address)
         super().__init__(port, given["handler"], given["events"], given["network_interface"])
-        self._options = connection_options(given)
+        self._options = checked_options(given)
         self._bind_address = check_bind_address(given["bind_address"])
         self._bind_port = check_bind_port(given["bind_port"])
 

@@ -19,7 +19,8 @@ from trio_xsock._network.transport import Transport
 from trio_xsock._platform import sockets as platform
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch
+from trio_xsock._runtime.readiness import Watch
+from trio_xsock._runtime.steps import Steps
 from trio_xsock._values.typing import Address
 
 from ._arrivals import Arrivals
@@ -288,9 +289,9 @@ class FaultyTransport:
 
     # Readiness
 
-    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
+    def make_watch(self, keeper: Keeper, steps: Steps, /) -> Watch:
         """See ``Transport``."""
-        self._watch = LayeredWatch(keeper, self, self._inner, read_step, write_step)
+        self._watch = LayeredWatch(keeper, self, self._inner, steps)
         return self._watch
 
     def readable_at(self) -> float:

@@ -20,7 +20,8 @@ from trio_xsock._network.options import check_positive
 from trio_xsock._network.transport import UNLIMITED
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch
+from trio_xsock._runtime.readiness import Watch
+from trio_xsock._runtime.steps import Steps
 from trio_xsock._values.typing import Address
 
 from ._watch import NEVER, NOW, SelfWatch
@@ -235,9 +236,9 @@ class MemoryTransport:
 
     # Readiness
 
-    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
+    def make_watch(self, keeper: Keeper, steps: Steps, /) -> Watch:
         """See ``Transport``."""
-        watch = SelfWatch(keeper, self, read_step, write_step)
+        watch = SelfWatch(keeper, self, steps)
         self._incoming.reader = self._outgoing.writer = watch
         return watch
 

@@ -26,7 +26,8 @@ from trio_xsock._network.socket_view import Descriptor
 from trio_xsock._network.udp_port import Port, Route
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch
+from trio_xsock._runtime.readiness import Watch
+from trio_xsock._runtime.steps import Steps
 from trio_xsock._sockets.easy_udp import EasyUDPSocket
 from trio_xsock._sockets.udp import UDPSocket
 from trio_xsock._values.typing import Address, Buffer
@@ -225,8 +226,8 @@ class _Port:
     def own_address(self) -> str:
         return self.host
 
-    def watch(self, keeper: Keeper, read_step: Step, write_step: Step) -> Watch:
-        self._watch = SelfWatch(keeper, self, read_step, write_step)
+    def watch(self, keeper: Keeper, steps: Steps) -> Watch:
+        self._watch = SelfWatch(keeper, self, steps)
         return self._watch
 
     def readable_at(self) -> float:

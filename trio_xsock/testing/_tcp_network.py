@@ -21,7 +21,8 @@ from trio_xsock._network.options import check_positive
 from trio_xsock._network.routes import Origin
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch
+from trio_xsock._runtime.readiness import Watch
+from trio_xsock._runtime.steps import Steps
 from trio_xsock._server.server import ServerSocket
 from trio_xsock._sockets.connected import ConnectedSocket
 from trio_xsock._values.errors import AddressInUseError, ConnectError, NameResolutionError
@@ -179,8 +180,8 @@ class _Listener:
             raise os_error(errnos.EAGAIN)
         return self._backlog.popleft()
 
-    def make_watch(self, keeper: Keeper, read_step: Step, write_step: Step, /) -> Watch:
-        self._watch = SelfWatch(keeper, self, read_step, write_step)
+    def make_watch(self, keeper: Keeper, steps: Steps, /) -> Watch:
+        self._watch = SelfWatch(keeper, self, steps)
         return self._watch
 
     def readable_at(self) -> float:

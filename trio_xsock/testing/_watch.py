@@ -15,7 +15,8 @@ import trio
 from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Step, Watch
+from trio_xsock._runtime.readiness import Watch
+from trio_xsock._runtime.steps import StepPair, Steps
 
 NOW = -math.inf
 """It is ready, whatever the time."""
@@ -59,8 +60,8 @@ class SelfWatch:
     Args:
         keeper: where the task is started.
         transport: to be asked, and to call ``update`` when its answers have changed.
-        read_step: called while reading is wanted and there is something.
-        write_step: called while writing is wanted and possible.
+        steps: called while reading is wanted and there is something, and while writing is wanted
+            and possible.
     """
 
     __slots__ = (
@@ -68,21 +69,17 @@ class SelfWatch:
         "_deadline",
         "_keeper",
         "_parked",
-        "_read_step",
         "_reads",
         "_running",
+        "_steps",
         "_transport",
-        "_write_step",
         "_writes",
     )
 
-    def __init__(
-        self, keeper: Keeper, transport: Readiness, read_step: Step, write_step: Step
-    ) -> None:
+    def __init__(self, keeper: Keeper, transport: Readiness, steps: Steps) -> None:
         self._keeper = keeper
         self._transport = transport
-        self._read_step = read_step
-        self._write_step = write_step
+        self._steps = steps
         self._reads = self._writes = False
         self._running = self._closed = False
         self._deadline = NEVER  # how long it parks
@@ -135,16 +132,16 @@ class SelfWatch:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             else:
                 await self._park_until(due_at)
-        # The steps are bound methods of the socket: let go of it.
-        del self._read_step, self._write_step, self._transport
+        # They refer to the socket.
+        del self._steps, self._transport
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _step(self) -> None:
         now = trio.current_time()
         if self._reads and self._transport.readable_at() <= now:
-            self._read_step()
+            self._steps.on_readable()
         if self._writes and not self._closed and self._transport.writable_at() <= now:
-            self._write_step()
+            self._steps.on_writable()
 
     async def _park_until(self, deadline: float) -> None:
         def abort(_: object) -> trio.lowlevel.Abort:
@@ -166,8 +163,8 @@ class LayeredWatch:
         keeper: where the tasks are started.
         transport: to be asked, and to call ``refresh`` when its answers have changed.
         inner: the transport within.
-        read_step: called while reading is wanted and there is something.
-        write_step: called while writing is wanted and possible.
+        steps: called while reading is wanted and there is something, and while writing is wanted
+            and possible.
     """
 
     __slots__ = ("_inner", "_own", "_transport", "_writes")
@@ -177,13 +174,13 @@ class LayeredWatch:
         keeper: Keeper,
         transport: Layer,
         inner: Transport,
-        read_step: Step,
-        write_step: Step,
+        steps: Steps,
     ) -> None:
         self._transport = transport
         self._writes = False
-        self._own = SelfWatch(keeper, transport, read_step, write_step)
-        self._inner: Watch | None = inner.make_watch(keeper, transport.take_in, write_step)
+        self._own = SelfWatch(keeper, transport, steps)
+        own_steps = StepPair(transport.take_in, steps.on_writable)
+        self._inner: Watch | None = inner.make_watch(keeper, own_steps)
         self._inner.reading(transport.wants_input())
 
     def reading(self, wanted: bool, /) -> None:
