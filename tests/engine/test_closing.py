@@ -1036,7 +1036,7 @@ async def test_abort_while_lingering() -> None:
     async with linked(receive_buffer_limit=10) as (sock, peer), trio.open_nursery() as nursery:
         await peer.send(bytes(1000))
         await settle()
-        sock._connection.link._watch.reading(False)  # type: ignore[union-attr]
+        sock._connection.intake.watch.reading(False)  # type: ignore[union-attr]
         close(sock._connection, 1000)
         close(sock._connection, 1)
         after_sending(sock._connection)

@@ -332,7 +332,7 @@ async def test_whoever_brings_the_rest_to_the_os(way: str) -> None:
     async with tls_linked(small=True) as (sock, peer):
         shrink_send_buffer(sock)
         await sock.send_all(bytes(60_000))
-        secured, watch = sock._connection.transport, sock._connection.link._watch
+        secured, watch = sock._connection.transport, sock._connection.intake.watch
         assert secured is not None
         assert watch is not None
         assert secured.unsent

@@ -280,7 +280,7 @@ async def test_who_goes_on_with_the_last_flight_is_heard(version: ssl.TLSVersion
             (sock,) = server.active_connections()
             assert not sock.ssl_connecting
             assert sock._keeper is not None
-            assert not sock._keeper._running
+            assert sock._keeper._sleep is None
 
 
 async def test_the_sockets_own_limit_counts_too(mock_clock: MockClock) -> None:

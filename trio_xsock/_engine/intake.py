@@ -166,11 +166,11 @@ class Intake:
             takes it in, see ``by_caller``.
         crowded: it is served because many connections are busy; see ``crowd``.
         own_wait: the receiving task's wait for the descriptor itself, once there was one.
+        watch: the transport's, once it is watched.
     """
 
     __slots__ = (
         "_read_size",
-        "_watch",
         "bytes_received",
         "caller",
         "crowded",
@@ -179,6 +179,7 @@ class Intake:
         "pauses",
         "reading",
         "served",
+        "watch",
     )
 
     def __init__(self, limit: int) -> None:
@@ -191,7 +192,7 @@ class Intake:
         self.crowded = False
         self.own_wait: OwnWait | None = None
         self._read_size = SMALLEST_READ
-        self._watch: Watch | None = None
+        self.watch: Watch | None = None
 
     def attach(self, watch: Watch | None, *, served: bool = True) -> None:
         """Use this watch from now on.
@@ -200,7 +201,7 @@ class Intake:
             watch: the watch; ``None`` for no more.
             served: see ``Intake``.
         """
-        self._watch = watch
+        self.watch = watch
         self.served = served
         self.crowded = False
         if watch is None:
@@ -217,31 +218,31 @@ class Intake:
         """Have the OS report input from now on."""
         if not self.served:
             self.served = True
-            if self.reading and self._watch is not None:
-                self._watch.reading(True)
+            if self.reading and self.watch is not None:
+                self.watch.reading(True)
 
     def stop_serving(self) -> None:
         """Have the OS report nothing but a hang-up from now on."""
         self.served = False
-        if self._watch is not None:
-            self._watch.reading(False)
-            self._watch.report_hang_up()
+        if self.watch is not None:
+            self.watch.reading(False)
+            self.watch.report_hang_up()
 
     # Whether to read
 
     def start(self) -> None:
         """Take in what comes."""
-        if not self.reading and self._watch is not None:
+        if not self.reading and self.watch is not None:
             self.reading = True
             if self.served:
-                self._watch.reading(True)
+                self.watch.reading(True)
 
     def stop(self) -> None:
         """Take in no more."""
         if self.reading:
             self.reading = False
-            if self.served and self._watch is not None:
-                self._watch.reading(False)
+            if self.served and self.watch is not None:
+                self.watch.reading(False)
 
     def resume(self, inbox: Inbox) -> None:
         """Something was read, or a task waits: continue reading if there is room again.

@@ -47,7 +47,6 @@ class Link:
         "_drainers",
         "_intake",
         "_outlet",
-        "_watch",
         "handshake",
         "securing",
         "transport",
@@ -56,7 +55,6 @@ class Link:
     def __init__(self, intake: Intake, outlet: Outlet) -> None:
         self._intake = intake
         self._outlet = outlet
-        self._watch: Watch | None = None
         self._drainers: tuple[Parking[None], ...] = ()
         self.transport: Transport | None = None
         self.handshake: Handshake | None = None
@@ -110,7 +108,7 @@ class Link:
         handshake, self.handshake = self.handshake, None
         transport, self.transport = self.transport, None
         securing, self.securing = self.securing, False
-        watch, self._watch = self._watch, None
+        watch = self._intake.watch
         calls: list[Callable[[], object]] = []
         if handshake is not None:
             calls.append(handshake.close)
@@ -126,12 +124,11 @@ class Link:
         give_back(*calls)
 
     def _attach(self, watch: Watch | None, *, served: bool = True) -> None:
-        self._watch = watch
         self._intake.attach(watch, served=served)
         self._outlet.attach(watch)
 
     def _leave_watch(self) -> None:
-        watch, self._watch = self._watch, None
+        watch = self._intake.watch
         try:
             if watch is not None:
                 watch.close()

@@ -46,7 +46,6 @@ class Outlet:
         "_room",
         "_waits",
         "_watch",
-        "_watching",
         "bytes_sent",
         "ledger",
         "progress_interval",
@@ -60,7 +59,6 @@ class Outlet:
         self.refused = False
         self._delivery = delivery
         self._watch: Watch | None = None
-        self._watching = False
         # Most connections never have any of these.
         self._caller: ConflictDetector | None = None
         self._waits: SendWaits | None = None
@@ -84,11 +82,10 @@ class Outlet:
     def attach(self, watch: Watch | None) -> None:
         """Use this watch from now on; ``None`` for no more."""
         self._watch = watch
-        self._watching = False
         if watch is None:
             self.refused = False
-        else:
-            self._update_interest()
+        elif self.refused or self._room is not None:
+            watch.writing(True)
 
     def _refuse(self, refused: bool) -> None:
         if refused is not self.refused:
@@ -96,10 +93,8 @@ class Outlet:
             self._update_interest()
 
     def _update_interest(self) -> None:
-        wanted = self.refused or self._room is not None
-        if wanted is not self._watching and self._watch is not None:
-            self._watching = wanted
-            self._watch.writing(wanted)
+        if self._watch is not None:
+            self._watch.writing(self.refused or self._room is not None)
 
     # Sending
 

@@ -10,13 +10,26 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping
-from typing import Final
 
 _SMALL = 1024
 """Chunks below this many bytes are joined to the one before; copying them costs some 30 ns."""
 
-_NO_MEMORIES: Final[Mapping[tuple[int, str], int]] = {}
-"""For all buffers: an empty dict takes 64 bytes."""
+
+class _Past:
+    """What is known of bytes that were looked at, and not taken.
+
+    Attributes:
+        separator: what was searched for last.
+        searched: the stream position before which none begins.
+        states: of a decoder at a stream position, where it is not that of a new one.
+    """
+
+    __slots__ = ("searched", "separator", "states")
+
+    def __init__(self) -> None:
+        self.separator = b""
+        self.searched = 0
+        self.states: Mapping[tuple[int, str], int] = {}
 
 
 class ReceiveBuffer:
@@ -29,10 +42,8 @@ class ReceiveBuffer:
     __slots__ = (
         "_chunks",
         "_head",
-        "_memories",
         "_offset",
-        "_searched",
-        "_separator",
+        "_past",
         "_taken",
         "size",
     )
@@ -43,10 +54,7 @@ class ReceiveBuffer:
         self._head = 0  # index of the first chunk still in use
         self._offset = 0  # bytes already taken of that chunk
         self._taken = 0  # bytes ever taken: positions in the stream stay valid across takes
-        self._separator = b""
-        self._searched = 0  # stream position before which no separator begins
-        # State of a decoder at a stream position, where it is not that of a new one.
-        self._memories = _NO_MEMORIES
+        self._past: _Past | None = None  # made when first needed, as few need it
 
     def append(self, chunk: bytes) -> None:
         """Add what arrived; ``chunk`` is not empty."""
@@ -125,14 +133,15 @@ class ReceiveBuffer:
         self._chunks.insert(self._head, data)
         self.size += len(data)
         self._taken -= len(data)
-        self._separator = b""  # the last search did not cover these bytes
+        if self._past is not None:
+            self._past.separator = b""  # the last search did not cover these bytes
 
     def clear(self) -> int:
         """Remove everything; returns how many bytes that were."""
         count = self.size
         self._taken += count
         self.size = 0
-        self._memories = _NO_MEMORIES
+        self._past = None
         self._drop_chunks()
         return count
 
@@ -145,14 +154,17 @@ class ReceiveBuffer:
 
         Bytes that were searched for the same separator before are not searched again.
         """
+        past = self._past
+        if past is None:
+            past = self._past = _Past()
         start = 0
-        if separator == self._separator:
-            start = max(0, self._searched - self._taken)
+        if separator == past.separator:
+            start = max(0, past.searched - self._taken)
         found = self._search(separator, start)
-        self._separator = separator
+        past.separator = separator
         # The last bytes may be the beginning of a separator.
         none_before = found if found >= 0 else max(start, self.size - len(separator) + 1)
-        self._searched = self._taken + none_before
+        past.searched = self._taken + none_before
         return found
 
     def _search(self, separator: bytes, start: int) -> int:
@@ -218,7 +230,8 @@ class ReceiveBuffer:
         data = self.peek(count)
         decoder = codecs.getincrementaldecoder(encoding)(errors)
         initial = decoder.getstate()[1]
-        before = self._memories.get((self._taken, encoding), initial)
+        past = self._past
+        before = initial if past is None else past.states.get((self._taken, encoding), initial)
         if before != initial:
             decoder.setstate((b"", before))
         try:
@@ -231,5 +244,7 @@ class ReceiveBuffer:
         used = len(data) - len(pending)
         if before != initial or after != initial:
             here, there = (self._taken, encoding), (self._taken + used, encoding)
-            self._memories = {here: before, there: after}
+            if past is None:
+                past = self._past = _Past()
+            past.states = {here: before, there: after}
         return text, used

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVarTuple, Unpack
 import trio
 
 from trio_xsock._values.errors import InvalidStateError, SocketError
-from trio_xsock._values.events import ErrorOccurred
+from trio_xsock._values.events import DataAvailable, ErrorOccurred
 
 from .guard import call_unprotected, protect_from_ki
 from .hub import EventHub
@@ -141,7 +141,7 @@ class Delivery:
     def post_data(self) -> None:
         """Post ``DataAvailable``."""
         hub = self.hub
-        if hub.wants_data:
+        if DataAvailable in hub.wanted:
             hub.post_data(self.socket)
             if hub.calls and not self.held:
                 self.schedule()

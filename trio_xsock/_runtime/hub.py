@@ -32,14 +32,29 @@ _NO_CALLS: Final[deque[Call]] = deque(maxlen=0)
 """Stands for the queue of a socket without a handler; an empty deque takes 760 bytes."""
 
 
+class _Channels:
+    """What the hub of a socket that has, or had, channels keeps of them.
+
+    Attributes:
+        own: the one behind ``socket.events``.
+        left: that one, after the block was left.
+        merged_before: events merged in those that are not listened through any more.
+    """
+
+    __slots__ = ("left", "merged_before", "own")
+
+    def __init__(self) -> None:
+        self.own: EventChannel | None = None
+        self.left: weakref.ref[EventChannel] | None = None
+        self.merged_before = 0
+
+
 @protect_from_ki
 class EventHub:
     """Posts one socket's events to whoever listens.
 
     Attributes:
         wanted: the kinds of events that anybody listens for; checked before one is posted.
-        has_channels: somebody listens through a channel.
-        wants_data: somebody listens for ``DataAvailable``.
         watches_sends: somebody listens for what becomes of sends.
         calls: handler calls that are due.
         called: handler calls that were made.
@@ -54,31 +69,25 @@ class EventHub:
 
     __slots__ = (
         "_kinds",
-        "_left",
+        "_channels",
         "_listening",
-        "_merged_before",
         "_methods",
-        "_own",
         "_sources",
         "called",
         "calls",
         "complete_method",
         "data_method",
-        "has_channels",
         "ledger",
         "over",
         "posted",
         "progress_method",
         "thread",
         "wanted",
-        "wants_data",
         "watches_sends",
     )
 
     def __init__(self) -> None:
         self.wanted = NOTHING
-        self.has_channels = False
-        self.wants_data = False
         self.watches_sends = False
         self.calls: deque[Call] = _NO_CALLS
         self.called = 0
@@ -94,9 +103,7 @@ class EventHub:
         self._methods: tuple[Callable[..., object], ...] = ()
         self._sources: dict[EventChannel, Source] | None = None
         self._listening: tuple[Source, ...] = ()
-        self._own: EventChannel | None = None
-        self._left: weakref.ref[EventChannel] | None = None  # that, after the block was left
-        self._merged_before = 0
+        self._channels: _Channels | None = None  # most sockets never have any
 
     # Who listens
 
@@ -104,6 +111,11 @@ class EventHub:
     def active(self) -> bool:
         """Somebody listens."""
         return bool(self.wanted)
+
+    @property
+    def has_channels(self) -> bool:
+        """Somebody listens through a channel."""
+        return bool(self._listening)
 
     @property
     def watches_progress(self) -> bool:
@@ -127,31 +139,39 @@ class EventHub:
         if self._sources is None:
             self._sources = {}
         self._sources[channel] = source
+        self._with_channels()
         self._update()
+
+    def _with_channels(self) -> _Channels:
+        if self._channels is None:
+            self._channels = _Channels()
+        return self._channels
 
     def detach(self, channel: EventChannel, /) -> None:
         """Post no more into ``channel``."""
         source = self._sources.pop(channel, None) if self._sources else None
+        channels = self._with_channels()
         if source is not None:
-            self._merged_before += source.queue.merged
-        if self._own is channel:
-            self._own = None
+            channels.merged_before += source.queue.merged
+        if channels.own is channel:
+            channels.own = None
         self._update()
 
     def own_channel(self, now: Callable[[], list[Event]]) -> EventChannel:
         """The channel behind ``socket.events``, made if there is none."""
-        if self._own is None:
-            left = None if self._left is None else self._left()
+        channels = self._with_channels()
+        if channels.own is None:
+            left = None if channels.left is None else channels.left()
             if left is not None and not left.closed:
                 return left
-            self._own = self.subscribe(now)
-        return self._own
+            channels.own = self.subscribe(now)
+        return channels.own
 
     def adopt_channel(self, channel: EventChannel) -> None:
         """Make a user's channel the one behind ``socket.events``, unless it is closed."""
         if not channel.closed:
             self.attach(channel, channel._attach(self))
-            self._own = channel
+            self._with_channels().own = channel
 
     def subscribe(self, now: Callable[[], list[Event]]) -> EventChannel:
         """A new channel that begins with the events of ``now``."""
@@ -166,15 +186,16 @@ class EventHub:
 
     def _update(self) -> None:
         self._listening = tuple(self._sources.values()) if self._sources else ()
-        has_channels = self.has_channels = bool(self._listening)
-        self.wanted, self.wants_data, self.watches_sends = wishes(self._kinds, has_channels)
+        has_channels = bool(self._listening)
+        self.wanted, self.watches_sends = wishes(self._kinds, has_channels)
         self.data_method = None if has_channels else self._method(DataAvailable)
 
     @property
     def merged(self) -> int:
         """How many events were merged into others, over all channels."""
         sources = self._sources.values() if self._sources else ()
-        return self._merged_before + sum(source.queue.merged for source in sources)
+        before = 0 if self._channels is None else self._channels.merged_before
+        return before + sum(source.queue.merged for source in sources)
 
     def next_call(self) -> Call:
         """The handler call that is due next; there is one."""
@@ -227,12 +248,15 @@ class EventHub:
         """The socket's block was left: channels of many sockets need not remember it."""
         for channel in list(self._sources or ()):
             channel._forget(self)
+        channels = self._channels
+        if channels is None:
+            return
         # Events that nobody took refer to the socket: the channel belongs to who holds it now.
-        self._merged_before = self.merged
+        channels.merged_before = self.merged
         self._sources = None
-        if self._own is not None:
-            self._left = weakref.ref(self._own)
-            self._own = None
+        if channels.own is not None:
+            channels.left = weakref.ref(channels.own)
+            channels.own = None
         self._update()
 
     def withdraw_data(self) -> None:
@@ -249,7 +273,7 @@ class EventHub:
             fields: its fields; made into an event only where a channel takes it.
         """
         self.posted += 1
-        if self.has_channels:
+        if self._listening:
             self._post_to_channels(kind(*fields))
         method = self._method(kind)
         if method is not None:
@@ -271,7 +295,7 @@ class EventHub:
     def post_data(self, socket: object) -> None:
         """Post ``DataAvailable``: what ``post`` does, for the most frequent event."""
         self.posted += 1
-        if self.has_channels:
+        if self._listening:
             self._post_to_channels(DataAvailable(socket))
         method = self._method(DataAvailable)
         if method is not None:
@@ -280,7 +304,7 @@ class EventHub:
     def post_sent(self, socket: object, size: int) -> None:
         """Post what tells of a batch that the OS took at once: its progress and its end."""
         progress, complete = self.progress_method, self.complete_method
-        if self.has_channels:
+        if self._listening:
             self.posted += 2
             sent, ended = SendProgress(socket, size, 0, size), SendComplete(socket, False, size, 0)
             for source in self._listening:

@@ -31,8 +31,9 @@ from trio_xsock._values.errors import InvalidStateError, SocketClosedError
 
 from .faults import log_fault
 from .groups import leaves, without_cancelled
-from .guard import WAKEUPS, await_unprotected, protect_from_ki
+from .guard import await_unprotected, protect_from_ki
 from .kept import Kept
+from .sleep import Sleep
 
 if TYPE_CHECKING:
     from .epoll import EpollHub
@@ -70,12 +71,10 @@ class Keeper:
         "_finished",
         "_nursery",
         "_owner",
-        "_parked",
         "_retired",
-        "_running",
+        "_sleep",
         "_tasks",
         "_user_scopes",
-        "_woken",
         "context",
         "exiting",
         "failures",
@@ -100,9 +99,7 @@ class Keeper:
         self._owner: weakref.ref[Kept] = weakref.ref(owner)
         self._tasks = 0
         self._user_scopes: set[trio.CancelScope] | None = None
-        self._parked: trio.lowlevel.Task | None = None
-        self._running = False
-        self._woken = False
+        self._sleep: Sleep | None = None  # of the keeper task, while there is one
         self._retired = False
         self._ended = False
         self._finished: trio.Event | None = None
@@ -143,13 +140,10 @@ class Keeper:
     def wake(self) -> None:
         """Let the keeper task call ``work`` soon."""
         self.check_thread()
-        self._woken = True
-        if self._parked is not None:
-            task, self._parked = self._parked, None
-            WAKEUPS.woken += 1
-            trio.lowlevel.reschedule(task)
-        elif not self._running and not self._ended:
-            self._running = True
+        if self._sleep is not None:
+            self._sleep.end()
+        elif not self._ended:
+            self._sleep = Sleep()
             self.serve(self._run_keeper, "trio_xsock keeper")
 
     @property
@@ -183,7 +177,7 @@ class Keeper:
     def retire(self) -> None:
         """The connection of an accepted socket is over: end its parked keeper task."""
         self._retired = True
-        if self._running:
+        if self._sleep is not None:
             self.wake()
 
     def fail(self, error: BaseException) -> None:
@@ -302,16 +296,17 @@ class Keeper:
             self._finished.set()
 
     async def _run_keeper(self) -> None:
-        while not self._ended:
-            self._woken = False
+        sleep = self._sleep
+        while sleep is not None and not self._ended:
+            sleep.woken = False
             deadline = self._call_work()
-            if self._woken:  # there is more to do; let other tasks run first
+            if sleep.woken:  # there is more to do; let other tasks run first
                 await trio.lowlevel.cancel_shielded_checkpoint()
             elif self._retired and deadline == math.inf:
                 break
             else:
-                await self._sleep_until(deadline)
-        self._running = False
+                await sleep.until(deadline)
+        self._sleep = None
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _call_work(self) -> float:
@@ -323,19 +318,3 @@ class Keeper:
         except BaseException as exc:  # noqa: ASYNC103 - nothing in it awaits
             self.fault(exc)
             return trio.current_time() + _AFTER_A_FAULT  # noqa: ASYNC104 - see above
-
-    async def _sleep_until(self, deadline: float) -> None:
-        if deadline == math.inf:
-            await self._park()
-            return
-        with trio.CancelScope(deadline=deadline):
-            await self._park()
-
-    async def _park(self) -> None:
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._parked = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._parked = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
-        WAKEUPS.resumed += 1

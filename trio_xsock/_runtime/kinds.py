@@ -51,8 +51,8 @@ def kinds_of(names: tuple[str, ...]) -> Kinds:
 
 
 @functools.lru_cache(maxsize=64)
-def wishes(handled: Kinds, has_channels: bool) -> tuple[frozenset[type[Event]], bool, bool]:
-    """The kinds that somebody wants, whether data is one, and whether one is about sends.
+def wishes(handled: Kinds, has_channels: bool) -> tuple[frozenset[type[Event]], bool]:
+    """The kinds that somebody wants, and whether one of them is about sends.
 
     One set for all sockets that want the same, because each takes 216 bytes.
 
@@ -62,7 +62,7 @@ def wishes(handled: Kinds, has_channels: bool) -> tuple[frozenset[type[Event]], 
     """
     kinds = frozenset(kind for kind in handled if kind is not None)
     wanted = kinds | _ALL if has_channels else kinds
-    return wanted, DataAvailable in wanted, not wanted.isdisjoint(_SENDS)
+    return wanted, not wanted.isdisjoint(_SENDS)
 
 
 _SENDS: Final[frozenset[type[Event]]] = frozenset({SendProgress, SendComplete})

@@ -8,6 +8,7 @@ its socket has a handler or channel of its own.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar, TypeVarTuple, Unpack
 
@@ -103,7 +104,8 @@ class Admission(Generic[S]):
         connection = socket._begin_accepted(server, keeper)
         self._roster.add(connection, socket)
         try:
-            connection.open(transport, (address_text(peer), peer[1]), hold=socket._wants_tls())
+            address = sys.intern(address_text(peer))  # many may come from few, as behind a proxy
+            connection.open(transport, (address, peer[1]), hold=socket._wants_tls())
         except Exception as exc:
             server.connection_broke(connection, exc)
             transport.close()
