@@ -152,8 +152,8 @@ WORDS = {
     Happening.GO_ON: "TLS is up",
     Happening.SEND_FAILED: "a send fails",
 }
-AT_ONCE = {Happening.CLOSE, Happening.LOSS}
-"""These lead from each phase to the last: said below the picture, not drawn."""
+AT_ONCE = {Happening.CLOSE, Happening.LOSS, Happening.THEIR_END_IS_LAST}
+"""These lead to the last phase, the first two from each: said below the picture, not drawn."""
 Steps = dict[tuple[Phase, Phase], list[Happening]]
 
 
@@ -248,8 +248,9 @@ def draw_life() -> str:
         for phase in Phase:
             yield from draw_phase(phase)
         yield text(220, 548, "close(), a loss: from every phase to GONE", "small")
+        yield text(220, 563, "nothing left to send, and no half close: from OPEN to GONE", "small")
         for row, (what, phases) in enumerate(below.items()):
-            yield text(220, 566 + 15 * row, f"{what}: from {', '.join(phases)}", "small")
+            yield text(220, 578 + 15 * row, f"{what}: from {', '.join(phases)}", "small")
 
     return picture(1190, 690, "The phases of a connection", parts())
 

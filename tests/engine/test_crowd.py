@@ -118,11 +118,31 @@ async def test_the_task_waits_itself_when_it_is_alone_again() -> None:
 
 @pytest.mark.usefixtures("small")
 async def test_a_busy_one_among_idle_ones_waits_itself() -> None:
-    """It depends on those that are busy, however many there are."""
+    """It depends on those that are busy, however many there are that have said nothing yet."""
     async with echo_server(TCPSocket.receive_some) as (peers, socks):
         await round_trips(peers[:1])
         await round_trips(peers[:1])
-        assert not any(map(is_served, socks))
+        assert [is_served(sock) for sock in socks].count(False) == 1
+
+
+async def test_the_hub_waits_for_a_new_connection_of_a_server() -> None:
+    """Until its task has had input a few times: then it is new no more."""
+    async with echo_server(TCPSocket.receive_some) as (peers, socks):
+        assert all(map(is_crowded, socks))
+        seen = []
+        for _ in range(4):
+            peers[0].send_nowait(b"ab")
+            assert await peers[0].recv_exactly(2) == b"ab"
+            seen.append([is_served(sock) for sock in socks].count(False))
+        assert seen == [0, 0, 1, 1]
+
+
+async def test_a_portable_watch_goes_on_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot report a hang-up alone."""
+    monkeypatch.setenv("TRIO_XSOCK_READINESS", "portable")
+    async with echo_server(TCPSocket.receive_some) as (peers, socks):
+        await round_trips(peers[:1])
+        assert all(map(is_served, socks))
 
 
 @pytest.mark.usefixtures("small")

@@ -15,7 +15,7 @@ from trio_xsock._machines.ends import TABLE, Effect, Ends, Happening, Phase, Sid
 
 H = Happening
 E = Effect
-THEIR_ENDS = {H.THEIR_END, H.THEIR_END_CLOSES}
+THEIR_ENDS = {H.THEIR_END, H.THEIR_END_CLOSES, H.THEIR_END_IS_LAST}
 CLOSES = {H.ACLOSE, H.DISCONNECT}
 
 Told = tuple[Happening, bool]
@@ -27,6 +27,7 @@ def error_of(what: Happening) -> SocketError | None:
     reasons = {
         H.THEIR_END: LossReason.REMOTE_CLOSED,
         H.THEIR_END_CLOSES: LossReason.REMOTE_CLOSED,
+        H.THEIR_END_IS_LAST: LossReason.REMOTE_CLOSED,
         H.LOSS: LossReason.RESET,
         H.SEND_FAILED: LossReason.RESET,
         H.DISCONNECT: LossReason.LOCAL,
@@ -138,6 +139,13 @@ class Reference:
 
     def their_end_closes(self, cause: SocketError | None, queued: bool) -> None:
         self.their_end(cause, queued, closes=True)
+
+    def their_end_is_last(self, cause: SocketError | None, queued: bool) -> None:
+        both_open = self.ours == "open" and not (self.theirs or self.closing)
+        self.their_end(cause, queued, closes=True)
+        if both_open and not self.released:
+            self.effects -= {E.START_CLOSING, E.SEND_FIN}
+            self.release(queued, cause)
 
     def lose(self, cause: SocketError | None, queued: bool) -> None:
         self.loss = self.loss or cause
@@ -271,6 +279,30 @@ def test_nothing_leads_back() -> None:
     assert all(phase not in after for phase, after in reached.items())
     assert not reached[Phase.GONE]
     assert all(Phase.GONE in after for phase, after in reached.items() if phase is not Phase.GONE)
+
+
+@pytest.mark.parametrize(
+    ("before", "slow", "quick"),
+    [
+        ([], [H.THEIR_END_CLOSES, H.DELIVERED], H.THEIR_END_IS_LAST),
+        ([], [H.ACLOSE, H.DELIVERED], H.CLOSE),
+        ([H.THEIR_END], [H.ACLOSE, H.DELIVERED], H.CLOSE),
+    ],
+)
+def test_the_quick_way_of_what_is_done_at_once(
+    before: list[Happening], slow: list[Happening], quick: Happening
+) -> None:
+    """It has the effects of the other, less those of a close that takes time."""
+    cause = error_of(H.THEIR_END)
+    one, other = Ends(), Ends()
+    for what in before:
+        one.happens(what, cause)
+        other.happens(what, cause)
+    effects = {effect for what in slow for effect in one.happens(what, cause)}
+    assert set(other.happens(quick, cause)) == effects - {E.START_CLOSING, E.SEND_FIN}
+    for fact in ("phase", "by", "announced", "loss", "their_end", "may_send", "may_receive"):
+        assert getattr(one, fact) is getattr(other, fact)
+    assert (one.verdict(), one.why_not_sending()) == (other.verdict(), other.why_not_sending())
 
 
 def test_the_table_in_the_docstring_is_the_one_that_works() -> None:

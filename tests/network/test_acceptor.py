@@ -146,7 +146,7 @@ async def test_so_many_are_accepted_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     host = Host()
     async with accepting(host) as (acceptor, listener, port):
         peers = [await RawPeer.connect(port) for _ in range(17)]
-        acceptor._wanted = True
+        acceptor.accepts = True
         steps = []
 
         def step() -> None:
@@ -156,7 +156,7 @@ async def test_so_many_are_accepted_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 
         for _ in range(3):
             step()
-        acceptor._wanted = False
+        acceptor.accepts = False
         assert steps == [8, 8, 2]  # with the one that found nothing
         assert len(host.came) == 17
         for peer in peers:

@@ -32,6 +32,7 @@ class Tunnel:
     encryption: TLSEngine | None = None
     most: int = MOST
     takes_files: bool = False
+    closes_silently: bool = False
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)

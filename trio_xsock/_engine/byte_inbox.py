@@ -239,5 +239,6 @@ class ByteInbox:
 
     def restart(self) -> None:
         """See ``Inbox``."""
+        if self.connections:
+            self.clear()
         self.connections += 1
-        self.clear()

@@ -182,7 +182,9 @@ class Connection:
 
     def _use(self, transport: Transport) -> None:
         keeper = self.delivery.require_keeper()
-        self.link.use(transport, keeper, self, served=is_listened_to(self))
+        served = is_listened_to(self)
+        crowded = not served and self.owner is not None  # a server's, which has many
+        self.link.use(transport, keeper, self, served=served or crowded, crowded=crowded)
 
     def swap(self, transport: Transport) -> None:
         """Continue with another transport."""
@@ -213,11 +215,7 @@ class Connection:
     # Called by the watch, the transport, and ``Delivery``
 
     def on_readable(self) -> None:
-        """Read what has arrived, and call the handler at once.
-
-        If there is only a handler, as in most servers, it is called directly: the general way
-        costs as much again as all of this.
-        """
+        """Read what has arrived, and call the handler; if it is alone, at half of the cost."""
         delivery, inbox, transport = self.delivery, self.inbox, self.link.transport
         hub = delivery.hub
         if not self.intake.served:  # the watch reports nothing but a hang-up then

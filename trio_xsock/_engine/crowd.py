@@ -27,6 +27,8 @@ _FEW: Final = 32
 """Turns of others below which the task waits itself again."""
 _WEIGHT: Final = 0.25
 """How much the newest number of them counts."""
+_NEW: Final = 3
+"""The turns for which the hub waits if the connection is a server's: most have few."""
 
 
 def own_wait(connection: Connection, limit: int) -> OwnWait:
@@ -54,24 +56,26 @@ def join(connection: Connection, wait: OwnWait) -> bool:
     """
     if wait.others < _MANY:
         return False
-    connection.intake.crowded = True
+    connection.intake.join_crowd()
     serve(connection)
     return True
 
 
-def take_turn(connection: Connection, wait: OwnWait | None) -> None:
+def take_turn(connection: Connection, wait: OwnWait) -> None:
     """The task gets input; a wait in the hub was the last one there if few are busy."""
     hub = _hub_of(connection)
-    if hub is None or wait is None:
+    if hub is None:
         return
     # Trio runs the tasks of a turn of its own in a random order: one value says little.
     wait.others += (hub.turns - wait.turn - wait.others) * _WEIGHT
     wait.turn = hub.turns = hub.turns + 1
-    intake = connection.intake
-    if intake.crowded and wait.others < _FEW:
-        intake.crowded = False
-        if not is_listened_to(connection):
-            intake.stop_serving()
+    if connection.intake.crowded:
+        few = _FEW
+        if wait.age < _NEW:
+            wait.age += 1
+            few = _MANY if wait.age == _NEW else 0
+        if wait.others < few:
+            connection.intake.leave_crowd(served=is_listened_to(connection))
 
 
 def _hub_of(connection: Connection) -> EpollHub | None:

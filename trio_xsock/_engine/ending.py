@@ -27,7 +27,10 @@ GRACE: Final = 5.0
 """Seconds that a close without a waiting call may take."""
 
 # As constants, because an attribute of an enum costs 0.2 us on Python 3.11.
+_OPEN: Final = Phase.OPEN
+_THEIRS_ENDED: Final = Phase.THEIRS_ENDED
 _GONE: Final = Phase.GONE
+_CLOSE: Final = Happening.CLOSE
 _DELIVERED: Final = Happening.DELIVERED
 
 
@@ -46,15 +49,36 @@ def close(
         grace: seconds for a graceful close; ``None`` to end it at once.
         farewell: the error to announce when it is closed.
     """
-    if connection.state is CONNECTED and not connection.intake.served:
+    ends = connection.ends
+    if ends.phase is _GONE and ends.closed_by_us:
+        return
+    if connection.state is CONNECTED and ends.may_receive and not connection.intake.served:
         give_back(functools.partial(look, connection))  # what has arrived stays readable
     if grace is None or connection.state not in (CONNECTED, CLOSING):
-        connection.happens(Happening.CLOSE)
+        connection.happens(_CLOSE)
+        return
+    if farewell is None and _nothing_is_left(connection):
+        connection.happens(_CLOSE)
         return
     kind = Happening.ACLOSE if farewell is None else Happening.DISCONNECT
     connection.happens(kind, farewell)
     if connection.closing is not None and connection.link.transport is not None:
         _limit_closing(connection, connection.closing, grace)
+
+
+def _nothing_is_left(connection: Connection) -> bool:
+    """Whether a graceful close would be done at once, which saves it half of the work."""
+    transport, ends = connection.link.transport, connection.ends
+    if transport is None or not transport.closes_silently or connection.outlet.ledger.open:
+        return False
+    if ends.phase is _THEIRS_ENDED:
+        return True
+    if ends.phase is not _OPEN or connection.inbox.size:
+        return False
+    try:
+        return not transport.has_unread_input()
+    except OSError:
+        return False
 
 
 def give_up(connection: Connection, who: object) -> None:
@@ -171,8 +195,9 @@ def _release(connection: Connection) -> None:
 
 def _tell_closed(connection: Connection) -> None:
     """Wake the tasks that wait for the end, and notify the block and the server."""
-    who = connection.delivery.socket
-    connection.link.fail_drainers(lambda: why_not_sending(connection, who))
+    if connection.link.drainers:
+        who = connection.delivery.socket
+        connection.link.fail_drainers(lambda: why_not_sending(connection, who))
     if connection.closing is not None:
         connection.closing.done()
     if connection.delivery.keeper is not None:  # also if nothing was begun

@@ -122,15 +122,17 @@ class OwnWait:
         descriptor: what it waits for; -1 while it does not wait.
         limit: how many bytes may have to be buffered before it is content.
         turn: the number of the connection's last turn; see ``crowd``.
+        age: how many turns it had in the crowd, as far as the first ones count.
         others: how many turns of others come between two of its own, about.
     """
 
-    __slots__ = ("descriptor", "limit", "others", "turn")
+    __slots__ = ("age", "descriptor", "limit", "others", "turn")
 
     def __init__(self) -> None:
         self.descriptor = -1
         self.limit = 1
         self.turn = 0
+        self.age = 0
         self.others = 0.0
 
     def serve(self, _ended: SocketError | None, /) -> bool:
@@ -164,7 +166,7 @@ class Intake:
         reading: there is room: what comes is taken in.
         served: the OS is asked to report input while ``reading``; else whoever asks for input
             takes it in, see ``by_caller``.
-        crowded: it is served because many connections are busy; see ``crowd``.
+        crowded: it is served though nobody listens; see ``crowd``.
         own_wait: the receiving task's wait for the descriptor itself, once there was one.
         watch: the transport's, once it is watched.
     """
@@ -194,16 +196,17 @@ class Intake:
         self._read_size = SMALLEST_READ
         self.watch: Watch | None = None
 
-    def attach(self, watch: Watch | None, *, served: bool = True) -> None:
+    def attach(self, watch: Watch | None, *, served: bool = True, crowded: bool = False) -> None:
         """Use this watch from now on.
 
         Args:
             watch: the watch; ``None`` for no more.
             served: see ``Intake``.
+            crowded: likewise.
         """
         self.watch = watch
         self.served = served
-        self.crowded = False
+        self.crowded = crowded
         if watch is None:
             self.reading = False
         elif self.reading and served:
@@ -221,12 +224,22 @@ class Intake:
             if self.reading and self.watch is not None:
                 self.watch.reading(True)
 
-    def stop_serving(self) -> None:
-        """Have the OS report nothing but a hang-up from now on."""
-        self.served = False
-        if self.watch is not None:
+    def join_crowd(self) -> None:
+        """Many connections are busy: it is about to be served."""
+        self.crowded = True
+
+    def leave_crowd(self, *, served: bool) -> None:
+        """Few connections are busy.
+
+        Args:
+            served: somebody listens; else the OS is to report nothing but a hang-up from now on,
+                if it can do that.
+        """
+        self.crowded = False
+        if not served and self.watch is not None:
             self.watch.reading(False)
-            self.watch.report_hang_up()
+            self.served = not self.watch.report_hang_up()
+            self.watch.reading(self.served and self.reading)
 
     # Whether to read
 

@@ -40,13 +40,14 @@ class Link:
     Attributes:
         transport: the transport; ``None`` when the connection is not open.
         handshake: the running handshake of a connection that a server has accepted.
+        drainers: the tasks that wait until the OS has all that the transport holds.
         securing: a TLS handshake is going on.
     """
 
     __slots__ = (
-        "_drainers",
         "_intake",
         "_outlet",
+        "drainers",
         "handshake",
         "securing",
         "transport",
@@ -55,28 +56,38 @@ class Link:
     def __init__(self, intake: Intake, outlet: Outlet) -> None:
         self._intake = intake
         self._outlet = outlet
-        self._drainers: tuple[Parking[None], ...] = ()
+        self.drainers: tuple[Parking[None], ...] = ()
         self.transport: Transport | None = None
         self.handshake: Handshake | None = None
         self.securing = False
 
     # Which transport
 
-    def use(self, transport: Transport, keeper: Keeper, steps: Wakeable, *, served: bool) -> None:
+    def use(
+        self,
+        transport: Transport,
+        keeper: Keeper,
+        steps: Wakeable,
+        *,
+        served: bool,
+        crowded: bool = False,
+    ) -> None:
         """Go on through ``transport``, and watch it.
 
         Args:
             transport: owned from now on.
             keeper: where the watch starts its tasks.
             steps: what to call when it is ready.
-            served: somebody listens; see ``by_caller``.
+            served: input is to be reported; see ``Intake``.
+            crowded: nobody listens to it all the same; see ``crowd``.
         """
-        self._leave_watch()
+        if self._intake.watch is not None:
+            self._leave_watch()
         self.handshake = None
         self.transport = transport
         transport.on_wake(steps.wake)
         watch = transport.make_watch(keeper, steps)
-        self._attach(watch, served=served or not watch.report_hang_up())
+        self._attach(watch, served=served or not watch.report_hang_up(), crowded=crowded)
 
     def take(self, transport: Transport, handshake: Handshake | None = None) -> None:
         """Take a transport without watching it: a handshake comes first, then ``use``.
@@ -123,8 +134,8 @@ class Link:
             calls.append(transport.close)
         give_back(*calls)
 
-    def _attach(self, watch: Watch | None, *, served: bool = True) -> None:
-        self._intake.attach(watch, served=served)
+    def _attach(self, watch: Watch | None, *, served: bool = True, crowded: bool = False) -> None:
+        self._intake.attach(watch, served=served, crowded=crowded)
         self._outlet.attach(watch)
 
     def _leave_watch(self) -> None:
@@ -140,7 +151,7 @@ class Link:
     @property
     def has_news(self) -> bool:
         """Whether a task waits for input or output that is in the transport."""
-        return bool(self._drainers) or self.has_input
+        return bool(self.drainers) or self.has_input
 
     @property
     def has_input(self) -> bool:
@@ -152,21 +163,21 @@ class Link:
 
     def wait_until_drained(self, parking: Parking[None]) -> None:
         """Wake ``parking`` when the OS has what the transport holds."""
-        self._drainers += (parking,)
+        self.drainers += (parking,)
 
     def forget_drainer(self, parking: Parking[None]) -> None:
         """Its task was cancelled."""
-        self._drainers = tuple(each for each in self._drainers if each is not parking)
+        self.drainers = tuple(each for each in self.drainers if each is not parking)
 
     def wake_drainers(self, transport: Transport) -> None:
         """If the OS has taken all of the transport's output, wake the tasks that wait for it."""
-        if self._drainers and not transport.unsent:
-            drainers, self._drainers = self._drainers, ()
+        if self.drainers and not transport.unsent:
+            drainers, self.drainers = self.drainers, ()
             for parking in drainers:
                 parking.unpark(None)
 
     def fail_drainers(self, why: Callable[[], SocketError]) -> None:
         """The OS will not take it any more; ``why`` makes the error for the waiting tasks."""
-        drainers, self._drainers = self._drainers, ()
+        drainers, self.drainers = self.drainers, ()
         for parking in drainers:
             parking.fail(why())

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _FIN_IS_OUT: Final = (Phase.OURS_ENDED, Phase.LINGERING)
 _THEIR_END: Final = Happening.THEIR_END
 _THEIR_END_CLOSES: Final = Happening.THEIR_END_CLOSES
+_THEIR_END_IS_LAST: Final = Happening.THEIR_END_IS_LAST
 _REMOTE_CLOSED: Final = LossReason.REMOTE_CLOSED
 
 
@@ -45,7 +46,13 @@ def their_end(connection: Connection, transport: Transport) -> None:
     half_close = connection.options.allow_half_close
     if half_close is None:
         half_close = connection.delivery.handler is None
-    connection.happens(_THEIR_END if half_close else _THEIR_END_CLOSES, error)
+    if half_close:
+        what = _THEIR_END
+    elif transport.closes_silently and not connection.outlet.ledger.open:
+        what = _THEIR_END_IS_LAST
+    else:
+        what = _THEIR_END_CLOSES
+    connection.happens(what, error)
 
 
 def lose(connection: Connection, error: SocketError) -> None:

@@ -11,6 +11,10 @@ from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._values.errors import InvalidStateError, SocketClosedError, SocketError
 
+# As constants, because an attribute of an enum costs 0.2 us on Python 3.11.
+_CLOSED_BY_US: Final = Why.CLOSED_BY_US
+_CLEAN_END: Final = Why.CLEAN_END
+
 CLEAN_END: Final = SocketError("the stream has ended")
 """Stands for the peer's clean end where a reason is wanted; never raised."""
 
@@ -86,7 +90,7 @@ def why_not_sending(connection: Facts, who: object) -> SocketError:
     why = connection.ends.why_not_sending()
     if isinstance(why, SocketError):
         return why.with_traceback(None)
-    if why is Why.CLOSED_BY_US:
+    if why is _CLOSED_BY_US:
         return closed_error(connection, who)
     if why is Why.TLS_BEGINS and connection.state is CONNECTED:
         return InvalidStateError(f"{who!r}: TLS is about to begin; wait for start_tls()")
@@ -117,9 +121,9 @@ def verdict(connection: Facts, who: object) -> SocketError | None:
     if connection.state is CONNECTED and ends.may_receive:
         return None
     why = ends.verdict()
-    if why is Why.CLEAN_END:
+    if why is _CLEAN_END:
         return CLEAN_END
-    if why is Why.CLOSED_BY_US:
+    if why is _CLOSED_BY_US:
         return closed_error(connection, who)
     return why if isinstance(why, SocketError) else not_connected(connection, who)
 

@@ -40,6 +40,7 @@ class Happening(enum.Enum):
     DELIVERED = "nothing that is unread can turn our FIN into a reset (any more)"
     THEIR_END = "the peer ended its direction; ours may stay open"
     THEIR_END_CLOSES = "the peer ended its direction, and allow_half_close is False"
+    THEIR_END_IS_LAST = "the same, and the OS does all that is left as the descriptor is closed"
     LOSS = "nothing more can be read: reset, time-out, error of TLS or of framing"
     SEND_FAILED = "sending found the connection dead; input may still be unread"
     ACLOSE = "aclose() was called"
@@ -100,7 +101,7 @@ _E = Effect
 _Step = tuple[Phase, tuple[Effect, ...]]
 _Table = dict[tuple[Phase, Happening], _Step]
 
-_THEIR_ENDS = (_H.THEIR_END, _H.THEIR_END_CLOSES)
+_THEIR_ENDS = (_H.THEIR_END, _H.THEIR_END_CLOSES, _H.THEIR_END_IS_LAST)
 _CLOSES = (_H.ACLOSE, _H.DISCONNECT)
 _LOSSES = (_H.LOSS, _H.SEND_FAILED)
 
@@ -124,6 +125,7 @@ TABLE: Final[_Table] = {
     (_P.OPEN, _H.SEND_EOF): (_P.OURS_ENDING, (_E.SEND_FIN,)),
     (_P.OPEN, _H.THEIR_END): (_P.THEIRS_ENDED, _TOLD),
     (_P.OPEN, _H.THEIR_END_CLOSES): (_P.CLOSING_LAST, _ANSWERED),
+    (_P.OPEN, _H.THEIR_END_IS_LAST): _OVER,
     **_each(_P.OPEN, _CLOSES, _CLOSE),
     (_P.OPEN, _H.SEND_FAILED): _DIE,
     (_P.OPEN, _H.HOLD): (_P.HELD, ()),

@@ -22,7 +22,8 @@ DYING        -            -          GONE         GONE             GONE         
 GONE         -            -          -            -                -            -
 ============ ============ ========== ============ ================ ============ ===========
 
-DISCONNECT leads where ACLOSE does. CLOSE and LOSS lead to GONE, from everywhere. DELIVERED leads
+THEIR_END_IS_LAST leads from OPEN to GONE, and elsewhere where THEIR_END_CLOSES does. DISCONNECT
+leads where ACLOSE does. CLOSE and LOSS lead to GONE, from everywhere. DELIVERED leads
 there from BOTH_ENDING and the three phases of a graceful close (CLOSING, CLOSING_LAST,
 LINGERING), GRACE_OVER from these three. HOLD leads from OPEN and THEIRS_ENDED to HELD, GO_ON
 back. QUEUE_EMPTY changes no phase.
@@ -69,9 +70,13 @@ _GO_ON: Final = _H.GO_ON
 _THEIR_END: Final = _H.THEIR_END
 _DISCONNECT: Final = _H.DISCONNECT
 _ANNOUNCE: Final = _E.ANNOUNCE
+_CLOSED_BY_US: Final = Why.CLOSED_BY_US
+_CLEAN_END: Final = Why.CLEAN_END
+_OUTPUT_ENDED: Final = Why.OUTPUT_ENDED
+_TLS_BEGINS: Final = Why.TLS_BEGINS
 
 _CLOSES = (_H.ACLOSE, _H.DISCONNECT)
-_THEIR_ENDS = (_H.THEIR_END, _H.THEIR_END_CLOSES)
+_THEIR_ENDS = (_H.THEIR_END, _H.THEIR_END_CLOSES, _H.THEIR_END_IS_LAST)
 _CLOSING_PHASES = frozenset({_P.CLOSING, _P.CLOSING_LAST, _P.LINGERING})
 _HELD_OR_DYING = (_HELD, _P.DYING)
 _OURS_OPEN = frozenset({_P.OPEN, _P.THEIRS_ENDED})
@@ -208,12 +213,12 @@ class Ends:
     def why_not_sending(self) -> SocketError | Why | None:
         """Why nothing can be sent; ``None`` while it can."""
         if self.closed_by_us:
-            return Why.CLOSED_BY_US
+            return _CLOSED_BY_US
         if self.loss is not None:
             return self.loss
         if self.phase is _HELD:
-            return Why.TLS_BEGINS
-        return None if self.may_send else Why.OUTPUT_ENDED
+            return _TLS_BEGINS
+        return None if self.may_send else _OUTPUT_ENDED
 
     def verdict(self) -> SocketError | Why | None:
         """Why nothing more will come; ``None`` while something may.
@@ -221,7 +226,7 @@ class Ends:
         What is buffered may be read all the same, unless we have closed.
         """
         if self.closed_by_us:
-            return Why.CLOSED_BY_US
+            return _CLOSED_BY_US
         if self.their_end:
-            return Why.CLEAN_END
+            return _CLEAN_END
         return self.loss if self.phase is _GONE else None

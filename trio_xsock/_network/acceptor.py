@@ -65,6 +65,7 @@ class Acceptor:
 
     Attributes:
         listeners: the listening sockets.
+        accepts: there is a place, and the OS is asked to report new connections.
         retry_at: when a pause ends, on Trio's clock; ``math.inf`` when there is none.
     """
 
@@ -74,9 +75,9 @@ class Acceptor:
         "_keeper",
         "_may_accept",
         "_pause",
-        "_wanted",
         "_watches",
         "_welcome",
+        "accepts",
         "listeners",
         "retry_at",
     )
@@ -96,7 +97,7 @@ class Acceptor:
         self._may_accept = may_accept
         self._welcome = welcome
         self._failed = failed
-        self._wanted = False
+        self.accepts = False
         self._closed = False
         self._pause = 0.0
         self._watches: list[Watch] = []
@@ -113,7 +114,7 @@ class Acceptor:
             self._want(self.retry_at == math.inf and self._may_accept())
 
     def _want(self, wanted: bool) -> None:
-        if wanted is self._wanted:
+        if wanted is self.accepts:
             return
         try:
             for watch in self._watches:
@@ -124,7 +125,7 @@ class Acceptor:
             self._keeper.wake()
             self._keeper.fault(exc)
             return
-        self._wanted = wanted
+        self.accepts = wanted
 
     def retry(self) -> None:
         """The pause is over: try again."""
@@ -140,7 +141,7 @@ class Acceptor:
     def _accept_step(self, listener: stdlib_socket.socket | Listener) -> None:
         for count in range(_AT_ONCE):
             # User code runs in welcome, and may close the acceptor.
-            if self._closed or not (self._wanted and self._may_accept()):
+            if self._closed or not (self.accepts and self._may_accept()):
                 break
             try:
                 sock, peer = listener.accept()

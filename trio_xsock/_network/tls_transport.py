@@ -60,6 +60,7 @@ class TLSTransport:
 
     most: int = SLICE
     takes_files: bool = False
+    closes_silently: bool = False
 
     def __init__(
         self, inner: Transport, engine: TLSEngine, *, https_compatible: bool = False

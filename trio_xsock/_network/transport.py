@@ -41,6 +41,7 @@ class Transport(Descriptor, Protocol):
         encryption: the TLS engine, if there is one.
         most: bytes that one ``send`` takes at the most.
         takes_files: the descriptor takes unencrypted bytes, so the kernel may send files.
+        closes_silently: ``end`` does nothing: the OS tells the peer as the descriptor is closed.
     """
 
     @property
@@ -49,6 +50,8 @@ class Transport(Descriptor, Protocol):
     def most(self) -> int: ...
     @property
     def takes_files(self) -> bool: ...
+    @property
+    def closes_silently(self) -> bool: ...
 
     @property
     def ready(self) -> bool:
@@ -160,6 +163,7 @@ class PlainTransport(stdlib_socket.socket):
     moved: int = 0
     ready: bool = False
     unsent: bool = False
+    closes_silently: bool = True
 
     @classmethod
     def of(cls, sock: stdlib_socket.socket) -> Self:

@@ -46,6 +46,11 @@ class Accepting(Generic[S]):
         """The listening sockets; empty while the server does not listen."""
         return () if self._acceptor is None else self._acceptor.listeners
 
+    @property
+    def accepts(self) -> bool:
+        """New connections are accepted at present."""
+        return self._acceptor is not None and self._acceptor.accepts
+
     def start(
         self,
         keeper: Keeper,

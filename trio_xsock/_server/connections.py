@@ -257,7 +257,8 @@ class ServerConnections(Generic[S]):
         """See ``Owner``."""
         if self._roster.end(connection):
             self._changes.post(0, 1, len(self._roster.placed))
-            self.update()
+            if self._lobby.waiting or not self._accepting.accepts:
+                self.update()  # there is a place
 
     def connection_closed(self, connection: Connection, /) -> None:
         """See ``Owner``."""

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from trio_xsock._machines.state import CLOSED
 from trio_xsock._runtime.guard import call_unprotected, protect_from_ki
 from trio_xsock._sockets.connected import ConnectedSocket
 from trio_xsock._values.errors import InvalidStateError
@@ -94,7 +93,7 @@ def is_live(socket: ConnectedSocket) -> bool:
 
 def _fresh(socket: S) -> S:
     # One from from_socket() would have a descriptor that is never closed.
-    if socket._given is not None or socket.state is not CLOSED or socket._keeper is not None:
+    if socket._given is not None or socket._connection.begun or socket._keeper is not None:
         raise InvalidStateError(f"add_socket must return a new socket, not the used {socket!r}")
     return socket
 

@@ -144,7 +144,7 @@ async def receive(
             resume_reading(connection)
             value = await receiver.park(inbox.withdraw_receiver)
             if intake.crowded:
-                take_turn(connection, intake.own_wait)
+                take_turn(connection, own_wait(connection, receiver.limit))
         elif not waited:
             resume_reading(connection)
             await let_others_run()

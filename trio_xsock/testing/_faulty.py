@@ -59,6 +59,7 @@ class FaultyTransport:
 
     most: int = MOST
     takes_files: bool = False
+    closes_silently: bool = False
     ready: bool = False
 
     @property

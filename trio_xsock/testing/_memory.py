@@ -102,6 +102,7 @@ class MemoryTransport:
     encryption: TLSEngine | None = None
     most: int = UNLIMITED
     takes_files: bool = False
+    closes_silently: bool = True
     moved: int = 0
     ready: bool = False
     unsent: bool = False
