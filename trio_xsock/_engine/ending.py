@@ -224,5 +224,5 @@ _STEPS: Final = {
 def forget_tracebacks(connection: Connection) -> None:
     """The block is left: clear the tracebacks of the errors that are kept, which hold sockets."""
     for error in (connection.ends.loss, connection.delivery.last_error):
-        if error is not None:
+        if error is not None and error.__traceback__ is not None:  # it was raised
             forget_traceback(error)

@@ -60,6 +60,8 @@ def check_seconds(name: str, value: Any, *, positive: bool = False) -> float:
         TypeError: not a number.
         ValueError: negative, not a number (NaN), or 0 if ``positive``.
     """
+    if type(value) is float and 0 < value < _FOR_EVER:  # the usual case
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if not value >= 0 or (positive and not value):  # a NaN is not >= 0 either

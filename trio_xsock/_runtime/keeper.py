@@ -232,7 +232,8 @@ class Keeper:
         """
         self._ended = True
         self.cancel_user_tasks("the socket's block was left")
-        self.wake()
+        if self._sleep is not None:
+            self.wake()
         if self._tasks:
             self._finished = trio.Event()
             with trio.CancelScope(shield=True):

@@ -311,5 +311,6 @@ async def finish(delivery: Delivery, sender: Sender) -> None:  # noqa: ASYNC910 
     keeper = delivery.keeper
     if keeper is not None:
         await keeper.finish()
-        await release_readiness(keeper)
+        if keeper.hub is not None:
+            await release_readiness(keeper)
     delivery.release()

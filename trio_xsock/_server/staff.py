@@ -146,9 +146,10 @@ class Staff(Generic[S]):
         self, served: Served[Service[S]], connection: Connection, error: BaseException | None
     ) -> None:
         """A handler has ended; ``error`` is what it raised."""
-        errors = [] if error is None else [error]
-        # Those that its block has not raised.
-        errors += connection.delivery.require_keeper().failures
+        failures = connection.delivery.require_keeper().failures  # that its block has not raised
+        if error is None and not failures:
+            return
+        errors = [*failures] if error is None else [error, *failures]
         errors = [each for each in errors if not served.is_caused_by_stop(each)]
         if len(errors) > 1:
             error = BaseExceptionGroup("several errors of one connection", errors)

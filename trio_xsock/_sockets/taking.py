@@ -143,7 +143,7 @@ async def receive(
             inbox.waiting = receiver
             resume_reading(connection)
             value = await receiver.park(inbox.withdraw_receiver)
-            if intake.crowded:
+            if intake.crowded and value:
                 take_turn(connection, own_wait(connection, receiver.limit))
         elif not waited:
             resume_reading(connection)
