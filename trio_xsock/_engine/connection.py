@@ -232,7 +232,7 @@ class Connection:
             ):
                 read_step(self)
             else:
-                read_for_handler(self, transport, method)
+                read_for_handler(self, transport, method, hub)
             if self.watchdogs is not None:
                 note_activity(self)
             if self.outlet.ledger.left:

@@ -21,6 +21,8 @@ from .intake import SMALLEST_READ
 from .losing import lose, lose_to, refuse, their_end
 
 if TYPE_CHECKING:
+    from trio_xsock._runtime.hub import EventHub
+
     from .connection import Connection
 
 _HELD: Final = Phase.HELD
@@ -49,7 +51,7 @@ def read_step(connection: Connection) -> bool:
 
 
 def read_for_handler(
-    connection: Connection, transport: Transport, method: Callable[..., object]
+    connection: Connection, transport: Transport, method: Callable[..., object], hub: EventHub
 ) -> None:
     """As ``read_step``, if there is only a handler: call its ``on_data_available`` at once.
 
@@ -57,6 +59,7 @@ def read_for_handler(
         connection: an open one without a waiting reader.
         transport: its transport.
         method: the handler's method.
+        hub: the connection's.
     """
     intake = connection.intake
     try:
@@ -66,8 +69,8 @@ def read_for_handler(
         return
     if data:
         delivery = connection.delivery
-        delivery.hub.posted += 1
-        delivery.hub.called += 1
+        hub.posted += 1
+        hub.called += 1
         try:  # as Delivery.call does, whose call costs an eighth of all this
             delivery.context.run(call_unprotected, method, delivery.socket)
         except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits

@@ -39,8 +39,8 @@ def check_port(port: object, *, allow_zero: bool, host: str = "") -> int:
         TypeError: it is not an ``int`` (a ``bool`` is none).
         InvalidPortError: it is outside the range, which the text names.
     """
-    if type(port) is int and 0 < port <= MAXIMUM_PORT:  # the usual case
-        return port
+    if type(port) is int and 0 <= port <= MAXIMUM_PORT and (port or allow_zero):
+        return port  # the usual case
     if not isinstance(port, int) or isinstance(port, bool):
         raise TypeError(f"port must be an int, not {type(port).__name__}")
     lowest = 0 if allow_zero else 1

@@ -181,15 +181,26 @@ class PlainTransport(stdlib_socket.socket):
         return transport
 
     @classmethod
+    def dialled(cls, sock: stdlib_socket.socket) -> Self:
+        """Turn what ``dial`` has returned into a transport: this very object, see ``_adopt``."""
+        transport = cls._adopt(sock)
+        hold_little(transport)
+        return transport
+
+    @classmethod
+    def _adopt(cls, sock: stdlib_socket.socket) -> Self:
+        """Make a socket of our own a transport; a new object costs a tenth of a connection."""
+        sock.__class__ = cls
+        return cast("Self", sock)
+
+    @classmethod
     def accepted(cls, sock: stdlib_socket.socket) -> Self:
-        """Turn what ``accept`` has returned into a transport.
+        """Turn what ``accept`` has returned into a transport: this very object, see ``_adopt``.
 
         Args:
-            sock: from a listener that ``set_for_connections`` was called with; the transport is
-                this very object, as a second one would cost a tenth of a short connection.
+            sock: from a listener that ``set_for_connections`` was called with.
         """
-        sock.__class__ = cls
-        transport = cast("Self", sock)
+        transport = cls._adopt(sock)
         try:
             transport.setblocking(False)
             if not platform.ACCEPTED_INHERIT:

@@ -125,29 +125,33 @@ def handler_methods(handler: object, names: Iterable[str]) -> dict[str, Callable
     found = False
     for name in names:
         method = getattr(handler, name, None)
-        if method is None:
-            continue
-        found = True
-        if type(method) is MethodType:
-            if method.__func__ in _IGNORED:
-                continue
-            is_async = _is_async_function(method.__func__)
-        elif callable(method):
-            is_async = _is_async(method) or _is_async(type(method).__call__)
-        else:
-            raise TypeError(f"handler.{name} is not callable: {method!r}")
-        if is_async:
-            raise TypeError(
-                f"handler.{name} is an async function; handlers are plain functions: "
-                "use socket.start_soon(async_fn, ...) inside it"
-            )
-        methods[name] = method
+        if getattr(method, "__func__", None) in _IGNORED:
+            found = True
+        elif method is not None:
+            found = True
+            _check_method(name, method)
+            methods[name] = method
     if not found:
         raise TypeError(
             f"handler has none of the methods that are called here: {handler!r}; "
             f"they are {', '.join(names)}"
         )
     return methods
+
+
+def _check_method(name: str, method: object) -> None:
+    """Refuse what is not a plain function."""
+    if type(method) is MethodType:
+        is_async = _is_async_function(method.__func__)
+    elif callable(method):
+        is_async = _is_async(method) or _is_async(type(method).__call__)
+    else:
+        raise TypeError(f"handler.{name} is not callable: {method!r}")
+    if is_async:
+        raise TypeError(
+            f"handler.{name} is an async function; handlers are plain functions: "
+            "use socket.start_soon(async_fn, ...) inside it"
+        )
 
 
 def _check_spelling(handler: object, names: Collection[str]) -> None:

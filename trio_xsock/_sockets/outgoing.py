@@ -104,4 +104,4 @@ async def _reach(target: Target) -> tuple[Transport, tuple[str, int]]:
     reached: list[Address] = []
     sock = await dial(address, port, origin=origin, reached=reached.append)
     # The peer may have reset it since; earlier input can be read, and then the loss is seen.
-    return PlainTransport.of(sock), (address_text(reached[-1]), reached[-1][1])
+    return PlainTransport.dialled(sock), (address_text(reached[-1]), reached[-1][1])

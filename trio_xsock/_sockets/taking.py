@@ -141,15 +141,16 @@ async def receive(
                 waited = waited or has_waited
         if value is None:
             inbox.waiting = receiver
-            resume_reading(connection)
+            if not intake.reading:
+                resume_reading(connection)
             value = await receiver.park(inbox.withdraw_receiver)
+            waited = True
             if intake.crowded and value:
                 take_turn(connection, own_wait(connection, receiver.limit))
-        elif not waited:
+        if not intake.reading:
             resume_reading(connection)
+        if not waited:
             await let_others_run()
-            return value
-        resume_reading(connection)
         return value  # noqa: ASYNC910 - it has waited
     finally:
         intake.caller = held
