@@ -40,8 +40,8 @@ def their_end(connection: Connection, transport: Transport) -> None:
         return
     if connection.closing is None and not _hand_on_rest(connection):
         return
-    where = "within a message" if connection.inbox.incomplete else ""
-    text = f"{connection.endpoint}: the peer closed the connection {where}".rstrip()
+    where = " within a message" if connection.inbox.incomplete else ""
+    text = f"{connection.endpoint}: the peer closed the connection{where}"
     error = LostConnectionError(text, reason=_REMOTE_CLOSED)
     half_close = connection.options.allow_half_close
     if half_close is None:

@@ -191,6 +191,15 @@ def _open_all(
     return listeners
 
 
+class _ListeningSocket(stdlib_socket.socket):
+    """Its ``accept``, which asks for these, need not look up a member of an enum for either."""
+
+    __slots__ = ()
+
+    family: int = stdlib_socket.SocketType.family  # type: ignore[assignment]
+    type: int = stdlib_socket.SocketType.type  # type: ignore[assignment]
+
+
 def _open(
     address: ResolvedAddress, port: int, backlog: int, reuse_port: bool
 ) -> stdlib_socket.socket:
@@ -209,6 +218,8 @@ def _open(
         advice = _ADVICE.get(exc.errno or 0)
         message = f"cannot listen on {endpoint}" + (f" ({advice})" if advice else "")
         raise translate_os_error(exc, message) from exc
+    if type(sock) is _ListeningSocket.__base__:  # the plain one of the standard library
+        sock.__class__ = _ListeningSocket
     return sock
 
 
