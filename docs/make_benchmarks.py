@@ -1,7 +1,7 @@
 """Measure, and write the tables and the charts of the documentation and the README.
 
 ``.venv/bin/python docs/make_benchmarks.py``, in a clone, on a machine that does nothing else, takes
-some eight minutes. Both ends share one core. Arguments are passed to the benchmarks.
+some eighteen minutes. Both ends share one core. Arguments are passed to the benchmarks.
 """
 
 from __future__ import annotations

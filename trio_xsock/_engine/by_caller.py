@@ -8,8 +8,8 @@ watch reports a reset. So they return the same as for a served connection, and n
 of a call.
 
 Once served for a listener, a connection stays served. While many connections are busy, those that
-nobody listens to are served, too, see ``crowd``. If the watch cannot report a reset alone, the
-connection is served from the beginning.
+nobody listens to are served, too, and so are a server's new ones, see ``crowd``. If the watch
+cannot report a reset alone, the connection is served from the beginning.
 """
 
 from __future__ import annotations

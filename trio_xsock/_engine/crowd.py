@@ -3,7 +3,9 @@
 A task that waits for the descriptor itself is woken by Trio, without a turn of the hub's task: the
 cheapest way for one busy connection, and not dearer for a hundred. But Trio runs all tasks that are
 ready before it looks at the clock again: with a thousand of them a task that sleeps 2 ms sleeps 25.
-The hub wakes them by portions, between which the others run. A wait there also takes 2 kB less.
+The hub wakes them by portions, between which the others run. A wait there also takes 1 kB less, and
+a connection with one request is registered once and not twice: so the hub waits for the first input
+of a server's connections, too.
 
 A *turn* of a connection is that its task gets input, with a wait or without. The turns of others
 between two of a connection's own tell how many are busy, however many there are.
