@@ -31,12 +31,17 @@ CODE = """\
 import os, sys
 from trio_xsock._cli import _landing, main
 
-faults = {}
+faults = {}  # by file, since what is opened later may have the same descriptor
+
+def which(descriptor):
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
 prepare = _landing.Landing.prepare
 
 async def prepare_and_remember(self, sock, header):
     file = await prepare(self, sock, header)
-    faults[file._fd] = header.name
+    faults[which(file._fd)] = header.name
     return file
 
 def failing(call, name_of):
@@ -51,8 +56,8 @@ def failing(call, name_of):
     setattr(os, call, fail)
 
 _landing.Landing.prepare = prepare_and_remember
-failing("write", lambda args: faults.get(args[0], ""))
-failing("fsync", lambda args: faults.get(args[0], ""))
+failing("write", lambda args: faults.get(which(args[0]), ""))
+failing("fsync", lambda args: faults.get(which(args[0]), ""))
 failing("link", lambda args: os.fsdecode(args[1]))
 failing("fstatvfs", lambda args: "fstatvfs-95")
 sys.exit(main())
