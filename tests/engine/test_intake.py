@@ -22,6 +22,7 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
+from trio_xsock._engine.intake import Intake
 from trio_xsock._engine.reading import read_step
 from trio_xsock._engine.reasons import CLEAN_END
 
@@ -576,3 +577,25 @@ def test_the_clean_end_is_no_error_number() -> None:
     """What stands for a clean end inside never shows outside; it has neither code nor errno."""
     assert CLEAN_END.error_number is None
     assert CLEAN_END.errno is None
+
+
+@pytest.mark.parametrize("reports", [True, False])
+def test_a_connection_is_served_on_if_a_hang_up_cannot_be_reported_alone(reports: bool) -> None:
+    """Of a transport in memory, say, which would end unnoticed otherwise."""
+
+    class Watched:
+        wanted = False
+
+        def reading(self, wanted: bool, /) -> None:
+            self.wanted = wanted
+
+        def report_hang_up(self) -> bool:
+            return reports
+
+    watch = Watched()
+    intake = Intake(1)
+    intake.attach(watch, crowded=True)  # type: ignore[arg-type]
+    intake.start()
+    assert watch.wanted
+    intake.leave_crowd(served=False)
+    assert (intake.crowded, intake.served, watch.wanted) == (False, not reports, not reports)

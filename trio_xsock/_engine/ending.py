@@ -16,7 +16,7 @@ from trio_xsock._values.errors import SocketError
 
 from .by_caller import look, serve
 from .closing import Closing
-from .losing import send_failed
+from .losing import has_nothing_to_send, send_failed
 from .reasons import verdict, why_not_sending
 from .writing import drop_queue
 
@@ -54,10 +54,11 @@ def close(
         return
     if connection.state is CONNECTED and ends.may_receive and not connection.intake.served:
         give_back(functools.partial(look, connection))  # what has arrived stays readable
-    if grace is None or connection.state not in (CONNECTED, CLOSING):
-        connection.happens(_CLOSE)
-        return
-    if farewell is None and _nothing_is_left(connection):
+    if (
+        grace is None
+        or connection.state not in (CONNECTED, CLOSING)
+        or (farewell is None and _nothing_is_left(connection))
+    ):
         connection.happens(_CLOSE)
         return
     kind = Happening.ACLOSE if farewell is None else Happening.DISCONNECT
@@ -69,7 +70,7 @@ def close(
 def _nothing_is_left(connection: Connection) -> bool:
     """Whether a graceful close would be done at once, which saves it half of the work."""
     transport, ends = connection.link.transport, connection.ends
-    if transport is None or not transport.closes_silently or connection.outlet.ledger.open:
+    if transport is None or not has_nothing_to_send(connection, transport):
         return False
     if ends.phase is _THEIRS_ENDED:
         return True
@@ -224,5 +225,5 @@ _STEPS: Final = {
 def forget_tracebacks(connection: Connection) -> None:
     """The block is left: clear the tracebacks of the errors that are kept, which hold sockets."""
     for error in (connection.ends.loss, connection.delivery.last_error):
-        if error is not None and error.__traceback__ is not None:  # it was raised
+        if error is not None:
             forget_traceback(error)

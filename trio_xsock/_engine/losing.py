@@ -48,11 +48,16 @@ def their_end(connection: Connection, transport: Transport) -> None:
         half_close = connection.delivery.handler is None
     if half_close:
         what = _THEIR_END
-    elif transport.closes_silently and not connection.outlet.ledger.open:
+    elif has_nothing_to_send(connection, transport):
         what = _THEIR_END_IS_LAST
     else:
         what = _THEIR_END_CLOSES
     connection.happens(what, error)
+
+
+def has_nothing_to_send(connection: Connection, transport: Transport) -> bool:
+    """Whether closing the descriptor ends our direction, with nothing to be sent before that."""
+    return transport.closes_silently and not connection.outlet.ledger.open
 
 
 def lose(connection: Connection, error: SocketError) -> None:

@@ -23,10 +23,10 @@ GONE         -            -          -            -                -            
 ============ ============ ========== ============ ================ ============ ===========
 
 THEIR_END_IS_LAST leads from OPEN to GONE, and elsewhere where THEIR_END_CLOSES does. DISCONNECT
-leads where ACLOSE does. CLOSE and LOSS lead to GONE, from everywhere. DELIVERED leads
-there from BOTH_ENDING and the three phases of a graceful close (CLOSING, CLOSING_LAST,
-LINGERING), GRACE_OVER from these three. HOLD leads from OPEN and THEIRS_ENDED to HELD, GO_ON
-back. QUEUE_EMPTY changes no phase.
+leads where ACLOSE does. CLOSE and LOSS lead to GONE, from everywhere. DELIVERED leads there from
+BOTH_ENDING and the three phases of a graceful close (CLOSING, CLOSING_LAST, LINGERING), GRACE_OVER
+from these three. HOLD leads from OPEN and THEIRS_ENDED to HELD, GO_ON back. QUEUE_EMPTY changes no
+phase.
 
 The effects of each step are in ``TABLE`` of ``end_steps.py``. Those that have nothing to do are
 left out:

@@ -258,9 +258,10 @@ class PlainTransport(stdlib_socket.socket):
 
 
 def set_for_connections(sock: stdlib_socket.socket) -> None:
-    """Set the options of an accepted connection: of the connection, or before of its listener.
+    """Set the options of accepted connections.
 
-    Where ``ACCEPTED_INHERIT`` is true, connections have those of their listener.
+    Args:
+        sock: a connection, or, where ``ACCEPTED_INHERIT`` is true, its listener before it accepts.
     """
     _try_to_set(sock, stdlib_socket.TCP_NODELAY, 1)
     hold_little(sock)

@@ -311,6 +311,6 @@ async def finish(delivery: Delivery, sender: Sender) -> None:  # noqa: ASYNC910 
     keeper = delivery.keeper
     if keeper is not None:
         await keeper.finish()
-        if keeper.hub is not None:
+        if keeper.hub is not None:  # the server's keeper has that of its sockets
             await release_readiness(keeper)
     delivery.release()

@@ -14,6 +14,8 @@ def forget_traceback(error: SocketError) -> None:
 
     What is on its way to somebody keeps it, less the frames of ours.
     """
+    if error.__traceback__ is None:  # it was never raised
+        return
     forget_frames(error)
     if not _is_being_raised(error):
         error.__traceback__ = None

@@ -145,7 +145,7 @@ async def receive(
                 resume_reading(connection)
             value = await receiver.park(inbox.withdraw_receiver)
             waited = True
-            if intake.crowded and value:
+            if intake.crowded and value:  # an end of input is no turn
                 take_turn(connection, own_wait(connection, receiver.limit))
         if not intake.reading:
             resume_reading(connection)
