@@ -21,10 +21,11 @@ import trio
 
 from trio_xsock._machines.ends import Phase
 from trio_xsock._network.transport import Transport
+from trio_xsock._runtime.guard import is_cancelled, let_others_run
 
 from .byte_inbox import ByteInbox
-from .intake import OwnWait
 from .losing import lose_to, their_end
+from .own_wait import OwnWait
 from .reading import read_step
 from .watchdogs import note_activity
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 _HELD: Final = Phase.HELD
+_OPEN: Final = Phase.OPEN
 _MOST_READS: Final = 16
 """The most reads of a plain call, each of up to 1 MiB: a fast peer must not delay it."""
 
@@ -69,12 +71,6 @@ def may_take_in(connection: Connection) -> bool:
     return not connection.intake.served and ends.may_receive and ends.phase is not _HELD
 
 
-def may_take_at_once(connection: Connection) -> bool:
-    """Whether that task may bypass the buffer."""
-    intake = connection.intake
-    return intake.reading and not connection.inbox.size and may_take_in(connection)
-
-
 def take_in(connection: Connection) -> bool:
     """Read once what the OS has; return whether anything happened."""
     intake, inbox, transport = connection.intake, connection.inbox, connection.link.transport
@@ -108,10 +104,25 @@ def take_at_once(
         The bytes; ``None`` if fewer than ``least`` have arrived, or nothing more will.
     """
     try:
-        return _read_at_once(connection, transport, inbox, least, most)
+        try:
+            data = connection.intake.read(transport)
+        except OSError as exc:
+            lose_to(connection, exc)
+            return None
+        if data:
+            if connection.watchdogs is not None:
+                note_activity(connection)
+            if least <= len(data) <= most:
+                return data
+            if len(data) > most:
+                inbox.buffer.append(data)
+                return inbox.buffer.take(most)
+            inbox.keep(data)
+        elif data is not None:
+            their_end(connection, transport)
     except BaseException as exc:  # noqa: ASYNC103 - nothing in a step awaits
         _contain(connection, exc)
-        return None  # noqa: ASYNC104 - see above
+    return None  # noqa: ASYNC104 - see above
 
 
 def _contain(connection: Connection, error: BaseException) -> None:
@@ -122,30 +133,51 @@ def _contain(connection: Connection, error: BaseException) -> None:
     keeper.fault(error)
 
 
-def _read_at_once(
-    connection: Connection, transport: Transport, inbox: ByteInbox, least: int, most: int
+async def read_when_readable(
+    connection: Connection, transport: Transport, inbox: ByteInbox, wait: OwnWait
 ) -> bytes | None:
-    try:
-        data = connection.intake.read(transport)
-    except OSError as exc:
-        lose_to(connection, exc)
-        return None
-    if not data:
-        if data is not None:
-            their_end(connection, transport)
-        return None
-    if connection.watchdogs is not None:
-        note_activity(connection)
-    if least <= len(data) <= most:
+    """Read in this task, which waits for the descriptor if there is nothing yet.
+
+    Args:
+        connection: as for ``take_at_once``.
+        transport: likewise.
+        inbox: likewise.
+        wait: of the task, with what it needs.
+
+    Returns:
+        The bytes; ``None`` if it needs more, or something has changed.
+
+    Cancellation: nothing was taken.
+    """
+    data = take_at_once(connection, transport, inbox, wait.limit, wait.most)
+    if data is not None:
+        if is_cancelled():  # then the input stays for the next call
+            inbox.buffer.put_back(data)
+            await trio.lowlevel.checkpoint()
+        await let_others_run()
         return data
-    if len(data) < least:
-        inbox.keep(data)
+    if inbox.buffer.size or connection.ends.phase is not _OPEN:
+        await trio.lowlevel.checkpoint()
         return None
-    inbox.buffer.append(data)
-    return inbox.buffer.take(most)
+    await wait_for_descriptor(connection, transport, wait)
+    if not _may_take_at_once(connection, transport, inbox):
+        return None
+    return take_at_once(connection, transport, inbox, wait.limit, wait.most)
 
 
-async def wait_for_input(  # noqa: ASYNC910 - it has waited
+def _may_take_at_once(connection: Connection, transport: Transport, inbox: ByteInbox) -> bool:
+    """Whether the task may still bypass the buffer, now that other tasks have run."""
+    intake = connection.intake
+    return (
+        intake.reading
+        and not intake.served
+        and not inbox.buffer.size
+        and connection.ends.phase is _OPEN
+        and connection.link.transport is transport
+    )
+
+
+async def wait_for_descriptor(  # noqa: ASYNC910 - it has waited
     connection: Connection, transport: Transport, wait: OwnWait
 ) -> None:
     """Wait for the descriptor in this task, or until ``wait.wake()``.

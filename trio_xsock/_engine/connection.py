@@ -40,7 +40,7 @@ from .link import Link
 from .options import ConnectionOptions
 from .outlet import Outlet
 from .owner import Owner
-from .reading import read_for_handler, read_step, read_the_rest, resume_reading
+from .reading import read_for_caller, read_for_handler, read_step, read_the_rest, resume_reading
 from .watchdogs import Watchdogs, note_activity
 from .writing import abort, send_some, write_on
 
@@ -217,22 +217,19 @@ class Connection:
     def on_readable(self) -> None:
         """Read what has arrived, and call the handler; if it is alone, at half of the cost."""
         delivery, inbox, transport = self.delivery, self.inbox, self.link.transport
-        hub = delivery.hub
+        hub, wait, more = delivery.hub, self.intake.own_wait, False
         if not self.intake.served:  # the watch reports nothing but a hang-up then
             serve(self)
-        method, more = hub.data_method, False
         delivery.held = True
         try:
-            if (
-                method is None
-                or hub.calls
-                or inbox.waiting
-                or self.ends.phase is not _OPEN
-                or transport is None
-            ):
+            if hub.calls or self.ends.phase is not _OPEN or transport is None:
+                read_step(self)
+            elif wait is not None and wait.task is not None:
+                read_for_caller(self, transport, wait)
+            elif hub.data_method is None or inbox.waiting:
                 read_step(self)
             else:
-                read_for_handler(self, transport, method, hub)
+                read_for_handler(self, transport, hub.data_method, hub)
             if self.watchdogs is not None:
                 note_activity(self)
             if self.outlet.ledger.left:

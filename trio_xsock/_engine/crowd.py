@@ -1,10 +1,11 @@
 """Waiting for the input of a connection that nobody listens to: by its own task, or in the hub.
 
 A task that waits for the descriptor itself is woken by Trio, without a turn of the hub's task: the
-cheapest way for one busy connection, and not dearer for a hundred. But Trio runs all tasks that are
-ready before it looks at the clock again: with a thousand of them a task that sleeps 2 ms sleeps 25.
-The hub wakes them by portions, between which the others run. A wait there also takes 1 kB less, and
-a connection with one request is registered once and not twice: so the hub waits for the first input
+cheapest way for one busy connection. From some twenty on, the hub is cheaper: it reads the input of
+all in one batch and hands it to the tasks that are parked. Trio also runs all tasks that are ready
+before it looks at the clock again: with a thousand of them a task that sleeps 2 ms sleeps 25. The
+hub wakes them by portions, between which the others run. A wait there takes 1 kB less, and a
+connection with one request is registered once and not twice: so the hub waits for the first input
 of a server's connections, too.
 
 A *turn* of a connection is that its task gets input, with a wait or without. The turns of others
@@ -16,36 +17,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .by_caller import is_listened_to, serve
-from .intake import OwnWait
+from .own_wait import OwnWait
 
 if TYPE_CHECKING:
     from trio_xsock._runtime.epoll import EpollHub
 
     from .connection import Connection
 
-_MANY: Final = 128
+_MANY: Final = 24
 """Turns of others from which on the hub waits."""
-_FEW: Final = 32
+_FEW: Final = 8
 """Turns of others below which the task waits itself again."""
-_WEIGHT: Final = 0.25
-"""How much the newest number of them counts."""
+_TURNS: Final = 8
+"""The turns of its own after which their number is taken: Trio runs tasks in a random order."""
 _NEW: Final = 3
 """The turns for which the hub waits if the connection is a server's: most have few."""
 
 
-def own_wait(connection: Connection, limit: int) -> OwnWait:
+def own_wait(connection: Connection, least: int, most: int) -> OwnWait:
     """The wait of the connection's receiving task; made when it first waits.
 
     Args:
         connection: the connection.
-        limit: see ``OwnWait``.
+        least: how many bytes the task needs.
+        most: how many it takes at the most.
     """
     wait = connection.intake.own_wait
     if wait is None:
-        wait = connection.intake.own_wait = OwnWait()
-        hub = _hub_of(connection)
-        wait.turn = 0 if hub is None else hub.turns
-    wait.limit = limit
+        keeper = connection.delivery.keeper
+        wait = OwnWait(None if keeper is None else keeper.root.hub)
+        wait.count(_NEW if connection.intake.crowded else _TURNS)
+        connection.intake.own_wait = wait
+    wait.limit, wait.most = least, most
     return wait
 
 
@@ -65,21 +68,17 @@ def join(connection: Connection, wait: OwnWait) -> bool:
 
 def take_turn(connection: Connection, wait: OwnWait) -> None:
     """The task gets input; a wait in the hub was the last one there if few are busy."""
-    hub = _hub_of(connection)
-    if hub is None:
-        return
-    # Trio runs the tasks of a turn of its own in a random order: one value says little.
-    wait.others += (hub.turns - wait.turn - wait.others) * _WEIGHT
-    wait.turn = hub.turns = hub.turns + 1
-    if connection.intake.crowded:
-        few = _FEW
-        if wait.age < _NEW:
-            wait.age += 1
-            few = _MANY if wait.age == _NEW else 0
-        if wait.others < few:
-            connection.intake.leave_crowd(served=is_listened_to(connection))
+    hub = wait.hub
+    if hub is not None:
+        hub.turns += 1
+        wait.left -= 1
+        if not wait.left:
+            _count_others(connection, wait, hub)
 
 
-def _hub_of(connection: Connection) -> EpollHub | None:
-    keeper = connection.delivery.keeper
-    return None if keeper is None else keeper.root.hub
+def _count_others(connection: Connection, wait: OwnWait, hub: EpollHub) -> None:
+    few = _MANY if wait.span == _NEW else _FEW
+    wait.others = (hub.turns - wait.turn) // wait.span - 1
+    wait.count(_TURNS)
+    if connection.intake.crowded and wait.others < few:
+        connection.intake.leave_crowd(served=is_listened_to(connection))

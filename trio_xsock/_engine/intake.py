@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-import trio
-
 from trio_xsock._network.transport import Transport
 from trio_xsock._platform.memory import keep_freed_memory
 from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.readiness import Watch
 from trio_xsock._values.errors import SocketError
+
+from .own_wait import OwnWait
 
 SMALLEST_READ: Final = 65536
 """Bytes asked for in one read, unless reads come back full; larger ones are dear to allocate."""
@@ -110,45 +110,6 @@ class MakesInbox(Protocol):
     """The class of an inbox."""
 
     def __call__(self, delivery: Delivery, /) -> Inbox: ...
-
-
-@protect_from_ki
-class OwnWait:
-    """A task that waits for the descriptor itself, as the inbox sees it; see ``Waiting`` there.
-
-    The task takes from the buffer when it runs: it may have been cancelled by then.
-
-    Attributes:
-        descriptor: what it waits for; -1 while it does not wait.
-        limit: how many bytes may have to be buffered before it is content.
-        turn: the number of the connection's last turn; see ``crowd``.
-        age: how many turns it had in the crowd, as far as the first ones count.
-        others: how many turns of others come between two of its own, about.
-    """
-
-    __slots__ = ("age", "descriptor", "limit", "others", "turn")
-
-    def __init__(self) -> None:
-        self.descriptor = -1
-        self.limit = 1
-        self.turn = 0
-        self.age = 0
-        self.others = 0.0
-
-    def serve(self, _ended: SocketError | None, /) -> bool:
-        """See ``Waiting``: the task is told to try."""
-        self.wake()
-        return False
-
-    def fail(self, _error: SocketError, /) -> None:
-        """See ``Waiting``: the task finds out by itself."""
-        self.wake()
-
-    def wake(self) -> None:
-        """Something has changed for the task."""
-        descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
-            trio.lowlevel.notify_closing(descriptor)
 
 
 @protect_from_ki
@@ -320,7 +281,9 @@ class Intake:
         Raises:
             OSError: the connection is lost.
         """
-        wanted = min(self._read_size, self.limit)
+        wanted = self._read_size
+        if wanted > self.limit:
+            wanted = self.limit
         try:
             data = transport.recv(wanted)
         except (BlockingIOError, InterruptedError):

@@ -146,21 +146,11 @@ class Outlet:
             hub.called += 1
             delivery.call(hub.complete_method, delivery.socket, False)
 
-    def offer(self, transport: Transport, payload: bytes) -> None:
-        """Send bytes at once if nothing is queued; what is not taken is queued.
-
-        Raises:
-            OSError: the connection is lost; ``payload`` is queued.
-        """
-        try:
-            sent = self.send_at_once(transport, payload)
-        except OSError:
-            self.ledger.queue(payload)
-            raise
-        if sent < len(payload):
-            self.ledger.queue(payload)
-            if sent > 0:
-                self.account(sent)
+    def queue_rest(self, payload: bytes, sent: int) -> None:
+        """Queue what ``send_at_once`` has left; ``sent`` is what it has returned."""
+        self.ledger.queue(payload)
+        if sent > 0:
+            self.account(sent)
 
     def offer_again(self, transport: Transport) -> bool:
         """Send a batch that is one queued write, as if it had not been queued.
@@ -169,7 +159,7 @@ class Outlet:
             Whether there was one and all of it was sent.
 
         Raises:
-            OSError: as for ``offer``.
+            OSError: the connection is lost; the bytes are queued.
         """
         if self._waits is not None and self._waits.batch_matters:
             return False
@@ -183,9 +173,7 @@ class Outlet:
             raise
         if sent == len(payload):
             return not self.ledger.left
-        self.ledger.queue(payload)
-        if sent > 0:
-            self.account(sent)
+        self.queue_rest(payload, sent)
         return False
 
     def write(self, transport: Transport) -> None:

@@ -19,6 +19,7 @@ from trio_xsock._values.errors import FramingError
 from .closing import Closing
 from .intake import SMALLEST_READ
 from .losing import lose, lose_to, refuse, their_end
+from .own_wait import OwnWait
 
 if TYPE_CHECKING:
     from trio_xsock._runtime.hub import EventHub
@@ -75,6 +76,27 @@ def read_for_handler(
             delivery.context.run(call_unprotected, method, delivery.socket)
         except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits
             delivery.fail(exc)
+    elif data is not None:
+        their_end(connection, transport)
+
+
+def read_for_caller(connection: Connection, transport: Transport, wait: OwnWait) -> None:
+    """As ``read_step``, if a task is parked that takes what comes: hand it over at once.
+
+    Args:
+        connection: an open one, with no input in its buffer.
+        transport: its transport.
+        wait: of the task.
+    """
+    try:
+        data = connection.intake.read(transport)
+    except OSError as exc:
+        lose_to(connection, exc)
+        return
+    if data:
+        if not wait.hand_over(data):
+            connection.inbox.buffer.append(data)
+            hand_on(connection)
     elif data is not None:
         their_end(connection, transport)
 

@@ -7,7 +7,6 @@ from typing import Final
 from trio_xsock._machines.ends import Happening, Phase, Why
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._machines.state import CONNECTED
-from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.guard import Parking
 from trio_xsock._values.errors import OutOfMemoryError
 
@@ -33,53 +32,34 @@ def queue_bytes(connection: Connection, payload: bytes, who: object, instead: st
         SocketError: nothing can be sent.
     """
     transport = connection.link.transport
-    if connection.state is not CONNECTED or not connection.ends.may_send or transport is None:
+    if transport is None or connection.state is not CONNECTED or not connection.ends.may_send:
         raise why_not_sending(connection, who)
-    if not payload:
+    outlet, delivery, size = connection.outlet, connection.delivery, len(payload)
+    ledger = outlet.ledger
+    if not size:
         return
-    ledger, delivery = connection.outlet.ledger, connection.delivery
-    if ledger.counted + len(payload) > connection.options.send_buffer_limit:
+    if ledger.counted + size > connection.options.send_buffer_limit:
         raise OutOfMemoryError(
-            f"{who!r}: {len(payload)} bytes more would exceed send_buffer_limit="
+            f"{who!r}: {size} bytes more would exceed send_buffer_limit="
             f"{connection.options.send_buffer_limit}; await flush() first, or use {instead}"
         )
     if delivery.held:  # the writes of a handler are joined, and sent when it returns
         ledger.queue(payload)
         return
     try:
-        connection.outlet.offer(transport, payload)
+        sent = outlet.send_at_once(transport, payload)
     except OSError as exc:
+        ledger.queue(payload)
         send_failed(connection, exc)
+    else:
+        if sent < size:
+            outlet.queue_rest(payload, sent)
     if connection.watchdogs is not None or connection.ends.phase is not _OPEN:
         after_sending(connection)
     if ledger.left:
         send_now(connection)
     elif delivery.hub.calls:
         delivery.schedule()
-
-
-def send_at_once(
-    connection: Connection, transport: Transport, data: bytes | memoryview
-) -> int | None:
-    """Offer a caller's bytes to the transport; see ``Outlet.send_at_once``.
-
-    Args:
-        connection: the connection.
-        transport: its transport, from ``check_sending``.
-        data: the bytes.
-
-    Returns:
-        ``None`` if the connection turned out to be lost; they count as queued and dropped.
-    """
-    try:
-        sent = connection.outlet.send_at_once(transport, data)
-    except OSError as exc:
-        connection.outlet.ledger.reserve(data)
-        send_failed(connection, exc)
-        return None
-    if connection.watchdogs is not None or connection.ends.phase is not _OPEN:
-        after_sending(connection)
-    return sent
 
 
 def wait_for(connection: Connection, ticket: Ticket, parking: Parking[None], who: object) -> None:

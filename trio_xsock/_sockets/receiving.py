@@ -203,7 +203,7 @@ class ReceiveCalls(ConnectedSocket):
         """
         check_count("n", n)
         buffer = self._inbox.buffer
-        if not n or buffer.size:
+        if not n:
             return cast("bytes", await receive(self, Reader(exactly(self, buffer, n), n)))
         return await take_bytes(self, n, n, lambda: Reader(exactly(self, buffer, n), n))
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_xsock._engine.reasons import check_sending, why_not_sending
-from trio_xsock._engine.requests import remove, send_at_once
+from trio_xsock._engine.losing import send_failed
+from trio_xsock._engine.reasons import why_not_sending
+from trio_xsock._engine.requests import remove
+from trio_xsock._engine.writing import after_sending
+from trio_xsock._machines.ends import Phase
 from trio_xsock._machines.ledger import Ticket
+from trio_xsock._machines.state import CONNECTED
 from trio_xsock._runtime.guard import is_cancelled
 from trio_xsock._values.typing import Buffer
 
 if TYPE_CHECKING:
     from .facts import ConnectionFacts
+
+_OPEN: Final = Phase.OPEN
 
 
 def snapshot(data: Buffer | str, encoding: str) -> bytes:
@@ -47,18 +53,26 @@ async def begin_send(socket: ConnectionFacts, data: bytes | memoryview) -> Ticke
     Cancellation: nothing was sent; the bytes count as queued, and as removed unsent.
     """
     connection = socket._connection
-    outlet = connection.outlet
-    transport = check_sending(connection, socket)
+    outlet, transport = connection.outlet, connection.link.transport
+    if transport is None or connection.state is not CONNECTED or not connection.ends.may_send:
+        raise why_not_sending(connection, socket)
     if not data:
         await trio.lowlevel.checkpoint()
         return None
     if is_cancelled():  # before other tasks run: one of them may close the socket
         remove(connection, outlet.ledger.reserve(data))
         await trio.lowlevel.checkpoint()
-    sent = send_at_once(connection, transport, data)
+    sent = None
+    try:
+        sent = outlet.send_at_once(transport, data)
+    except OSError as exc:
+        outlet.ledger.reserve(data)  # the bytes count as queued, and are dropped
+        send_failed(connection, exc)
     if sent is None:
         await socket._settle()
         raise why_not_sending(connection, socket)
+    if connection.watchdogs is not None or connection.ends.phase is not _OPEN:
+        after_sending(connection)
     if sent == len(data):
         await trio.lowlevel.cancel_shielded_checkpoint()
         if connection.delivery.hub.calls:

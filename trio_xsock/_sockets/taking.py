@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 
 from trio_xsock._engine.by_caller import (
-    may_take_at_once,
     may_take_in,
-    take_at_once,
+    read_when_readable,
     take_in,
-    wait_for_input,
+    wait_for_descriptor,
 )
 from trio_xsock._engine.byte_inbox import ByteInbox, Receiver
 from trio_xsock._engine.connection import Connection
@@ -27,7 +26,7 @@ from trio_xsock._engine.reading import resume_reading
 from trio_xsock._engine.reasons import verdict
 from trio_xsock._machines.ends import Phase
 from trio_xsock._machines.state import CONNECTED
-from trio_xsock._runtime.guard import is_cancelled, let_others_run
+from trio_xsock._runtime.guard import let_others_run
 
 from .readers import raise_end
 
@@ -61,47 +60,42 @@ async def take_bytes(
     intake, buffer = connection.intake, inbox.buffer
     transport, keeper = connection.link.transport, connection.delivery.keeper
     if (
-        intake.served
-        or buffer.size
-        or intake.caller
+        intake.caller
         or not intake.reading
-        or connection.state is not CONNECTED
         or connection.ends.phase is not _OPEN
+        or connection.state is not CONNECTED
         or transport is None
         or keeper is None
         or keeper.thread != get_ident()
+        or (buffer.size and (buffer.size < least or inbox.unannounced or inbox.borrower))
     ):
         return cast("bytes", await receive(socket, receiver()))
-    wait = own_wait(connection, least)
-    if join(connection, wait):
-        return cast("bytes", await receive(socket, receiver()))
-    data = take_at_once(connection, transport, inbox, least, most)
-    if data is not None:
-        take_turn(connection, wait)
-        if is_cancelled():  # then the input stays for the next call
-            buffer.put_back(data)
-            await trio.lowlevel.checkpoint()
+    if buffer.size:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        taken = buffer.take(most)
+        if intake.crowded:
+            take_turn(connection, own_wait(connection, least, most))
         await let_others_run()
-        return data
-    waits = may_take_in(connection) and not buffer.size
-    if waits:
-        inbox.waiting = wait
-        intake.caller = True
-        try:
-            await wait_for_input(connection, transport, wait)
-        except BaseException:
-            inbox.withdraw_receiver()
-            raise
-        finally:
-            intake.caller = False
-        inbox.waiting = None
-        take_turn(connection, wait)
-        transport = connection.link.transport
-        if transport is not None and may_take_at_once(connection):
-            data = take_at_once(connection, transport, inbox, least, most)
-            if data is not None:
-                return data  # noqa: ASYNC910 - it has waited
-    return cast("bytes", await receive(socket, receiver(), waited=waits))
+        return taken
+    wait = inbox.waiting = own_wait(connection, least, most)
+    intake.caller = True
+    try:
+        if intake.served or join(connection, wait):
+            data = await wait.park()
+        else:
+            data = await read_when_readable(connection, transport, inbox, wait)
+    except BaseException:
+        inbox.withdraw_receiver()
+        raise
+    finally:
+        intake.caller = False
+    inbox.waiting = None
+    take_turn(connection, wait)
+    if data is None:
+        return cast("bytes", await receive(socket, receiver(), waited=True))
+    if inbox.unannounced:
+        inbox.announce_unread()
+    return data
 
 
 @trio.lowlevel.enable_ki_protection
@@ -145,8 +139,8 @@ async def receive(
                 resume_reading(connection)
             value = await receiver.park(inbox.withdraw_receiver)
             waited = True
-            if intake.crowded and value:  # an end of input is no turn
-                take_turn(connection, own_wait(connection, receiver.limit))
+        if intake.crowded and value:  # an end of input is no turn
+            take_turn(connection, own_wait(connection, receiver.limit, receiver.limit))
         if not intake.reading:
             resume_reading(connection)
         if not waited:
@@ -179,14 +173,14 @@ async def _take_in(
         The result, ``None`` if the connection is served; and whether the task has waited.
     """
     waited, reads = False, 0
-    wait = inbox.waiting = own_wait(connection, receiver.limit)
+    wait = inbox.waiting = own_wait(connection, receiver.limit, receiver.limit)
     resume_reading(connection)  # it may need more than the buffer has room for
     try:
         while not join(connection, wait):
             if not take_in(connection):
                 transport = connection.link.transport
                 if transport is not None:
-                    await wait_for_input(connection, transport, wait)
+                    await wait_for_descriptor(connection, transport, wait)
                     waited = True
                     take_in(connection)
             take_turn(connection, wait)

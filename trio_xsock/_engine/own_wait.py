@@ -1,0 +1,109 @@
+"""``OwnWait``: the wait of a task that receives from a connection to which nobody listens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_xsock._runtime.guard import WAKEUPS, protect_from_ki
+from trio_xsock._values.errors import SocketError
+
+if TYPE_CHECKING:
+    from trio_xsock._runtime.epoll import EpollHub
+
+
+@protect_from_ki
+class OwnWait:
+    """A receiving task that waits for any input, as the inbox sees it; see ``Waiting`` there.
+
+    It waits for the descriptor itself, or is parked until a step has read something. The step
+    hands it over, past the buffer, if it is what the task needs. Otherwise the task takes from the
+    buffer when it runs: it may have been cancelled by then.
+
+    Attributes:
+        descriptor: what it waits for; -1 while it does not wait for one.
+        limit: how many bytes may have to be buffered before it is content.
+        most: how many it takes at the most.
+        hub: the one that may wait for it, if there is one.
+        task: the parked task.
+        data: what was handed over.
+        others: how many turns of others came between two of its own; see ``crowd``.
+        turn, span, left: what that was counted from: the number of a turn, of how many turns of its
+            own, and how many of them are left.
+    """
+
+    __slots__ = (
+        "data",
+        "descriptor",
+        "hub",
+        "left",
+        "limit",
+        "most",
+        "others",
+        "span",
+        "task",
+        "turn",
+    )
+
+    def __init__(self, hub: EpollHub | None) -> None:
+        self.hub = hub
+        self.descriptor = -1
+        self.limit = self.most = 1
+        self.task: trio.lowlevel.Task | None = None
+        self.data: bytes | None = None
+        self.others = 0
+        self.count(1)
+
+    def count(self, span: int) -> None:
+        """Begin to count the turns of others, until it has had ``span`` of its own."""
+        self.turn = 0 if self.hub is None else self.hub.turns
+        self.span = self.left = span
+
+    async def park(self) -> bytes | None:
+        """Wait until something was handed over, or has changed for the task.
+
+        Cancellation: nothing was handed over.
+        """
+        self.task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+        WAKEUPS.resumed += 1
+        data, self.data = self.data, None
+        return data
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self.task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def hand_over(self, data: bytes) -> bool:
+        """Give it what was read, if that is what it needs; returns whether it is.
+
+        The task is parked, so nothing is buffered.
+        """
+        task = self.task
+        if task is None or not self.limit <= len(data) <= self.most:
+            return False
+        self.task = None
+        self.data = data
+        WAKEUPS.woken += 1
+        trio.lowlevel.reschedule(task)
+        return True
+
+    def serve(self, _ended: SocketError | None, /) -> bool:
+        """See ``Waiting``: the task is told to try."""
+        self.wake()
+        return False
+
+    def fail(self, _error: SocketError, /) -> None:
+        """See ``Waiting``: the task finds out by itself."""
+        self.wake()
+
+    def wake(self) -> None:
+        """Something has changed for the task."""
+        descriptor, self.descriptor = self.descriptor, -1
+        task, self.task = self.task, None
+        if descriptor >= 0:
+            trio.lowlevel.notify_closing(descriptor)
+        elif task is not None:
+            WAKEUPS.woken += 1
+            trio.lowlevel.reschedule(task)
