@@ -290,10 +290,10 @@ async def test_a_step_that_raises_ends_its_socket(monkeypatch: pytest.MonkeyPatc
     """The block raises what the step raised, as itself."""
     error = MemoryError()
 
-    def read_step(connection: Connection) -> bool:
+    def read_open(_connection: Connection, _transport: object) -> bool:
         raise error
 
-    monkeypatch.setattr("trio_xsock._engine.connection.read_step", read_step)
+    monkeypatch.setattr("trio_xsock._engine.connection.read_open", read_open)
     ours, peer = raw_pair()
     with peer:
         with pytest.raises(MemoryError) as caught:

@@ -40,7 +40,14 @@ from .link import Link
 from .options import ConnectionOptions
 from .outlet import Outlet
 from .owner import Owner
-from .reading import read_for_caller, read_for_handler, read_step, read_the_rest, resume_reading
+from .reading import (
+    read_for_caller,
+    read_for_handler,
+    read_open,
+    read_step,
+    read_the_rest,
+    resume_reading,
+)
 from .watchdogs import Watchdogs, note_activity
 from .writing import abort, send_some, write_on
 
@@ -114,8 +121,7 @@ class Connection:
         self.outlet = Outlet(delivery, ledger, options.progress_interval)
         self.link = Link(self.intake, self.outlet)
         self.state: SocketState = CLOSED
-        self.begun = False
-        self.accepted = False
+        self.begun = self.accepted = False
         self.owner: Owner | None = None
         self.closing: Closing | None = None
         self.failure: SocketError | None = None
@@ -227,7 +233,7 @@ class Connection:
             elif wait is not None and wait.task is not None:
                 read_for_caller(self, transport, wait)
             elif hub.data_method is None or inbox.waiting:
-                read_step(self)
+                read_open(self, transport)
             else:
                 read_for_handler(self, transport, hub.data_method, hub)
             if self.watchdogs is not None:
@@ -310,11 +316,10 @@ class Connection:
     def _start_watchdogs(self) -> None:
         """Start the time-outs again."""
         options = self.options
-        if options.idle_timeout is None and options.unacknowledged_timeout is None:
-            self.watchdogs = None
-            return
-        self.watchdogs = Watchdogs(*options.timeouts, trio.current_time())
-        self.wake_keeper()
+        self.watchdogs = None
+        if options.idle_timeout is not None or options.unacknowledged_timeout is not None:
+            self.watchdogs = Watchdogs(*options.timeouts, trio.current_time())
+            self.wake_keeper()
 
     # The end
 

@@ -138,9 +138,10 @@ class Outlet:
         """
         delivery = self._delivery
         hub = delivery.hub
-        if not delivery.held or hub.has_channels or hub.calls or hub.progress_method is not None:
+        if hub.has_channels or not delivery.held or hub.calls or hub.progress_method is not None:
             hub.post_sent(delivery.socket, sent)
-            delivery.schedule()
+            if hub.calls:
+                delivery.schedule()
         elif hub.complete_method is not None:
             hub.posted += 1
             hub.called += 1

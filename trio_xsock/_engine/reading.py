@@ -38,6 +38,11 @@ def read_step(connection: Connection) -> bool:
         return not ends.their_end and _discard(connection, transport, connection.closing)
     if not ends.may_receive or ends.phase is _HELD:
         return False
+    return read_open(connection, transport)
+
+
+def read_open(connection: Connection, transport: Transport) -> bool:
+    """As ``read_step``, of a connection whose peer may send, and from which we may read."""
     inbox, intake = connection.inbox, connection.intake
     try:
         data = intake.take_in(transport, inbox.buffer, inbox.room_for(intake.limit))

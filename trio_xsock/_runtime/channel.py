@@ -8,6 +8,7 @@ because events are merged.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, final
@@ -20,7 +21,7 @@ from trio_xsock._values.events import Event, SendComplete, SendProgress
 from trio_xsock._values.statistics import EventChannelStatistics
 
 from .epoll import serve_what_is_ready
-from .guard import Parking, let_others_run, protect_from_ki
+from .guard import WAKEUPS, Parking, let_others_run, protect_from_ki
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -191,13 +192,15 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         return True
 
     def _take(self) -> E:
-        source = self._turn.popleft()
+        turn = self._turn
+        source = turn[0]
         queue: Any = source.queue  # of the very events that this channel is for
         event: E = queue.pop()
-        if queue.events:
-            self._turn.append(source)
-        else:
+        if not queue.events:
+            turn.popleft()
             source.ready = False
+        elif len(turn) > 1:
+            turn.rotate(-1)
         return event
 
     def _withdraw_data(self, source: Source) -> None:
@@ -253,15 +256,16 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         if self._thread != get_ident():
             self._check_thread()
             self._thread = get_ident()
-        await trio.lowlevel.checkpoint_if_cancelled()
-        serve_what_is_ready()
-        if self._need_not_wait():
-            event = self.receive_nowait()
-            await let_others_run()
-            return event
+        if WAKEUPS.woken == WAKEUPS.resumed:  # no other task has input, and may have answers
+            await trio.lowlevel.checkpoint_if_cancelled()
+            serve_what_is_ready()
+            if self._need_not_wait():
+                event = self.receive_nowait()
+                await let_others_run()
+                return event
         parking: Parking[E] = Parking()
         self._waiting.append(parking)
-        return await parking.park(lambda: self._waiting.remove(parking))
+        return await parking.park(partial(self._waiting.remove, parking))
 
     def _need_not_wait(self) -> bool:
         """Whether there is an event, or there will be none."""

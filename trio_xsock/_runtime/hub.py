@@ -55,6 +55,7 @@ class EventHub:
 
     Attributes:
         wanted: the kinds of events that anybody listens for; checked before one is posted.
+        has_channels: somebody listens through a channel.
         watches_sends: somebody listens for what becomes of sends.
         calls: handler calls that are due.
         called: handler calls that were made.
@@ -77,6 +78,7 @@ class EventHub:
         "calls",
         "complete_method",
         "data_method",
+        "has_channels",
         "ledger",
         "over",
         "posted",
@@ -88,7 +90,7 @@ class EventHub:
 
     def __init__(self) -> None:
         self.wanted = NOTHING
-        self.watches_sends = False
+        self.has_channels = self.watches_sends = False
         self.calls: deque[Call] = _NO_CALLS
         self.called = 0
         self.data_method: Callable[..., object] | None = None
@@ -111,11 +113,6 @@ class EventHub:
     def active(self) -> bool:
         """Somebody listens."""
         return bool(self.wanted)
-
-    @property
-    def has_channels(self) -> bool:
-        """Somebody listens through a channel."""
-        return bool(self._listening)
 
     @property
     def watches_progress(self) -> bool:
@@ -186,9 +183,9 @@ class EventHub:
 
     def _update(self) -> None:
         self._listening = tuple(self._sources.values()) if self._sources else ()
-        has_channels = bool(self._listening)
-        self.wanted, self.watches_sends = wishes(self._kinds, has_channels)
-        self.data_method = None if has_channels else self._method(DataAvailable)
+        self.has_channels = bool(self._listening)
+        self.wanted, self.watches_sends = wishes(self._kinds, self.has_channels)
+        self.data_method = None if self.has_channels else self._method(DataAvailable)
 
     @property
     def merged(self) -> int:
@@ -295,16 +292,16 @@ class EventHub:
     def post_data(self, socket: object) -> None:
         """Post ``DataAvailable``: what ``post`` does, for the most frequent event."""
         self.posted += 1
-        if self._listening:
+        if self.has_channels:
             self._post_to_channels(DataAvailable(socket))
-        method = self._method(DataAvailable)
+        method = self._method(DataAvailable) if self._kinds else None
         if method is not None:
             self.call_soon(method, (socket,))
 
     def post_sent(self, socket: object, size: int) -> None:
         """Post what tells of a batch that the OS took at once: its progress and its end."""
         progress, complete = self.progress_method, self.complete_method
-        if self._listening:
+        if self.has_channels:
             self.posted += 2
             sent, ended = SendProgress(socket, size, 0, size), SendComplete(socket, False, size, 0)
             for source in self._listening:
