@@ -22,6 +22,8 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
+from trio_xsock._engine.intake import Intake
+from trio_xsock._network.transport import Transport
 from trio_xsock._platform.system import is_linux
 from trio_xsock.testing import memory_socket_pair
 
@@ -218,6 +220,31 @@ async def test_a_caller_waits_itself(call: Any) -> None:
             await wait_all_tasks_blocked()
             await call(sock)
         peer.send_nowait(b"b\n")
+
+
+async def test_a_call_after_one_that_found_nothing_waits_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It does not look first, but for once in a while; and gets what has come meanwhile."""
+    looks: list[bytes | None] = []
+    read = Intake.read
+
+    def counted(intake: Intake, transport: Transport) -> bytes | None:
+        looks.append(read(intake, transport))
+        return looks[-1]
+
+    monkeypatch.setattr(Intake, "read", counted)
+    async with linked() as (sock, peer):
+        for _ in range(32):
+            async with trio.open_nursery() as nursery:
+                got = await waiting_call(nursery, TCPSocket.receive_some, sock)
+                await peer.send(b"answer")
+            assert got == [b"answer"]
+        assert (looks.count(b"answer"), looks.count(None)) == (32, 4)
+        for _ in range(16):  # now the answers come first
+            await peer.send(b"answer")
+            assert await sock.receive_exactly(6) == b"answer"
+        assert looks.count(None) == 4
 
 
 @every_call

@@ -138,6 +138,9 @@ async def read_when_readable(
 ) -> bytes | None:
     """Read in this task, which waits for the descriptor if there is nothing yet.
 
+    If there was nothing at the last look, there will be nothing now, mostly: the peer answers when
+    it was asked. So the next few calls wait first.
+
     Args:
         connection: as for ``take_at_once``.
         transport: likewise.
@@ -149,16 +152,18 @@ async def read_when_readable(
 
     Cancellation: nothing was taken.
     """
-    data = take_at_once(connection, transport, inbox, wait.limit, wait.most)
-    if data is not None:
-        if is_cancelled():  # then the input stays for the next call
-            inbox.buffer.put_back(data)
+    if not wait.missed:
+        data = take_at_once(connection, transport, inbox, wait.limit, wait.most)
+        if data is not None:
+            if is_cancelled():  # then the input stays for the next call
+                inbox.buffer.put_back(data)
+                await trio.lowlevel.checkpoint()
+            await let_others_run()
+            return data
+        if inbox.buffer.size or connection.ends.phase is not _OPEN:
             await trio.lowlevel.checkpoint()
-        await let_others_run()
-        return data
-    if inbox.buffer.size or connection.ends.phase is not _OPEN:
-        await trio.lowlevel.checkpoint()
-        return None
+            return None
+        wait.missed = True
     await wait_for_descriptor(connection, transport, wait)
     if not _may_take_at_once(connection, transport, inbox):
         return None

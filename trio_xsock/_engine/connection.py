@@ -47,6 +47,7 @@ from .reading import (
     read_step,
     read_the_rest,
     resume_reading,
+    start_reading,
 )
 from .watchdogs import Watchdogs, note_activity
 from .writing import abort, send_some, write_on
@@ -177,7 +178,7 @@ class Connection:
         self.state = next_state(self.state, _ESTABLISH)
         self._end_attempt(up=True)
         self.delivery.post(Connected)
-        resume_reading(self)
+        start_reading(self)
 
     def _end_attempt(self, *, up: bool) -> None:
         attempt, self._attempt = self._attempt, None
@@ -223,7 +224,7 @@ class Connection:
     def on_readable(self) -> None:
         """Read what has arrived, and call the handler; if it is alone, at half of the cost."""
         delivery, inbox, transport = self.delivery, self.inbox, self.link.transport
-        hub, wait, more = delivery.hub, self.intake.own_wait, False
+        hub, wait = delivery.hub, self.intake.own_wait
         if not self.intake.served:  # the watch reports nothing but a hang-up then
             serve(self)
         delivery.held = True
@@ -238,8 +239,7 @@ class Connection:
                 read_for_handler(self, transport, hub.data_method, hub)
             if self.watchdogs is not None:
                 note_activity(self)
-            if self.outlet.ledger.left:
-                more = send_some(self)
+            more = self.outlet.ledger.left > 0 and send_some(self)
         finally:
             delivery.held = False
         if hub.calls or more:

@@ -28,6 +28,7 @@ class OwnWait:
         hub: the one that may wait for it, if there is one.
         task: the parked task.
         data: what was handed over.
+        missed: the last read without a wait found nothing; forgotten when a new count begins.
         others: how many turns of others came between two of its own; see ``crowd``.
         turn, span, left: what that was counted from: the number of a turn, of how many turns of its
             own, and how many of them are left.
@@ -39,6 +40,7 @@ class OwnWait:
         "hub",
         "left",
         "limit",
+        "missed",
         "most",
         "others",
         "span",
@@ -59,6 +61,7 @@ class OwnWait:
         """Begin to count the turns of others, until it has had ``span`` of its own."""
         self.turn = 0 if self.hub is None else self.hub.turns
         self.span = self.left = span
+        self.missed = False
 
     async def park(self) -> bytes | None:
         """Wait until something was handed over, or has changed for the task.
