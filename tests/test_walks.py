@@ -228,7 +228,7 @@ async def test_a_reset_with_a_queue_does_nothing_twice() -> None:
                     pass
     counts = Counter(taken.ours)
     once = [
-        *("Intake.read", "lose", "Ends.happens", "carry_out", "_release", "Link.close"),
+        *("Intake.take_in", "lose", "Ends.happens", "carry_out", "_release", "Link.close"),
         *(
             "why_not_sending",
             "drop_queue",

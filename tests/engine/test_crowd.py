@@ -14,7 +14,7 @@ from tests.support import RawPeer, until
 from tests.support.cancelling import cancel_at_step
 from tests.support.pairs import linked, pairs, turned
 from tests.support.tls import tls_linked
-from trio_xsock import DataAvailable, ServerSocket, SocketClosedError, TCPSocket
+from trio_xsock import Connected, DataAvailable, ServerSocket, SocketClosedError, TCPSocket
 from trio_xsock._engine import crowd
 from trio_xsock._platform.system import is_linux
 
@@ -203,6 +203,26 @@ async def test_our_close_fails_the_waiting_call() -> None:
         await wait_all_tasks_blocked()
         assert is_crowded(sock)
         sock.close()
+
+
+@pytest.mark.usefixtures("crowded")
+async def test_what_was_left_is_not_announced_after_the_end() -> None:
+    """A task was woken because there is more than it takes, and we close before it runs."""
+    async with linked() as (sock, peer):
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def receive() -> None:
+                with pytest.raises(SocketClosedError):
+                    await sock.receive_some(1)
+
+            await wait_all_tasks_blocked()
+            assert is_crowded(sock)
+            channel = sock.subscribe()
+            peer.send_nowait(b"more than one byte")
+            sock._connection.on_readable()
+            sock.close()
+        assert [event async for event in channel] == [Connected(sock)]
 
 
 @pytest.mark.usefixtures("crowded")
