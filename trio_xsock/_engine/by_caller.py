@@ -89,7 +89,7 @@ def take_in(connection: Connection) -> bool:
 
 
 def take_at_once(
-    connection: Connection, transport: Transport, inbox: ByteInbox, least: int, most: int
+    connection: Connection, transport: Transport, inbox: ByteInbox, wait: OwnWait
 ) -> bytes | None:
     """Read for a task that waits for bytes, bypassing the buffer, which is empty.
 
@@ -97,11 +97,10 @@ def take_at_once(
         connection: its phase is OPEN, it is not served, and reading has not paused.
         transport: its transport.
         inbox: its inbox, an empty one; it gets the bytes that the task does not take.
-        least: how many bytes the task needs.
-        most: how many it takes at the most.
+        wait: of the task, with what it needs.
 
     Returns:
-        The bytes; ``None`` if fewer than ``least`` have arrived, or nothing more will.
+        The bytes; ``None`` if fewer than it needs have arrived, or nothing more will.
     """
     try:
         try:
@@ -112,11 +111,11 @@ def take_at_once(
         if data:
             if connection.watchdogs is not None:
                 note_activity(connection)
-            if least <= len(data) <= most:
+            if wait.limit <= len(data) <= wait.most:
                 return data
-            if len(data) > most:
+            if len(data) > wait.most:
                 inbox.buffer.append(data)
-                return inbox.buffer.take(most)
+                return inbox.buffer.take(wait.most)
             inbox.keep(data)
         elif data is not None:
             their_end(connection, transport)
@@ -145,7 +144,7 @@ async def read_when_readable(
         connection: as for ``take_at_once``.
         transport: likewise.
         inbox: likewise.
-        wait: of the task, with what it needs.
+        wait: likewise.
 
     Returns:
         The bytes; ``None`` if it needs more, or something has changed.
@@ -153,7 +152,7 @@ async def read_when_readable(
     Cancellation: nothing was taken.
     """
     if not wait.missed:
-        data = take_at_once(connection, transport, inbox, wait.limit, wait.most)
+        data = take_at_once(connection, transport, inbox, wait)
         if data is not None:
             if is_cancelled():  # then the input stays for the next call
                 inbox.buffer.put_back(data)
@@ -167,7 +166,7 @@ async def read_when_readable(
     await wait_for_descriptor(connection, transport, wait)
     if not _may_take_at_once(connection, transport, inbox):
         return None
-    return take_at_once(connection, transport, inbox, wait.limit, wait.most)
+    return take_at_once(connection, transport, inbox, wait)
 
 
 def _may_take_at_once(connection: Connection, transport: Transport, inbox: ByteInbox) -> bool:

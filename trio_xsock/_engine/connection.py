@@ -47,7 +47,6 @@ from .reading import (
     read_step,
     read_the_rest,
     resume_reading,
-    start_reading,
 )
 from .watchdogs import Watchdogs, note_activity
 from .writing import abort, send_some, write_on
@@ -178,7 +177,7 @@ class Connection:
         self.state = next_state(self.state, _ESTABLISH)
         self._end_attempt(up=True)
         self.delivery.post(Connected)
-        start_reading(self)
+        resume_reading(self)
 
     def _end_attempt(self, *, up: bool) -> None:
         attempt, self._attempt = self._attempt, None

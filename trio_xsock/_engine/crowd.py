@@ -34,21 +34,14 @@ _NEW: Final = 3
 """The turns for which the hub waits if the connection is a server's: most have few."""
 
 
-def own_wait(connection: Connection, least: int, most: int) -> OwnWait:
-    """The wait of the connection's receiving task; made when it first waits.
-
-    Args:
-        connection: the connection.
-        least: how many bytes the task needs.
-        most: how many it takes at the most.
-    """
+def own_wait(connection: Connection) -> OwnWait:
+    """The wait of the connection's receiving task; made when it first waits."""
     wait = connection.intake.own_wait
     if wait is None:
         keeper = connection.delivery.keeper
         wait = OwnWait(None if keeper is None else keeper.root.hub)
         wait.count(_NEW if connection.intake.crowded else _TURNS)
         connection.intake.own_wait = wait
-    wait.limit, wait.most = least, most
     return wait
 
 

@@ -227,7 +227,7 @@ class Intake:
         if self.reading or inbox.pending:
             return
         size, limit = inbox.size, self.limit
-        if size <= inbox.room_for(limit) // 2 or size < inbox.needed(limit):
+        if not size or size <= inbox.room_for(limit) // 2 or size < inbox.needed(limit):
             self.start()
 
     def pause(self) -> None:

@@ -83,13 +83,10 @@ class OwnWait:
 
         The task is parked, so nothing is buffered.
         """
-        task = self.task
-        if task is None or not self.limit <= len(data) <= self.most:
+        if self.task is None or not self.limit <= len(data) <= self.most:
             return False
-        self.task = None
         self.data = data
-        WAKEUPS.woken += 1
-        trio.lowlevel.reschedule(task)
+        self.wake()
         return True
 
     def serve(self, _ended: SocketError | None, /) -> bool:

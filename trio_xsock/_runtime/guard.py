@@ -102,7 +102,6 @@ class Parking(Generic[T]):
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
         self._error: BaseException | None = None
-        self._on_cancel: Callable[[], None] | None = None
         self._done = False
 
     @property
@@ -177,15 +176,9 @@ class Parking(Generic[T]):
 
     def unpark(self, value: T) -> None:
         """Hand ``value`` over, once; later calls do nothing."""
-        if not self._done:  # as ``_wake``, without a call: one for each event of a channel
+        if not self._done:
             self._value = value
-            self._done = True
-            self._on_cancel = None
-            task = self._task
-            if task is not None:
-                self._task = None
-                WAKEUPS.woken += 1
-                trio.lowlevel.reschedule(task)
+            self._wake()
 
     def fail(self, error: BaseException) -> None:
         """Let the task raise ``error``; does nothing after a value was handed over."""

@@ -294,7 +294,7 @@ class EventHub:
         self.posted += 1
         if self.has_channels:
             self._post_to_channels(DataAvailable(socket))
-        method = self._method(DataAvailable) if self._kinds else None
+        method = self._method(DataAvailable)
         if method is not None:
             self.call_soon(method, (socket,))
 

@@ -51,10 +51,8 @@ class ReceiveCalls(ConnectedSocket):
     @property
     def bytes_available(self) -> int:
         """Bytes in the receive buffer. Xojo: ``BytesAvailable``."""
-        inbox = self._inbox
-        if inbox.borrower is not None or not self._connection.intake.served:
-            self._look()
-        return inbox.buffer.size
+        self._look()
+        return self._inbox.buffer.size
 
     @property
     def end_of_file(self) -> bool:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_xsock._engine.losing import send_failed
-from trio_xsock._engine.reasons import why_not_sending
+from trio_xsock._engine.reasons import check_sending, why_not_sending
 from trio_xsock._engine.requests import remove
 from trio_xsock._engine.writing import after_sending
 from trio_xsock._machines.ends import Phase
 from trio_xsock._machines.ledger import Ticket
-from trio_xsock._machines.state import CONNECTED
 from trio_xsock._runtime.guard import is_cancelled
 from trio_xsock._values.typing import Buffer
 
@@ -53,9 +52,8 @@ async def begin_send(socket: ConnectionFacts, data: bytes | memoryview) -> Ticke
     Cancellation: nothing was sent; the bytes count as queued, and as removed unsent.
     """
     connection = socket._connection
-    outlet, transport = connection.outlet, connection.link.transport
-    if transport is None or connection.state is not CONNECTED or not connection.ends.may_send:
-        raise why_not_sending(connection, socket)
+    outlet = connection.outlet
+    transport = check_sending(connection, socket)
     if not data:
         await trio.lowlevel.checkpoint()
         return None

@@ -75,10 +75,11 @@ async def take_bytes(
         await trio.lowlevel.checkpoint_if_cancelled()
         taken = buffer.take(most)
         if intake.crowded:
-            take_turn(connection, own_wait(connection, least, most))
+            take_turn(connection, own_wait(connection))
         await let_others_run()
         return taken
-    wait = inbox.waiting = own_wait(connection, least, most)
+    wait = inbox.waiting = own_wait(connection)
+    wait.limit, wait.most = least, most
     intake.caller = True
     try:
         if intake.served or join(connection, wait):
@@ -141,7 +142,7 @@ async def receive(
             value = await receiver.park(inbox.withdraw_receiver)
             waited = True
         if intake.crowded and value:  # an end of input is no turn
-            take_turn(connection, own_wait(connection, receiver.limit, receiver.limit))
+            take_turn(connection, own_wait(connection))
         if not intake.reading:
             resume_reading(connection)
         if not waited:
@@ -174,7 +175,8 @@ async def _take_in(
         The result, ``None`` if the connection is served; and whether the task has waited.
     """
     waited, reads = False, 0
-    wait = inbox.waiting = own_wait(connection, receiver.limit, receiver.limit)
+    wait = inbox.waiting = own_wait(connection)
+    wait.limit = receiver.limit
     resume_reading(connection)  # it may need more than the buffer has room for
     try:
         while not join(connection, wait):

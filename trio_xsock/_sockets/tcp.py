@@ -145,17 +145,13 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
         connection stays usable. Raised if and only if something was removed.
         Events: as for ``write``; ``SendComplete(user_aborted=True)`` after a cancellation.
         """
-        if type(data) is not bytes:
-            with memoryview(data) as whole, as_bytes(whole) as view:
-                await self._send_view(view)
+        if type(data) is bytes:
+            await self._send_bytes(data)
             return
-        connection = self._connection
-        with connection.outlet.caller:  # as for a view, without another coroutine
-            ticket = await begin_send(self, data)
-            if ticket is not None:
-                await self._see_through(connection, ticket)
+        with memoryview(data) as whole, as_bytes(whole) as view:
+            await self._send_bytes(view)
 
-    async def _send_view(self, data: memoryview) -> None:
+    async def _send_bytes(self, data: bytes | memoryview) -> None:
         connection = self._connection
         with connection.outlet.caller:
             ticket = await begin_send(self, data)
