@@ -594,7 +594,7 @@ def test_a_connection_is_served_on_if_a_hang_up_cannot_be_reported_alone(reports
 
     watch = Watched()
     intake = Intake(1)
-    intake.attach(watch, crowded=True)  # type: ignore[arg-type]
+    intake.attach(watch, served=True, crowded=True)  # type: ignore[arg-type]
     intake.start()
     assert watch.wanted
     intake.leave_crowd(served=False)

@@ -351,6 +351,8 @@ async def sent_until_reset(path: Path, style: str, how: str, read: int, delay: f
     """A peer in a thread reads some and resets; the counts are whole, and there is one error."""
     end = End(style)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        # Else the kernel may take all that the peer does not read, and nothing fails.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_000_000)
         raw = socket.create_connection(listener.getsockname())
         peer = listener.accept()[0]
 

@@ -55,7 +55,7 @@ class Tunnel:
     def unsent(self) -> bool:
         return bool(self._unsent)
 
-    def on_wake(self, wake: Callable[[], None] | None, /) -> None:
+    def on_wake(self, wake: Callable[[], None], /) -> None:
         self._wake = wake
 
     # Input

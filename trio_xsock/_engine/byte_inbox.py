@@ -198,7 +198,7 @@ class ByteInbox:
         """See ``Inbox``: nothing is held back."""
 
     def announce_unread(self) -> None:
-        """Post ``DataAvailable`` if there are unannounced bytes, unless the connection is over."""
+        """See ``Inbox``: post ``DataAvailable`` if there are unannounced bytes."""
         if self.unannounced and self.buffer.size and self._delivery.socket is not None:
             self.unannounced = False
             self._delivery.post_data()

@@ -175,9 +175,13 @@ class Connection:
     def announce(self) -> None:
         """The connection is up: post ``Connected`` and begin to read."""
         self.state = next_state(self.state, _ESTABLISH)
-        self._end_attempt(up=True)
+        if self._attempt is not None:
+            self._end_attempt(up=True)
         self.delivery.post(Connected)
-        resume_reading(self)
+        self.intake.start()
+        transport = self.link.transport
+        if transport is not None and transport.ready:
+            self.wake()
 
     def _end_attempt(self, *, up: bool) -> None:
         attempt, self._attempt = self._attempt, None
@@ -216,7 +220,8 @@ class Connection:
         """
         self.link.close(say_so=say_so)
         self.state = next_state(self.state, _CLOSE)
-        self._end_attempt(up=False)
+        if self._attempt is not None:
+            self._end_attempt(up=False)
 
     # Called by the watch, the transport, and ``Delivery``
 
@@ -246,14 +251,7 @@ class Connection:
 
     def on_writable(self) -> None:
         """The OS takes bytes again."""
-        delivery = self.delivery
-        delivery.held = True
-        try:
-            write_on(self)
-        finally:
-            delivery.held = False
-        if delivery.hub.calls:
-            delivery.run(self)
+        self.delivery.run_step(self, write_on, self)
 
     def wake(self) -> None:
         """The transport has something that the OS does not report: handle it in ``tick``."""
@@ -314,8 +312,7 @@ class Connection:
 
     def _start_watchdogs(self) -> None:
         """Start the time-outs again."""
-        options = self.options
-        self.watchdogs = None
+        options, self.watchdogs = self.options, None
         if options.idle_timeout is not None or options.unacknowledged_timeout is not None:
             self.watchdogs = Watchdogs(*options.timeouts, trio.current_time())
             self.wake_keeper()
@@ -338,7 +335,7 @@ class Connection:
         try:
             for each, error in later:  # grows meanwhile
                 queued = self.outlet.ledger.open
-                carry_out(self, self.ends.happens(each, error, queued=queued))
+                carry_out(self, self.ends.happens(each, error, queued))
         finally:
             self._later = None
         if self.ends.phase is before:

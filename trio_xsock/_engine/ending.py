@@ -103,11 +103,14 @@ def give_up(connection: Connection, who: object) -> None:
 
 
 def _serve_reader(connection: Connection) -> None:
-    if connection.ends.closed_by_us and not connection.inbox.waiting:
-        return  # a later reader gets the error when it calls
+    inbox, closed_by_us = connection.inbox, connection.ends.closed_by_us
+    if not inbox.waiting:  # a later reader gets the error when it calls
+        if not closed_by_us:
+            inbox.announce_unread()
+        return
     ended = verdict(connection, connection.delivery.socket)
     if ended is not None:
-        connection.inbox.end(ended, closed_by_us=connection.ends.closed_by_us)
+        inbox.end(ended, closed_by_us=closed_by_us)
 
 
 def _announce_end(connection: Connection) -> None:
@@ -188,26 +191,32 @@ def _release(connection: Connection) -> None:
     # With nothing left to send TLS may send close_notify. If something is dropped, the peer must
     # see that the stream was truncated.
     ends, outlet = connection.ends, connection.outlet
-    dropped = ends.loss is not None or outlet.ledger.open
-    connection.release(say_so=ends.closed_by_us and not dropped)
+    say_so = ends.closed_by_us and ends.loss is None and not outlet.ledger.open
+    connection.release(say_so=say_so)
     outlet.end_waits()
     _tell_closed(connection)
 
 
 def _tell_closed(connection: Connection) -> None:
     """Wake the tasks that wait for the end, and notify the block and the server."""
-    if connection.link.drainers:
-        who = connection.delivery.socket
-        connection.link.fail_drainers(lambda: why_not_sending(connection, who))
-    if connection.closing is not None:
-        connection.closing.done()
-    if connection.delivery.keeper is not None:  # also if nothing was begun
-        connection.delivery.keeper.note_closed()
-    keeper = connection.keeper
-    if connection.owner is not None and keeper is not None:
-        connection.owner.connection_closed(connection)
+    link, closing, owner = connection.link, connection.closing, connection.owner
+    if link.drainers:
+        _fail_drainers(connection)
+    if closing is not None:
+        closing.done()
+    keeper = connection.delivery.keeper
+    if keeper is None:  # nothing was begun
+        return
+    keeper.note_closed()
+    if owner is not None:
+        owner.connection_closed(connection)
         if not keeper.ended:
             keeper.retire()
+
+
+def _fail_drainers(connection: Connection) -> None:
+    who = connection.delivery.socket
+    connection.link.fail_drainers(lambda: why_not_sending(connection, who))
 
 
 _STEPS: Final = {

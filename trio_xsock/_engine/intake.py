@@ -96,6 +96,9 @@ class Inbox(Protocol):
             closed_by_us: the waiting task gets nothing of what is buffered.
         """
 
+    def announce_unread(self) -> None:
+        """Post what was held back for a waiting task, unless the connection is over."""
+
     def tell_loss(self, error: SocketError, *, clean: bool) -> None:
         """The end was announced with ``error``."""
 
@@ -157,21 +160,25 @@ class Intake:
         self._read_size = SMALLEST_READ
         self.watch: Watch | None = None
 
-    def attach(self, watch: Watch | None, *, served: bool = True, crowded: bool = False) -> None:
+    def attach(self, watch: Watch, served: bool, crowded: bool) -> None:
         """Use this watch from now on.
 
         Args:
-            watch: the watch; ``None`` for no more.
+            watch: the watch.
             served: see ``Intake``.
             crowded: likewise.
         """
         self.watch = watch
         self.served = served
         self.crowded = crowded
-        if watch is None:
-            self.reading = False
-        elif self.reading and served:
+        if self.reading and served:
             watch.reading(True)
+
+    def detach(self) -> None:
+        """There is no watch any more."""
+        self.watch = None
+        self.served = True
+        self.crowded = self.reading = False
 
     def wake_caller(self) -> None:
         """Something has changed for the task that waits for the descriptor itself."""

@@ -5,7 +5,6 @@ TLS and testing tools replace the transport while the connection stays.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,7 +13,6 @@ from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.faults import give_back
 from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
-from trio_xsock._runtime.readiness import Watch
 from trio_xsock._runtime.steps import Steps
 from trio_xsock._values.errors import SocketError
 
@@ -87,7 +85,9 @@ class Link:
         self.transport = transport
         transport.on_wake(steps.wake)
         watch = transport.make_watch(keeper, steps)
-        self._attach(watch, served=served or not watch.report_hang_up(), crowded=crowded)
+        served = served or not watch.report_hang_up()
+        self._intake.attach(watch, served, crowded)
+        self._outlet.attach(watch)
 
     def take(self, transport: Transport, handshake: Handshake | None = None) -> None:
         """Take a transport without watching it: a handshake comes first, then ``use``.
@@ -97,7 +97,7 @@ class Link:
             handshake: closed with the link.
         """
         self._leave_watch()
-        self._attach(None)
+        self._detach()
         self.transport = transport
         self.handshake = handshake
 
@@ -123,20 +123,18 @@ class Link:
         calls: list[Callable[[], object]] = []
         if handshake is not None:
             calls.append(handshake.close)
-        if transport is not None:
-            if say_so and not securing:
-                calls.append(transport.end)
-            calls.append(functools.partial(transport.on_wake, None))
+        if transport is not None and say_so and not securing:
+            calls.append(transport.end)
         if watch is not None:  # a portable one has tasks, which nothing else would end
             calls.append(watch.close)
-        calls += self._intake.wake_caller, functools.partial(self._attach, None)
+        calls += self._intake.wake_caller, self._detach
         if transport is not None:
             calls.append(transport.close)
         give_back(*calls)
 
-    def _attach(self, watch: Watch | None, *, served: bool = True, crowded: bool = False) -> None:
-        self._intake.attach(watch, served=served, crowded=crowded)
-        self._outlet.attach(watch)
+    def _detach(self) -> None:
+        self._intake.detach()
+        self._outlet.attach(None)
 
     def _leave_watch(self) -> None:
         watch = self._intake.watch

@@ -33,7 +33,6 @@ _REMOTE_CLOSED: Final = LossReason.REMOTE_CLOSED
 def their_end(connection: Connection, transport: Transport) -> None:
     """The OS says that nothing more will come."""
     ends = connection.ends
-    connection.intake.stop()
     if ends.loss is None and ends.phase not in _FIN_IS_OUT and transport.was_reset():
         # A send got the error of the OS.
         lose_to(connection, ConnectionResetError(errnos.ECONNRESET, os.strerror(errnos.ECONNRESET)))
@@ -53,6 +52,7 @@ def their_end(connection: Connection, transport: Transport) -> None:
     else:
         what = _THEIR_END_CLOSES
     connection.happens(what, error)
+    connection.intake.stop()  # after it, for usually that was the last of it
 
 
 def has_nothing_to_send(connection: Connection, transport: Transport) -> bool:

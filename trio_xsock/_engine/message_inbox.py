@@ -113,6 +113,9 @@ class MessageInbox:
             self._hub.withdraw_messages()
             self._fail_waiting(ended, ended)
 
+    def announce_unread(self) -> None:
+        """See ``Inbox``: a message is delivered as soon as it is decoded."""
+
     def tell_loss(self, error: SocketError, *, clean: bool) -> None:
         """See ``Inbox``."""
         end = trio.EndOfChannel() if clean and not self.buffer.incomplete else error

@@ -165,7 +165,7 @@ class Ends:
         return Side.NETWORK if self.loss is not None else None
 
     def happens(
-        self, what: Happening, cause: SocketError | None = None, *, queued: bool = False
+        self, what: Happening, cause: SocketError | None = None, queued: bool = False
     ) -> tuple[Effect, ...]:
         """Change the phase according to what happened.
 

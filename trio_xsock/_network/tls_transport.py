@@ -78,7 +78,7 @@ class TLSTransport:
         self._failure: OSError | None = None  # of sending the engine's own output
         self._watch: TLSWatch | None = None
 
-    def on_wake(self, wake: Callable[[], None] | None, /) -> None:
+    def on_wake(self, wake: Callable[[], None], /) -> None:
         """See ``Transport``."""
         self._wake = wake
 

@@ -63,7 +63,7 @@ class Transport(Descriptor, Protocol):
         """The transport has output that counts as sent and that the OS has not taken yet."""
         ...
 
-    def on_wake(self, wake: Callable[[], None] | None, /) -> None:
+    def on_wake(self, wake: Callable[[], None], /) -> None:
         """Set what to call when ``ready`` became true, or ``unsent`` false, without a step."""
 
     def recv(self, count: int, flags: int = 0, /) -> bytes:
@@ -112,7 +112,7 @@ class Transport(Descriptor, Protocol):
         """
 
     def close(self) -> None:
-        """Close; the transport's own output is dropped. Idempotent."""
+        """Close; the transport's own output, and what ``on_wake`` set, are dropped. Idempotent."""
 
     @property
     def moved(self) -> int:
@@ -210,7 +210,7 @@ class PlainTransport(stdlib_socket.socket):
             raise
         return transport
 
-    def on_wake(self, wake: Callable[[], None] | None, /) -> None:
+    def on_wake(self, wake: Callable[[], None], /) -> None:
         """See ``Transport``: the OS reports everything."""
 
     def flush(self) -> bool:

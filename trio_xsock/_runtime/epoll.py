@@ -14,7 +14,6 @@ the last block that uses it is left. It is an accelerator: everything works with
 
 from __future__ import annotations
 
-import functools
 import socket as stdlib_socket
 from time import perf_counter
 from typing import Protocol
@@ -23,7 +22,6 @@ import trio
 
 from trio_xsock._platform.system import make_epoll
 
-from .faults import give_back
 from .guard import WAKEUPS, Parking, protect_from_ki
 from .steps import Steps
 
@@ -288,9 +286,10 @@ class EpollWatch:
         """See ``Watch.close``."""
         if self._fileno < 0:
             return
-        # What cannot be taken out of the set leaves it when the descriptor is closed.
-        if self.mask:
-            give_back(functools.partial(self._set, 0))
+        try:
+            self._set(0)
+        except OSError:  # then it leaves the set when the descriptor is closed
+            pass
         self._hub.forget(self._fileno)
         self._fileno = -1
         self.mask = 0

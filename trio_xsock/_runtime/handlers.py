@@ -100,7 +100,7 @@ _NEARLY = 0.85
 """How similar a name has to be, of 1, to be taken for a misspelt one."""
 
 
-def handler_methods(handler: object, names: Iterable[str]) -> dict[str, Callable[..., object]]:
+def handler_methods(handler: object, names: Collection[str]) -> dict[str, Callable[..., object]]:
     """The methods of ``handler`` that are called.
 
     Args:
@@ -114,7 +114,6 @@ def handler_methods(handler: object, names: Iterable[str]) -> dict[str, Callable
         TypeError: ``handler`` is a class, or has none of the methods, or one with nearly such a
             name; or one of them is an ``async def``, or not callable.
     """
-    names = tuple(names)
     if isinstance(handler, type):
         raise TypeError(
             f"handler must be an object, not the class {handler.__name__}; "
@@ -122,16 +121,12 @@ def handler_methods(handler: object, names: Iterable[str]) -> dict[str, Callable
         )
     _check_spelling(handler, names)
     methods: dict[str, Callable[..., object]] = {}
-    found = False
     for name in names:
         method = getattr(handler, name, None)
-        if getattr(method, "__func__", None) in _IGNORED:
-            found = True
-        elif method is not None:
-            found = True
+        if getattr(method, "__func__", None) not in _IGNORED and method is not None:
             _check_method(name, method)
             methods[name] = method
-    if not found:
+    if not methods and all(getattr(handler, name, None) is None for name in names):
         raise TypeError(
             f"handler has none of the methods that are called here: {handler!r}; "
             f"they are {', '.join(names)}"

@@ -22,7 +22,7 @@ from trio_xsock._values.events import (
 
 from .channel import EventChannel, Source
 from .guard import protect_from_ki
-from .kinds import ARGUMENTS, NAMES, NOTHING, Kinds, kinds_of, wishes
+from .kinds import ARGUMENTS, NOTHING, Kinds, kinds_of, wishes
 
 Call: TypeAlias = tuple[Callable[..., object], tuple[Any, ...], bool]
 """A handler call that is due: the method, its arguments, and whether it may answer True, as
@@ -124,8 +124,9 @@ class EventHub:
         self._kinds = kinds_of(tuple(methods))
         self._methods = tuple(methods.values())
         self._update()
-        self.progress_method = methods.get(NAMES[SendProgress])
-        self.complete_method = methods.get(NAMES[SendComplete])
+        if self.watches_sends or self.progress_method or self.complete_method:
+            self.progress_method = self._method(SendProgress)
+            self.complete_method = self._method(SendComplete)
 
     def _method(self, kind: type[Event]) -> Callable[..., object] | None:
         kinds = self._kinds

@@ -174,7 +174,7 @@ class Lobby:
         Returns:
             Why it is to count as refused if it has ended; ``""`` if it was not new.
         """
-        if self._handshakes.pop(connection, None) is not None:
+        if self._handshakes and self._handshakes.pop(connection, None) is not None:
             return "it was closed in its handshake"
         if self.waiting and connection in self.waiting:
             del self.waiting[connection]

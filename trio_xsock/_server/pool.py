@@ -88,7 +88,8 @@ class SocketPool(Generic[S]):
 
 def is_live(socket: ConnectedSocket) -> bool:
     """Whether the socket has a handler or channel of its own, and so is never accepted."""
-    return socket.handler is not None or socket._delivery.hub.active
+    delivery = socket._delivery
+    return delivery.handler is not None or delivery.hub.active
 
 
 def _fresh(socket: S) -> S:

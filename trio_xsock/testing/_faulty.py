@@ -77,7 +77,7 @@ class FaultyTransport:
         """See ``Transport``: what the inner transport holds."""
         return self._inner.unsent
 
-    def on_wake(self, wake: Callable[[], None] | None, /) -> None:
+    def on_wake(self, wake: Callable[[], None], /) -> None:
         """See ``Transport``; of the inner transport."""
         self._inner.on_wake(wake)
 

@@ -114,7 +114,7 @@ class MemoryTransport:
         self._peer_name = peer_name
         self._closed = False
 
-    def on_wake(self, wake: Callable[[], None] | None, /) -> None:
+    def on_wake(self, wake: Callable[[], None], /) -> None:
         """See ``Transport``: not needed, since readiness is known here."""
 
     # What sockets call
