@@ -65,7 +65,7 @@ nitpick_ignore_regex = [
     # Types that signatures name and nobody has to: of options, of arguments, of may_stop().
     (
         r"py:class",
-        r"trio_xsock\._sockets\.\w+\.(ConnectionOption|MayStop|SSLOptions|TCPOptions|TLSOption)",
+        r"trio_xsock\._sockets\.\w+\.(ConnectionOption|MayStop|PathOption|SSLOptions|TCPOptions|TLSFact|TLSOption|TLSSwitch)",
     ),
     (r"py:exc", r"(\w+ and )?other \w+|\w+ and others"),  # in "Raises:"
 ]

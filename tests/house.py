@@ -35,8 +35,8 @@ class Limit(NamedTuple):
 
 LIMITS = {
     "classes of TCPSocket": Limit(6, goal=6),
-    "classes of SSLSocket": Limit(8, goal=8),
-    "classes of EasyTCPSocket": Limit(6, goal=5),
+    "classes of SSLSocket": Limit(7, goal=7),
+    "classes of EasyTCPSocket": Limit(5, goal=5),
     "classes of UDPSocket": Limit(5, goal=5),
     "classes of AutoDiscovery": Limit(6, goal=6),
     "classes of ServerSocket": Limit(3, goal=3),

@@ -96,6 +96,9 @@ async def test_messages_over_tls() -> None:
             (accepted,) = listening.active_connections()
             assert accepted.ssl_connected
             assert accepted.peer_certificate is None
+            with pytest.raises(AttributeError, match=r"cipher of .* cannot be set"):
+                accepted.cipher = "none"  # type: ignore[assignment]
+            assert accepted.cipher != "none"
         nursery.cancel_scope.cancel()
 
 

@@ -28,6 +28,7 @@ from trio_xsock import (
     SSLSocket,
     TLSError,
 )
+from trio_xsock._sockets.secured import encryption_of
 from trio_xsock.testing import ssl_socket_pair
 
 # Listening
@@ -366,9 +367,9 @@ async def test_nothing_is_left_of_it() -> None:
     async with ssl_socket_pair() as (client, server):
         await client.send_all(b"x")
         assert await server.receive_some() == b"x"
-        engine = client._encryption()
+        engine = encryption_of(client._connection)
         reference = weakref.ref(client)
-    assert client._encryption() is None
+    assert encryption_of(client._connection) is None
     del client, server, engine
     gc.disable()
     try:

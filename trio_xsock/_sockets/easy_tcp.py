@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NoReturn, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 import trio
 
@@ -25,16 +25,16 @@ from trio_xsock._values.events import MessageEvent, ReceivedMessage
 from trio_xsock._values.message import Message, check_command, check_message
 from trio_xsock._values.typing import Buffer
 
-from . import messages
+from . import messages, secured
 from .connected import ConnectedSocket
 from .constructing import security
-from .secured import Secured
+from .tls_option import PathOption, TLSFact, TLSOption, TLSSwitch
 
 _BETWEEN_CHECKPOINTS: Final = 64
 
 
 @protect_from_ki
-class EasyTCPSocket(Secured, ConnectedSocket, trio.abc.Channel[Message]):
+class EasyTCPSocket(ConnectedSocket, trio.abc.Channel[Message]):
     """One TCP connection that moves messages: a command and some bytes. Xojo: ``EasyTCPSocket``.
 
     A ``trio.abc.Channel[Message]`` that lives in ``async with``::
@@ -75,7 +75,7 @@ class EasyTCPSocket(Secured, ConnectedSocket, trio.abc.Channel[Message]):
         TypeError, ValueError: another option is of a wrong type, or out of its range.
     """
 
-    __slots__ = ("_handed_out",)
+    __slots__ = ("_handed_out", "_tls")
 
     _HANDLER_METHODS = MESSAGE_METHODS
     _HUB = MessageHub
@@ -132,20 +132,36 @@ class EasyTCPSocket(Secured, ConnectedSocket, trio.abc.Channel[Message]):
     async def __aenter__(self) -> Self:
         return await super().__aenter__()
 
-    @property
-    def tls(self) -> bool:
+    tls: TLSSwitch = TLSSwitch(
         """Whether connections are encrypted from their beginning on; settable while closed.
 
         Raises (assignment):
             InvalidStateError: the socket is not closed.
             TypeError: not a bool.
         """
-        return self._tls.enabled
+    )
+    ssl_connection_type: TLSOption[SSLConnectionTypes, SSLConnectionTypes | int] = (
+        secured.ssl_connection_type
+    )
+    ca_file: PathOption = secured.ca_file
+    certificate_file: PathOption = secured.certificate_file
+    certificate_password: TLSOption[str, str] = secured.certificate_password
+    require_client_certificate: TLSOption[bool, bool] = secured.require_client_certificate
+    alpn_protocols: TLSOption[tuple[str, ...], Sequence[str]] = secured.alpn_protocols
+    verify: TLSOption[bool, bool] = secured.verify
+    ssl_context: TLSOption[ssl.SSLContext | None, ssl.SSLContext | None] = secured.ssl_context
+    certificate_rejection_file: PathOption = secured.certificate_rejection_file
+    server_hostname: TLSOption[str | None, str | None] = secured.server_hostname
+    handshake_timeout: TLSOption[float, float] = secured.handshake_timeout
+    https_compatible: TLSOption[bool, bool] = secured.https_compatible
 
-    @tls.setter
-    def tls(self, enabled: bool) -> None:
-        self._check_closed("tls")
-        self._tls.set("enabled", check_bool("tls", enabled))
+    ssl_connecting: TLSFact[bool] = secured.ssl_connecting
+    ssl_connected: TLSFact[bool] = secured.ssl_connected
+    tls_version: TLSFact[str | None] = secured.tls_version
+    cipher: TLSFact[str | None] = secured.cipher
+    selected_alpn_protocol: TLSFact[str | None] = secured.selected_alpn_protocol
+    peer_certificate: TLSFact[dict[str, Any] | None] = secured.peer_certificate
+    peer_certificate_der: TLSFact[bytes | None] = secured.peer_certificate_der
 
     # What waits
 
@@ -328,22 +344,7 @@ class EasyTCPSocket(Secured, ConnectedSocket, trio.abc.Channel[Message]):
 
     # What would break the framing
 
-    def read(self, *_: object, **__: object) -> NoReturn:
-        """Refused: this socket moves messages, not bytes.
-
-        Raises:
-            InvalidStateError: always; the message says what to use.
-        """
-        raise messages.no_bytes(self, "read()", "receive()")
-
-    def read_all(self, *_: object, **__: object) -> NoReturn:
-        """Refused; see ``read``."""
-        raise messages.no_bytes(self, "read_all()", "receive()")
-
-    def lookahead(self, *_: object, **__: object) -> NoReturn:
-        """Refused; see ``read``."""
-        raise messages.no_bytes(self, "lookahead()", "messages_available")
-
-    def write(self, *_: object, **__: object) -> NoReturn:
-        """Refused; see ``read``."""
-        raise messages.no_bytes(self, "write()", "send_message()")
+    read: Callable[..., NoReturn] = messages.refuse_read
+    read_all: Callable[..., NoReturn] = messages.refuse_read_all
+    lookahead: Callable[..., NoReturn] = messages.refuse_lookahead
+    write: Callable[..., NoReturn] = messages.refuse_write

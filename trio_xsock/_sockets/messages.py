@@ -7,7 +7,7 @@ not decode what follows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
@@ -170,8 +170,34 @@ def _why_no_peer(connection: Connection, who: object) -> SocketError:
     return connection.delivery.last_error or not_connected(connection, who)
 
 
-def no_bytes(socket: object, call: str, instead: str) -> InvalidStateError:
-    """The error for a call that would break the framing."""
+# Calls that would break the framing
+
+
+def refuse_read(self: object, *_: object, **__: object) -> NoReturn:
+    """Refused: this socket moves messages, not bytes.
+
+    Raises:
+        InvalidStateError: always; the message says what to use.
+    """
+    raise _no_bytes(self, "read()", "receive()")
+
+
+def refuse_read_all(self: object, *_: object, **__: object) -> NoReturn:
+    """Refused; see ``read``."""
+    raise _no_bytes(self, "read_all()", "receive()")
+
+
+def refuse_lookahead(self: object, *_: object, **__: object) -> NoReturn:
+    """Refused; see ``read``."""
+    raise _no_bytes(self, "lookahead()", "messages_available")
+
+
+def refuse_write(self: object, *_: object, **__: object) -> NoReturn:
+    """Refused; see ``read``."""
+    raise _no_bytes(self, "write()", "send_message()")
+
+
+def _no_bytes(socket: object, call: str, instead: str) -> InvalidStateError:
     return InvalidStateError(
         f"{socket!r}: {call} is for sockets that move bytes; use {instead} instead"
     )

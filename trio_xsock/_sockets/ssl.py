@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import trio
 
@@ -21,15 +21,17 @@ from trio_xsock._values.connection_types import SSLConnectionTypes
 from trio_xsock._values.errors import InvalidStateError, SocketError
 from trio_xsock._values.typing import Buffer
 
+from . import secured
 from .constructing import security, tcp_options
 from .flushing import wait_until_flushed
-from .secured import Secured
+from .secured import encryption_of
 from .securing import secure
 from .tcp import TCPSocket
+from .tls_option import PathOption, TLSFact, TLSOption, TLSSwitch
 
 
 @protect_from_ki
-class SSLSocket(Secured, TCPSocket):
+class SSLSocket(TCPSocket):
     """A ``TCPSocket`` whose connection is encrypted, and whose peer is verified.
 
     Xojo: ``SSLSocket``. Everything about ``TCPSocket`` applies here too::
@@ -78,7 +80,7 @@ class SSLSocket(Secured, TCPSocket):
             ``ssl_context`` together with options that it replaces.
     """
 
-    __slots__ = ()
+    __slots__ = ("_tls",)
 
     def __init__(
         self,
@@ -118,20 +120,36 @@ class SSLSocket(Secured, TCPSocket):
     async def __aenter__(self) -> Self:
         return await super().__aenter__()
 
-    @property
-    def ssl_enabled(self) -> bool:
+    ssl_enabled: TLSSwitch = TLSSwitch(
         """Whether TLS begins with the connection; settable while closed. Xojo: ``SSLEnabled``.
 
         Raises (assignment):
             InvalidStateError: the socket is not closed; there is ``start_tls()``.
             TypeError: not a bool.
         """
-        return self._tls.enabled
+    )
+    ssl_connection_type: TLSOption[SSLConnectionTypes, SSLConnectionTypes | int] = (
+        secured.ssl_connection_type
+    )
+    ca_file: PathOption = secured.ca_file
+    certificate_file: PathOption = secured.certificate_file
+    certificate_password: TLSOption[str, str] = secured.certificate_password
+    require_client_certificate: TLSOption[bool, bool] = secured.require_client_certificate
+    alpn_protocols: TLSOption[tuple[str, ...], Sequence[str]] = secured.alpn_protocols
+    verify: TLSOption[bool, bool] = secured.verify
+    ssl_context: TLSOption[ssl.SSLContext | None, ssl.SSLContext | None] = secured.ssl_context
+    certificate_rejection_file: PathOption = secured.certificate_rejection_file
+    server_hostname: TLSOption[str | None, str | None] = secured.server_hostname
+    handshake_timeout: TLSOption[float, float] = secured.handshake_timeout
+    https_compatible: TLSOption[bool, bool] = secured.https_compatible
 
-    @ssl_enabled.setter
-    def ssl_enabled(self, enabled: bool) -> None:
-        self._check_closed("ssl_enabled")
-        self._tls.set("enabled", enabled)
+    ssl_connecting: TLSFact[bool] = secured.ssl_connecting
+    ssl_connected: TLSFact[bool] = secured.ssl_connected
+    tls_version: TLSFact[str | None] = secured.tls_version
+    cipher: TLSFact[str | None] = secured.cipher
+    selected_alpn_protocol: TLSFact[str | None] = secured.selected_alpn_protocol
+    peer_certificate: TLSFact[dict[str, Any] | None] = secured.peer_certificate
+    peer_certificate_der: TLSFact[bytes | None] = secured.peer_certificate_der
 
     async def start_tls(self, *, announce: Buffer = b"", server_side: bool | None = None) -> None:
         """Encrypt this connection from here on. Xojo: ``SSLEnabled`` set while connected.
@@ -179,7 +197,7 @@ class SSLSocket(Secured, TCPSocket):
         await self._settle()
 
     def _check_upgrade(self, connection: Connection) -> None:
-        if self._encryption() is not None:
+        if encryption_of(connection) is not None:
             raise InvalidStateError(f"{self!r}: TLS is up already")
         if self._inbox.size:
             raise InvalidStateError(

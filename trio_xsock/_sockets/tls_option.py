@@ -1,17 +1,28 @@
-"""``TLSOption``: an attribute of a socket that is an option of its ``Security``."""
+"""The kinds of attributes that are about TLS: options, the switch, and facts of the encryption."""
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol, Self, TypeVar, overload
+from collections.abc import Callable
+from typing import Any, Generic, Never, Protocol, Self, TypeAlias, TypeVar, overload
 
+from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.security import Security
+from trio_xsock._network.options import check_bool
+from trio_xsock._network.tls_options import Path
 
 Get = TypeVar("Get")
 Set = TypeVar("Set")
+T = TypeVar("T")
 
 
 class _Secured(Protocol):
     _tls: Security
+
+    def _check_closed(self, what: str) -> None: ...
+
+
+class _Connected(Protocol):
+    _connection: Connection
 
 
 class TLSOption(Generic[Get, Set]):
@@ -38,3 +49,62 @@ class TLSOption(Generic[Get, Set]):
 
     def __set__(self, socket: _Secured, value: Set) -> None:
         socket._tls.set(self._name, value)
+
+
+PathOption: TypeAlias = TLSOption[str | None, Path | None]
+"""An option that names a file; it is set to any kind of path, and returned as text."""
+
+
+class TLSSwitch:
+    """Whether connections are encrypted from their beginning on; settable while closed.
+
+    Args:
+        doc: the attribute's docstring.
+    """
+
+    def __init__(self, doc: str) -> None:
+        self.__doc__ = doc
+        self._name = ""
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, socket: None, owner: type[Any]) -> Self: ...
+    @overload
+    def __get__(self, socket: _Secured, owner: type[Any]) -> bool: ...
+    def __get__(self, socket: _Secured | None, owner: type[Any]) -> Self | bool:
+        return self if socket is None else socket._tls.enabled
+
+    def __set__(self, socket: _Secured, enabled: bool) -> None:
+        socket._check_closed(self._name)
+        socket._tls.set("enabled", check_bool(self._name, enabled))
+
+
+class TLSFact(Generic[T]):
+    """A fact about the encryption of a socket's connection: an attribute that cannot be set.
+
+    A decorator, as ``property`` is one, but of a function of the connection. So sockets of more
+    than one kind may have the attribute.
+
+    Args:
+        read: returns the fact; its docstring becomes that of the attribute.
+    """
+
+    def __init__(self, read: Callable[[Connection], T]) -> None:
+        self._read = read
+        self.__doc__ = read.__doc__
+        self._name = ""
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, socket: None, owner: type[Any]) -> Self: ...
+    @overload
+    def __get__(self, socket: _Connected, owner: type[Any]) -> T: ...
+    def __get__(self, socket: _Connected | None, owner: type[Any]) -> Self | T:
+        return self if socket is None else self._read(socket._connection)
+
+    def __set__(self, socket: _Connected, value: Never) -> None:
+        raise AttributeError(f"{self._name} of {socket!r} cannot be set")
