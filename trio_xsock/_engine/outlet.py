@@ -140,7 +140,8 @@ class Outlet:
         hub = delivery.hub
         if hub.has_channels or not delivery.held or hub.calls or hub.progress_method is not None:
             hub.post_sent(delivery.socket, sent)
-            delivery.schedule()
+            if hub.calls:
+                delivery.schedule()
         elif hub.complete_method is not None:
             hub.posted += 1
             hub.called += 1

@@ -55,7 +55,7 @@ class EventQueue:
     def pop(self) -> Event:
         """Remove and return the oldest."""
         event = self.events.pop(0)[1]
-        if isinstance(event, DataAvailable):
+        if self.data_waits and isinstance(event, DataAvailable):
             self.data_waits = False
         return event
 

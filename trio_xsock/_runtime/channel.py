@@ -86,14 +86,15 @@ class Source:
 
     def post_batch(self, progress: SendProgress, complete: SendComplete) -> None:
         """Do what ``post`` does, for a batch that was sent at once."""
-        if self._channel._waiting or self.observed_end:
+        channel = self._channel
+        if channel._waiting or self.observed_end:
             self.post(progress)
             self.post(complete)
             return
         self.queue.post_batch(progress, complete)
         if not self.ready:
             self.ready = True
-            self._channel._turn.append(self)
+            channel._turn.append(self)
 
     def begin(self) -> None:
         """A new connection is attempted: iteration may go on."""

@@ -295,9 +295,10 @@ class EventHub:
         self.posted += 1
         if self.has_channels:
             self._post_to_channels(DataAvailable(socket))
-        method = self._method(DataAvailable)
-        if method is not None:
-            self.call_soon(method, (socket,))
+        if self._methods:
+            method = self._method(DataAvailable)
+            if method is not None:
+                self.call_soon(method, (socket,))
 
     def post_sent(self, socket: object, size: int) -> None:
         """Post what tells of a batch that the OS took at once: its progress and its end."""
