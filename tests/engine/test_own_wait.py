@@ -13,6 +13,12 @@ from trio_xsock._engine.reasons import CLEAN_END
 from trio_xsock._runtime.guard import WAKEUPS
 
 
+async def parked(wait: OwnWait) -> bytes | None:
+    """Wait as a receiving task does."""
+    await trio.lowlevel.wait_task_rescheduled(wait.enter())
+    return wait.leave()
+
+
 def wait_for(least: int, most: int) -> OwnWait:
     """One of a connection that no hub waits for."""
     wait = OwnWait(None)
@@ -29,7 +35,7 @@ async def test_what_the_task_needs_is_handed_over(data: bytes, fits: bool) -> No
     got: list[bytes | None] = []
 
     async def park() -> None:
-        got.append(await wait.park())
+        got.append(await parked(wait))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(park)
@@ -51,7 +57,7 @@ async def test_only_the_first_input_is_handed_over() -> None:
     wait = wait_for(1, 10)
 
     async def park() -> None:
-        assert await wait.park() == b"first"
+        assert await parked(wait) == b"first"
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(park)
@@ -65,7 +71,7 @@ async def test_a_cancelled_task_gets_nothing() -> None:
     """From the moment of cancellation on, though it has not run yet."""
     wait = wait_for(1, 10)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait.park)
+        nursery.start_soon(parked, wait)
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
         assert not wait.hand_over(b"abc")
@@ -85,7 +91,7 @@ async def test_it_is_told_to_try(change: Callable[[OwnWait], None]) -> None:
     """At an end, at our close, when there is more than it takes: it finds out by itself."""
     wait = wait_for(1, 10)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait.park)
+        nursery.start_soon(parked, wait)
         await wait_all_tasks_blocked()
         change(wait)
     assert WAKEUPS.woken == WAKEUPS.resumed

@@ -8,6 +8,7 @@ because events are merged.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import MutableSequence
 from functools import partial
 from threading import get_ident
 from types import TracebackType
@@ -75,7 +76,7 @@ class Source:
             return
         if channel._waiting:  # then nothing is queued anywhere
             taken = self.queue.pass_on(event)
-            channel._waiting.popleft().unpark(taken)
+            channel._waiting.pop(0).unpark(taken)
             if not self.queue:
                 return
         else:
@@ -86,15 +87,14 @@ class Source:
 
     def post_batch(self, progress: SendProgress, complete: SendComplete) -> None:
         """Do what ``post`` does, for a batch that was sent at once."""
-        channel = self._channel
-        if channel._waiting or self.observed_end:
+        if self._channel._waiting or self.observed_end:
             self.post(progress)
             self.post(complete)
             return
         self.queue.post_batch(progress, complete)
         if not self.ready:
             self.ready = True
-            channel._turn.append(self)
+            self._channel._turn.append(self)
 
     def begin(self) -> None:
         """A new connection is attempted: iteration may go on."""
@@ -145,8 +145,8 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
     def __init__(self) -> None:
         self._sources: dict[Poster, Source] = {}
         self._bound: Source | None = None
-        self._turn: deque[Source] = deque()
-        self._waiting: deque[Parking[Any]] = deque()
+        self._turn: MutableSequence[Source] = []  # of many sockets a deque: each takes 760 bytes
+        self._waiting: list[Parking[Any]] = []
         self._closed = False
         self._thread = 0  # of the tasks that wait
         self._spree = 0  # events that iteration may still hand out without a checkpoint
@@ -160,6 +160,8 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
 
     def _attach(self, poster: Poster) -> Source:
         """Let a socket post here; used by the sockets themselves."""
+        if len(self._sources) == 1:
+            self._turn = deque(self._turn)
         return self._sources.setdefault(poster, Source(self, poster))
 
     def _forget(self, poster: Poster) -> None:
@@ -179,7 +181,7 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
             source.ready = True
             self._turn.append(source)
         while self._waiting and (self._turn or self._at_end()):
-            parking = self._waiting.popleft()
+            parking = self._waiting.pop(0)
             if self._turn:
                 parking.unpark(self._take())
             else:
@@ -198,10 +200,11 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         queue: Any = source.queue  # of the very events that this channel is for
         event: E = queue.pop()
         if not queue.events:
-            turn.popleft()
+            del turn[0]
             source.ready = False
         elif len(turn) > 1:
-            turn.rotate(-1)
+            del turn[0]
+            turn.append(source)
         return event
 
     def _withdraw_data(self, source: Source) -> None:
@@ -247,13 +250,11 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         return await self._receive()
 
     async def _receive(self) -> E:
-        if self._turn or self._closed:
+        if self._need_not_wait():
             await trio.lowlevel.checkpoint_if_cancelled()
             event = self.receive_nowait()
             await let_others_run()
             return event
-        if self._at_end():
-            raise trio.EndOfChannel
         if self._thread != get_ident():
             self._check_thread()
             self._thread = get_ident()
@@ -266,7 +267,9 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
                 return event
         parking: Parking[E] = Parking()
         self._waiting.append(parking)
-        return await parking.park(partial(self._waiting.remove, parking))
+        withdraw = partial(self._waiting.remove, parking)
+        await trio.lowlevel.wait_task_rescheduled(parking.enter(withdraw))
+        return parking.leave()
 
     def _need_not_wait(self) -> bool:
         """Whether there is an event, or there will be none."""
@@ -312,8 +315,7 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         self._turn.clear()
         self._bound = None
         while self._waiting:
-            error = trio.ClosedResourceError("this event channel was closed")
-            self._waiting.popleft().fail(error)
+            self._waiting.pop(0).fail(trio.ClosedResourceError("this event channel was closed"))
 
     async def aclose(self) -> None:
         """``close()``, and a checkpoint."""

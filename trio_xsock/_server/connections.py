@@ -235,7 +235,7 @@ class ServerConnections(Generic[S]):
         escaped: list[BaseException] = []
         try:
             async with trio.open_nursery() as nursery:
-                service = Service(handler, nursery, self._serve_one, escaped)
+                service = Service(handler, nursery, self._staff.run, self._check_idle, escaped)
                 started()
                 withdraw = self._staff.enter(service)
                 while (ready := self._roster.take_ready()) is not None:
@@ -244,12 +244,6 @@ class ServerConnections(Generic[S]):
                 await service.wait(withdraw)
         finally:
             raise_all(escaped)
-
-    async def _serve_one(self, service: Service[S], connection: Connection, socket: S) -> None:
-        try:
-            await self._staff.run(service, connection, socket)
-        finally:
-            self._check_idle()
 
     # As their ``Owner``
 

@@ -22,24 +22,27 @@ class Service(Generic[S]):
     Args:
         handler: the user's.
         nursery: where the handlers run.
-        run: runs one of them to its end.
+        run: runs one of them to its end, and then calls ``over``.
+        over: one of them has ended.
         escaped: collects what has to leave ``serve``.
 
     Attributes:
-        handler: as above.
+        handler, over: as above.
         parking: where ``serve`` waits; gets the error that stopped the listening, if any.
     """
 
-    __slots__ = ("_context", "_escaped", "_nursery", "_run", "handler", "parking")
+    __slots__ = ("_context", "_escaped", "_nursery", "_run", "handler", "over", "parking")
 
     def __init__(
         self,
         handler: Callable[[S], Awaitable[object]],
         nursery: trio.Nursery,
         run: Callable[[Service[S], Connection, S], Awaitable[None]],
+        over: Callable[[], None],
         escaped: list[BaseException],
     ) -> None:
         self.handler: Callable[[S], Awaitable[object]] = handler
+        self.over: Callable[[], None] = over
         self.parking: Parking[SocketError | None] = Parking()
         self._escaped = escaped
         self._nursery = nursery

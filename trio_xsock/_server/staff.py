@@ -141,6 +141,7 @@ class Staff(Generic[S]):
         finally:
             del self._serving[connection]
             self._judge(served, connection, error)
+            service.over()
 
     def _judge(
         self, served: Served[Service[S]], connection: Connection, error: BaseException | None

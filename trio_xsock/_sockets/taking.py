@@ -83,7 +83,8 @@ async def take_bytes(
     intake.caller = True
     try:
         if intake.served or join(connection, wait):
-            data = await wait.park()
+            await trio.lowlevel.wait_task_rescheduled(wait.enter())
+            data = wait.leave()
         else:
             data = await read_when_readable(connection, transport, inbox, wait)
     except BaseException:
