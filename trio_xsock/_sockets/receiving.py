@@ -17,6 +17,7 @@ from trio_xsock._engine.by_caller import serve
 from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Reader
 from trio_xsock._engine.reading import resume_reading
 from trio_xsock._engine.reasons import more_can_come, verdict
+from trio_xsock._machines.buffer import ReceiveBuffer
 from trio_xsock._network.file_sink import check_sink, open_sink
 from trio_xsock._network.file_source import FileArgument
 from trio_xsock._network.options import check_count
@@ -183,7 +184,7 @@ class ReceiveCalls(ConnectedSocket):
         if max_bytes is not None and check_count("max_bytes", max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
         most = _ANY if max_bytes is None else max_bytes
-        return await take_bytes(self, 1, most, lambda: AnyReader(self._inbox.buffer, most))
+        return await take_bytes(self, 1, most, AnyReader)
 
     async def receive_exactly(self, n: int) -> bytes:
         """Wait for ``n`` bytes.
@@ -202,10 +203,13 @@ class ReceiveCalls(ConnectedSocket):
         Cancellation: nothing was taken.
         """
         check_count("n", n)
-        buffer = self._inbox.buffer
+
+        def reader(buffer: ReceiveBuffer, n: int) -> Reader[bytes]:
+            return Reader(exactly(self, buffer, n), n)
+
         if not n:
-            return cast("bytes", await receive(self, Reader(exactly(self, buffer, n), n)))
-        return await take_bytes(self, n, n, lambda: Reader(exactly(self, buffer, n), n))
+            return cast("bytes", await receive(self, reader(self._inbox.buffer, n)))
+        return await take_bytes(self, n, n, reader)
 
     async def receive_until(self, separator: Buffer, max_bytes: int = 65536) -> bytes:
         """Wait for a separator.
@@ -328,7 +332,7 @@ class ReceiveCalls(ConnectedSocket):
         return self
 
     async def __anext__(self) -> bytes:
-        data = await take_bytes(self, 1, _ANY, lambda: AnyReader(self._inbox.buffer, _ANY))
+        data = await take_bytes(self, 1, _ANY, AnyReader)
         if not data:
             raise StopAsyncIteration
         return data

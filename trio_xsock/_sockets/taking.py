@@ -24,6 +24,7 @@ from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.crowd import join, own_wait, take_turn
 from trio_xsock._engine.reading import resume_reading
 from trio_xsock._engine.reasons import verdict
+from trio_xsock._machines.buffer import ReceiveBuffer
 from trio_xsock._machines.ends import Phase
 from trio_xsock._machines.state import CONNECTED
 from trio_xsock._runtime.guard import let_others_run
@@ -41,7 +42,7 @@ _OPEN = Phase.OPEN
 
 @trio.lowlevel.enable_ki_protection
 async def take_bytes(
-    socket: ReceiveCalls, least: int, most: int, receiver: Callable[[], Receiver]
+    socket: ReceiveCalls, least: int, most: int, receiver: Callable[[ReceiveBuffer, int], Receiver]
 ) -> bytes:
     """Get bytes; the simplest case is handled here, at half of the cost of ``receive``.
 
@@ -49,7 +50,7 @@ async def take_bytes(
         socket: the socket.
         least: how many bytes are needed.
         most: how many to take at the most.
-        receiver: makes a receiver for the same bytes.
+        receiver: makes a receiver for the same bytes, of the buffer and ``most``.
 
     Raises:
         As ``receive``.
@@ -70,7 +71,7 @@ async def take_bytes(
         or keeper.thread != get_ident()
         or (buffer.size and (buffer.size < least or inbox.unannounced or inbox.borrower))
     ):
-        return cast("bytes", await receive(socket, receiver()))
+        return cast("bytes", await receive(socket, receiver(buffer, most)))
     if buffer.size:
         await trio.lowlevel.checkpoint_if_cancelled()
         taken = buffer.take(most)
@@ -95,7 +96,7 @@ async def take_bytes(
     inbox.waiting = None
     take_turn(connection, wait)
     if data is None:
-        return cast("bytes", await receive(socket, receiver(), waited=True))
+        return cast("bytes", await receive(socket, receiver(buffer, most), waited=True))
     if inbox.unannounced:
         inbox.announce_unread()
     return data
