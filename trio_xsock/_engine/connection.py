@@ -180,7 +180,7 @@ class Connection:
         self.delivery.post(Connected)
         self.intake.start()
         transport = self.link.transport
-        if transport is not None and transport.ready:
+        if transport is not None and transport.ready:  # it has read on, behind the handshake
             self.wake()
 
     def _end_attempt(self, *, up: bool) -> None:
