@@ -250,18 +250,20 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         return await self._receive()
 
     async def _receive(self) -> E:
-        if self._need_not_wait():
+        if self._turn or self._closed:
             await trio.lowlevel.checkpoint_if_cancelled()
             event = self.receive_nowait()
             await let_others_run()
             return event
+        if self._at_end():
+            raise trio.EndOfChannel
         if self._thread != get_ident():
             self._check_thread()
             self._thread = get_ident()
         if WAKEUPS.woken == WAKEUPS.resumed:  # no other task has input, and may have answers
             await trio.lowlevel.checkpoint_if_cancelled()
             serve_what_is_ready()
-            if self._need_not_wait():
+            if len(self._turn) or self.closed or self._at_end():
                 event = self.receive_nowait()
                 await let_others_run()
                 return event
@@ -270,10 +272,6 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         withdraw = partial(self._waiting.remove, parking)
         await trio.lowlevel.wait_task_rescheduled(parking.enter(withdraw))
         return parking.leave()
-
-    def _need_not_wait(self) -> bool:
-        """Whether there is an event, or there will be none."""
-        return bool(self._turn) or self._closed or self._at_end()
 
     def _check_thread(self) -> None:
         """Refuse another Trio run than that of the sockets and of those who wait."""
