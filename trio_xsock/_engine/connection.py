@@ -148,7 +148,8 @@ class Connection:
         """The attempt failed, or was cancelled if there is no ``error``."""
         self.state = next_state(self.state, Move.FAIL)
         self.failure = error
-        self._end_attempt(up=False)
+        if self._attempt is not None:
+            self._end_attempt(self._attempt, up=False)
         if error is not None:
             self.delivery.post_error(error)
         self.delivery.close()
@@ -176,17 +177,16 @@ class Connection:
         """The connection is up: post ``Connected`` and begin to read."""
         self.state = next_state(self.state, _ESTABLISH)
         if self._attempt is not None:
-            self._end_attempt(up=True)
+            self._end_attempt(self._attempt, up=True)
         self.delivery.post(Connected)
         self.intake.start()
         transport = self.link.transport
         if transport is not None and transport.ready:  # it has read on, behind the handshake
             self.wake()
 
-    def _end_attempt(self, *, up: bool) -> None:
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt.end(up=up)
+    def _end_attempt(self, attempt: Attempt, *, up: bool) -> None:
+        self._attempt = None
+        attempt.end(up=up)
 
     # Its transport
 
@@ -221,7 +221,7 @@ class Connection:
         self.link.close(say_so=say_so)
         self.state = next_state(self.state, _CLOSE)
         if self._attempt is not None:
-            self._end_attempt(up=False)
+            self._end_attempt(self._attempt, up=False)
 
     # Called by the watch, the transport, and ``Delivery``
 

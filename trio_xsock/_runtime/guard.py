@@ -121,11 +121,14 @@ class Parking(Generic[T]):
 
         Cancellation: nothing was handed over.
         """
-        if not self._done:
+        if self._done:
+            await let_others_run()
+        else:
             await trio.lowlevel.wait_task_rescheduled(self.enter(on_cancel))
-            return self.leave()
-        await let_others_run()
-        return self._result()
+            WAKEUPS.resumed += 1
+        if self._error is not None:
+            raise self._forget(self._error)
+        return self._value
 
     def enter(
         self, on_cancel: Callable[[], None] | None
@@ -148,16 +151,14 @@ class Parking(Generic[T]):
     def leave(self) -> T:
         """The wait is over; returns the value, or raises, as ``park`` does."""
         WAKEUPS.resumed += 1
-        return self._result()
-
-    def _result(self) -> T:
         if self._error is not None:
-            error, self._error = self._error, None
-            try:
-                raise error.with_traceback(None)
-            finally:
-                del error  # its traceback holds this frame
+            raise self._forget(self._error)
         return self._value
+
+    def _forget(self, error: BaseException) -> BaseException:
+        """Not to be kept here: the traceback that it is about to get holds this object."""
+        self._error = None
+        return error.with_traceback(None)
 
     async def wait(self) -> T:
         """As ``park``; but a cancellation leaves it as it was, to be waited at again."""

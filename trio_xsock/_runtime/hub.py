@@ -124,9 +124,9 @@ class EventHub:
         self._kinds = kinds_of(tuple(methods))
         self._methods = tuple(methods.values())
         self._update()
-        if self.watches_sends or self.progress_method or self.complete_method:
-            self.progress_method = self._method(SendProgress)
-            self.complete_method = self._method(SendComplete)
+        watches = self.watches_sends
+        self.progress_method = self._method(SendProgress) if watches else None
+        self.complete_method = self._method(SendComplete) if watches else None
 
     def _method(self, kind: type[Event]) -> Callable[..., object] | None:
         kinds = self._kinds

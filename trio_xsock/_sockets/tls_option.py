@@ -10,6 +10,8 @@ from trio_xsock._engine.security import Security
 from trio_xsock._network.options import check_bool
 from trio_xsock._network.tls_options import Path
 
+from .attribute import Attribute
+
 Get = TypeVar("Get")
 Set = TypeVar("Set")
 T = TypeVar("T")
@@ -27,6 +29,9 @@ class _Connected(Protocol):
 
 class TLSOption(Generic[Get, Set]):
     """An option of TLS as an attribute, which takes effect at the next handshake.
+
+    No ``Attribute``: Pyright sees that what is read differs from what is set only if one class
+    defines both ways.
 
     Args:
         name: its name in ``Security``.
@@ -55,56 +60,33 @@ PathOption: TypeAlias = TLSOption[str | None, Path | None]
 """An option that names a file; it is set to any kind of path, and returned as text."""
 
 
-class TLSSwitch:
-    """Whether connections are encrypted from their beginning on; settable while closed.
+class TLSSwitch(Attribute[_Secured, bool]):
+    """Whether connections are encrypted from their beginning on; settable while closed."""
 
-    Args:
-        doc: the attribute's docstring.
-    """
-
-    def __init__(self, doc: str) -> None:
-        self.__doc__ = doc
-        self._name = ""
-
-    def __set_name__(self, owner: type[Any], name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, socket: None, owner: type[Any]) -> Self: ...
-    @overload
-    def __get__(self, socket: _Secured, owner: type[Any]) -> bool: ...
-    def __get__(self, socket: _Secured | None, owner: type[Any]) -> Self | bool:
-        return self if socket is None else socket._tls.enabled
+    def _read(self, socket: _Secured) -> bool:
+        return socket._tls.enabled
 
     def __set__(self, socket: _Secured, enabled: bool) -> None:
         socket._check_closed(self._name)
         socket._tls.set("enabled", check_bool(self._name, enabled))
 
 
-class TLSFact(Generic[T]):
+class TLSFact(Attribute[_Connected, T]):
     """A fact about the encryption of a socket's connection: an attribute that cannot be set.
 
     A decorator, as ``property`` is one, but of a function of the connection. So sockets of more
     than one kind may have the attribute.
 
     Args:
-        read: returns the fact; its docstring becomes that of the attribute.
+        fact: returns the fact; its docstring becomes that of the attribute.
     """
 
-    def __init__(self, read: Callable[[Connection], T]) -> None:
-        self._read = read
-        self.__doc__ = read.__doc__
-        self._name = ""
+    def __init__(self, fact: Callable[[Connection], T]) -> None:
+        super().__init__(fact.__doc__)
+        self._fact = fact
 
-    def __set_name__(self, owner: type[Any], name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, socket: None, owner: type[Any]) -> Self: ...
-    @overload
-    def __get__(self, socket: _Connected, owner: type[Any]) -> T: ...
-    def __get__(self, socket: _Connected | None, owner: type[Any]) -> Self | T:
-        return self if socket is None else self._read(socket._connection)
+    def _read(self, socket: _Connected) -> T:
+        return self._fact(socket._connection)
 
     def __set__(self, socket: _Connected, value: Never) -> None:
         raise AttributeError(f"{self._name} of {socket!r} cannot be set")
