@@ -191,6 +191,42 @@ async def test_a_group_of_a_handlers_own_is_kept() -> None:
         assert caught.value is group
 
 
+class UnprintableError(Exception):
+    """An error whose text raises."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+    __str__ = __repr__
+
+
+async def test_an_error_without_a_text_does_not_delay_a_close(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The server knows that the handler has ended, though it cannot be told of."""
+    caplog.set_level(logging.CRITICAL, "trio_xsock")
+    ready = trio.Event()
+
+    async def handler(sock: TCPSocket) -> None:
+        with trio.CancelScope(shield=True):
+            await ready.wait()
+        raise UnprintableError
+
+    async def serve(task_status: Any) -> None:
+        with pytest.RaisesGroup(ValueError):
+            await server.serve(handler, task_status=task_status)
+
+    async with listening() as server, trio.open_nursery() as nursery:
+        await nursery.start(serve)
+        with await connect(server):
+            await until(lambda: running_handlers(server))
+            with trio.fail_after(5):
+                async with trio.open_nursery() as closing:
+                    closing.start_soon(server.aclose, 30)
+                    await trio.testing.wait_all_tasks_blocked()
+                    ready.set()
+
+
 async def test_cancellations_in_a_group_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     """A nursery in a handler may raise both; only the error is told of."""
 

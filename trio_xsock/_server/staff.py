@@ -140,8 +140,8 @@ class Staff(Generic[S]):
                 raise
         finally:
             del self._serving[connection]
-            self._judge(served, connection, error)
             service.over()
+            self._judge(served, connection, error)  # may raise, if the error has no text
 
     def _judge(
         self, served: Served[Service[S]], connection: Connection, error: BaseException | None
