@@ -330,17 +330,17 @@ class Connection:
         if self._later is not None:  # effects are being carried out, and one has caused this
             self._later.append((what, cause))
             return
-        before = self.ends.phase
+        ends = self.ends
+        before = ends.phase
         later = self._later = [(what, cause)]
         try:
             for each, error in later:  # grows meanwhile
-                queued = self.outlet.ledger.open
-                carry_out(self, self.ends.happens(each, error, queued))
+                carry_out(self, ends.happens(each, error, self.outlet.ledger.open))
         finally:
             self._later = None
-        if self.ends.phase is before:
+        if ends.phase is before:
             return
-        if self.ends.phase is _DYING:
+        if ends.phase is _DYING:
             read_the_rest(self)
-        elif self.ends.closing:
+        elif ends.closing:
             keep_closing(self)

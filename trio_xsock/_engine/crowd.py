@@ -36,12 +36,12 @@ _NEW: Final = 3
 
 def own_wait(connection: Connection) -> OwnWait:
     """The wait of the connection's receiving task; made when it first waits."""
-    wait = connection.intake.own_wait
+    intake = connection.intake
+    wait = intake.own_wait
     if wait is None:
         keeper = connection.delivery.keeper
-        wait = OwnWait(None if keeper is None else keeper.root.hub)
-        wait.count(_NEW if connection.intake.crowded else _TURNS)
-        connection.intake.own_wait = wait
+        hub = None if keeper is None else keeper.root.hub
+        wait = intake.own_wait = OwnWait(hub, _NEW if intake.crowded else _TURNS)
     return wait
 
 

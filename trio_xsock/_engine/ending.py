@@ -210,8 +210,7 @@ def _tell_closed(connection: Connection) -> None:
     keeper.note_closed()
     if owner is not None:
         owner.connection_closed(connection)
-        if not keeper.ended:
-            keeper.retire()
+        keeper.retire()
 
 
 def _fail_drainers(connection: Connection) -> None:
@@ -233,6 +232,8 @@ _STEPS: Final = {
 
 def forget_tracebacks(connection: Connection) -> None:
     """The block is left: clear the tracebacks of the errors that are kept, which hold sockets."""
-    for error in (connection.ends.loss, connection.delivery.last_error):
-        if error is not None:
-            forget_traceback(error)
+    loss, posted = connection.ends.loss, connection.delivery.last_error
+    if loss is not None:
+        forget_traceback(loss)
+    if posted is not None and posted is not loss:
+        forget_traceback(posted)

@@ -22,11 +22,15 @@ class OwnWait:
     hands it over, past the buffer, if it is what the task needs. Otherwise the task takes from the
     buffer when it runs: it may have been cancelled by then.
 
+    Args:
+        hub: the one that may wait for it, if there is one.
+        span: what the first count begins with; see ``count``.
+
     Attributes:
         descriptor: what it waits for; -1 while it does not wait for one.
         limit: how many bytes may have to be buffered before it is content.
         most: how many it takes at the most.
-        hub: the one that may wait for it, if there is one.
+        hub: as above.
         task: the parked task.
         data: what was handed over.
         missed: the last read without a wait found nothing; forgotten when a new count begins.
@@ -49,14 +53,14 @@ class OwnWait:
         "turn",
     )
 
-    def __init__(self, hub: EpollHub | None) -> None:
+    def __init__(self, hub: EpollHub | None, span: int = 1) -> None:
         self.hub = hub
         self.descriptor = -1
         self.limit = self.most = 1
         self.task: trio.lowlevel.Task | None = None
         self.data: bytes | None = None
         self.others = 0
-        self.count(1)
+        self.count(span)
 
     def count(self, span: int) -> None:
         """Begin to count the turns of others, until it has had ``span`` of its own."""

@@ -85,15 +85,20 @@ class Keeper:
     )
 
     def __init__(self, nursery: trio.Nursery, owner: Kept, parent: Keeper | None = None) -> None:
-        self.root: Keeper = parent.root if parent is not None else self
-        self.thread: int = parent.thread if parent is not None else get_ident()
+        self.root: Keeper
+        self.thread: int
+        self.context: contextvars.Context
+        if parent is None:
+            self.root, self.thread = self, get_ident()
+            self.context = contextvars.copy_context()
+        else:
+            self.root, self.thread = parent.root, parent.thread
+            # A server's sockets are made in tasks of the library: what counts is the task that
+            # entered the server's block.
+            self.context = parent.context.copy()
         self.hub: EpollHub | None = None
         self.leaving = False
         self.exiting = False
-        # A server's sockets are made in tasks of the library: what counts is the task that
-        # entered the server's block.
-        context = parent.context.copy() if parent is not None else contextvars.copy_context()
-        self.context: contextvars.Context = context
         self.failures: tuple[BaseException, ...] = ()  # a list for each would take 56 bytes
         self._nursery = nursery
         self._owner: weakref.ref[Kept] = weakref.ref(owner)
