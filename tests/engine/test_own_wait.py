@@ -21,7 +21,7 @@ async def parked(wait: OwnWait) -> bytes | None:
 
 def wait_for(least: int, most: int) -> OwnWait:
     """One of a connection that no hub waits for."""
-    wait = OwnWait(None)
+    wait = OwnWait(None, 1)
     wait.limit, wait.most = least, most
     return wait
 

@@ -232,8 +232,6 @@ _STEPS: Final = {
 
 def forget_tracebacks(connection: Connection) -> None:
     """The block is left: clear the tracebacks of the errors that are kept, which hold sockets."""
-    loss, posted = connection.ends.loss, connection.delivery.last_error
-    if loss is not None:
-        forget_traceback(loss)
-    if posted is not None and posted is not loss:
-        forget_traceback(posted)
+    for error in (connection.ends.loss, connection.delivery.last_error):
+        if error is not None:
+            forget_traceback(error)

@@ -53,7 +53,7 @@ class OwnWait:
         "turn",
     )
 
-    def __init__(self, hub: EpollHub | None, span: int = 1) -> None:
+    def __init__(self, hub: EpollHub | None, span: int) -> None:
         self.hub = hub
         self.descriptor = -1
         self.limit = self.most = 1

@@ -66,8 +66,6 @@ def check_bind_port(port: object) -> int:
         TypeError: it is not an ``int``.
         InvalidPortError: it is outside 0..65535.
     """
-    if type(port) is int and not port:
-        return port  # the usual case: the OS picks one
     try:
         return check_port(port, allow_zero=True)
     except (TypeError, InvalidPortError) as error:
