@@ -35,6 +35,7 @@ from trio_xsock import (
 from trio_xsock._engine.ending import close
 from trio_xsock._engine.writing import after_sending
 from trio_xsock._network import kernel
+from trio_xsock._runtime.epoll import EpollWatch
 
 LOTS = 3_000_000
 """More than a small connection's buffers take, by far."""
@@ -1070,6 +1071,30 @@ async def test_a_reset_whose_error_a_send_took_is_no_clean_end() -> None:
         with pytest.raises(LostConnectionError) as again:
             await sock.send_all(b"x")
         assert again.value is caught.value is sock.last_error
+
+
+@pytest.mark.parametrize("queued", [0, LOTS])
+async def test_a_clean_end_is_told_from_a_reset_by_the_hub(
+    queued: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reports a hang-up for a reset only. Of a send that left a rest, the OS is asked."""
+    asked: list[socket.socket] = []
+
+    def was_reset(sock: socket.socket) -> bool:
+        asked.append(sock)
+        return False
+
+    monkeypatch.setattr(kernel, "was_reset", was_reset)
+    recorder = EventRecorder()
+    async with linked(small=True, handler=recorder) as (sock, peer):
+        sock.write(bytes(queued))
+        hub_reads = isinstance(sock._connection.intake.watch, EpollWatch)
+        peer.fin()
+        assert await end_seen_by(peer) == (queued, "FIN")
+        await recorder.wait_for(ErrorOccurred)
+        assert isinstance(sock.last_error, LostConnectionError)
+        assert sock.last_error.reason is LossReason.REMOTE_CLOSED
+        assert bool(asked) == (queued > 0 or not hub_reads)
 
 
 async def test_the_same_on_tls() -> None:

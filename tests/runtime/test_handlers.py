@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -270,3 +272,79 @@ def test_what_cannot_be_called_is_refused() -> None:
 
     with pytest.raises(TypeError, match=r"handler\.on_error is not callable: 5"):
         handler_methods(Handler(), METHODS)
+
+
+class Known(SocketHandler[Any]):
+    """The methods of one object of it are those of the next."""
+
+    def on_error(self, socket: Any, error: SocketError) -> None: ...
+
+
+def called(handler: object) -> list[str]:
+    """The methods of ``handler`` that would be called."""
+    return [*handler_methods(handler, METHODS)]
+
+
+def test_the_next_object_of_a_class_has_methods_of_its_own() -> None:
+    """They are bound to it, and not to the first one."""
+    assert called(Known()) == ["on_error"]
+    handler = Known()
+    assert handler_methods(handler, METHODS) == {"on_error": handler.on_error}
+
+
+def test_methods_are_found_again_where_they_have_changed() -> None:
+    """In the class, in a class derived from it, and in an object."""
+
+    class Changing(Known): ...
+
+    class Derived(Changing):
+        def on_connected(self, socket: Any) -> None: ...
+
+    for _ in range(2):
+        assert called(Changing()) == ["on_error"]
+        assert called(Derived()) == ["on_connected", "on_error"]
+    Changing.on_send_complete = lambda self, socket, user_aborted: None  # type: ignore[method-assign]
+    for _ in range(2):
+        assert called(Changing()) == ["on_send_complete", "on_error"]
+        assert called(Derived()) == ["on_connected", "on_send_complete", "on_error"]
+    handler = Changing()
+    handler.on_data_available = print  # type: ignore[method-assign]
+    assert called(handler) == ["on_data_available", "on_send_complete", "on_error"]
+    assert called(Changing()) == ["on_send_complete", "on_error"]
+
+
+def test_what_is_wrong_is_found_however_often_the_class_was_looked_at() -> None:
+    """A misspelt name in a derived class, and an async function that comes later."""
+
+    class Misspelt(Known):
+        def on_conected(self, socket: Any) -> None: ...
+
+    for _ in range(2):
+        assert called(Known()) == ["on_error"]
+        with pytest.raises(TypeError, match="did you mean on_connected"):
+            called(Misspelt())
+
+    class Late(Known): ...
+
+    async def on_connected(_self: object, _socket: Any) -> None: ...
+
+    called(Late())
+    Late.on_connected = on_connected  # type: ignore[assignment]
+    for _ in range(2):
+        with pytest.raises(TypeError, match="on_connected is an async function"):
+            called(Late())
+
+
+def test_a_class_is_freed_after_it_was_looked_at() -> None:
+    """What is known of it belongs to it."""
+
+    def look() -> weakref.ref[type]:
+        class Passing(Known): ...
+
+        called(Passing())
+        called(Passing())
+        return weakref.ref(Passing)
+
+    passing = look()
+    gc.collect()
+    assert passing() is None

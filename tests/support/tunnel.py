@@ -172,6 +172,8 @@ class Tunnel:
 class TunnelWatch:
     """Also asks to be called while a frame has not gone whole."""
 
+    hung_up = True
+
     def __init__(self, inner: Watch) -> None:
         self._inner = inner
         self._wanted = False

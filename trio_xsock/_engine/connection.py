@@ -54,6 +54,7 @@ from .writing import abort, send_some, write_on
 # As constants, because an attribute of an enum costs 0.2 us on Python 3.11.
 _OPEN: Final = Phase.OPEN
 _DYING: Final = Phase.DYING
+_GONE: Final = Phase.GONE
 _ESTABLISH: Final = Move.ESTABLISH
 _DRAIN: Final = Move.DRAIN
 _CLOSE: Final = Move.CLOSE
@@ -338,7 +339,7 @@ class Connection:
                 carry_out(self, ends.happens(each, error, self.outlet.ledger.open))
         finally:
             self._later = None
-        if ends.phase is before:
+        if ends.phase is before or ends.phase is _GONE:
             return
         if ends.phase is _DYING:
             read_the_rest(self)

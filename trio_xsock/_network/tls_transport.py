@@ -297,15 +297,9 @@ class TLSTransport:
         """See ``Transport``; a ticket that arrives after we closed causes a reset, too."""
         if self.inner.has_unread_input():
             return True
-        return self._may_be_greeted and self.unacknowledged_bytes() != 0  # None: nobody knows
-
-    @property
-    def _may_be_greeted(self) -> bool:
-        """Whether tickets may still be in transit.
-
-        A server of TLS 1.3 sends tickets right after the handshake.
-        """
-        return not self.heard and self.engine.expects_tickets
+        # A server of TLS 1.3 sends tickets right after the handshake.
+        may_be_greeted = not self.heard and self.engine.expects_tickets
+        return may_be_greeted and self.unacknowledged_bytes() != 0  # None: nobody knows
 
     def take_sample(self) -> Sample | None:
         """See ``Transport``."""
@@ -317,6 +311,8 @@ class TLSWatch:
     """A watch that also watches for what the transport itself needs."""
 
     __slots__ = ("_inner", "_transport", "_unsent", "_wanted")
+
+    hung_up = True  # the transport asks by itself
 
     def __init__(self, transport: TLSTransport, inner: Watch) -> None:
         self._inner = inner

@@ -238,9 +238,10 @@ class EpollWatch:
         steps: see ``watch_socket``.
         keeper: told what a step raised.
         mask: what is wanted, of ``_READ``, ``_WRITE`` and ``_HANG_UP``.
+        hung_up: the OS has reported an error or a hang-up.
     """
 
-    __slots__ = ("_fileno", "_hub", "keeper", "mask", "steps")
+    __slots__ = ("_fileno", "_hub", "hung_up", "keeper", "mask", "steps")
 
     def __init__(self, hub: EpollHub, fileno: int, steps: Steps, keeper: Faults) -> None:
         self._hub = hub
@@ -248,14 +249,17 @@ class EpollWatch:
         self.steps = steps
         self.keeper = keeper
         self.mask = 0
+        self.hung_up = False
 
     def dispatch(self, mask: int) -> None:
         """Call the steps that are wanted and due; errors and hang-ups are due for both."""
-        if self.mask & _HANG_UP and mask & _GONE:
-            self._set(self.mask & ~_HANG_UP)  # it would be reported for ever
-            if not self.mask & _READ:
-                self.steps.on_readable()
-                return  # the read step may have asked for more
+        if mask & _GONE:
+            self.hung_up = True
+            if self.mask & _HANG_UP:
+                self._set(self.mask & ~_HANG_UP)  # it would be reported for ever
+                if not self.mask & _READ:
+                    self.steps.on_readable()
+                    return  # the read step may have asked for more
         if self.mask & _READ and mask & ~_WRITE:
             self.steps.on_readable()
         if self.mask & _WRITE and mask & ~_READ:

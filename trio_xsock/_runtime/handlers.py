@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import inspect
 import weakref
 from collections.abc import Callable, Collection, Iterable
+from itertools import compress
+from operator import attrgetter
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, Final, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
 
 from trio_xsock._values.errors import SocketError
 from trio_xsock._values.member import Member
@@ -23,6 +26,46 @@ else:  # `typing` knows defaults only from Python 3.13 on
     H = TypeVar("H", contravariant=True)
 
 
+class _KnownMethods:
+    """The methods of a handler that was looked at: mostly, all of its class have the same.
+
+    A server asks for them once for each connection, and this takes a third of the time. It is kept
+    in the class, and freed with it.
+
+    Args:
+        handler: the handler.
+        names: the methods that were looked for.
+        methods: those of them that are called.
+
+    Attributes:
+        kind: the class of the handler.
+        names: as above.
+    """
+
+    __slots__ = ("_called", "_functions", "_get", "_is_called", "kind", "names")
+
+    def __init__(self, handler: object, names: Collection[str], methods: Collection[str]) -> None:
+        self.kind = type(handler)
+        self.names = names
+        self._get = attrgetter(*names)
+        self._functions = tuple(map(_function_of, self._get(handler)))
+        self._called = tuple(methods)
+        self._is_called = tuple(name in methods for name in names)
+
+    def of(self, handler: object) -> dict[str, Callable[..., object]] | None:
+        """Those of another handler that are called; ``None`` if it has others."""
+        try:
+            found = self._get(handler)
+            if tuple(map(_function_of, found)) == self._functions:
+                return dict(zip(self._called, compress(found, self._is_called), strict=True))
+        except AttributeError:  # one is no method, but some other callable
+            pass
+        return None
+
+
+_function_of = attrgetter("__func__")
+
+
 class SocketHandler(Generic[H]):
     """Base class for handler objects, with all methods of all sockets; each does nothing.
 
@@ -33,6 +76,8 @@ class SocketHandler(Generic[H]):
 
     It is generic in its sockets: the methods of a ``SocketHandler[TCPSocket]`` take one.
     """
+
+    _xsock_methods: ClassVar[_KnownMethods | None] = None
 
     def on_connected(self, socket: H) -> None:
         """The connection is up (UDP: the socket is bound)."""
@@ -114,6 +159,21 @@ def handler_methods(handler: object, names: Collection[str]) -> dict[str, Callab
         TypeError: ``handler`` is a class, or has none of the methods, or one with nearly such a
             name; or one of them is an ``async def``, or not callable.
     """
+    kind = type(handler)
+    known: _KnownMethods | None = getattr(kind, "_xsock_methods", None)
+    if known is not None and known.kind is kind and known.names is names:
+        methods = known.of(handler)
+        if methods is not None:
+            return methods
+    methods = _find_methods(handler, names)
+    if issubclass(kind, SocketHandler) and kind in _ALIKE:
+        # Not if one is no method but some other callable, or the class lets nothing be set.
+        with contextlib.suppress(AttributeError, TypeError):
+            kind._xsock_methods = _KnownMethods(handler, names, methods)
+    return methods
+
+
+def _find_methods(handler: object, names: Collection[str]) -> dict[str, Callable[..., object]]:
     if isinstance(handler, type):
         raise TypeError(
             f"handler must be an object, not the class {handler.__name__}; "

@@ -27,6 +27,11 @@ from .steps import Steps
 class Watch(Protocol):
     """Calls a socket's steps when its descriptor is ready."""
 
+    @property
+    def hung_up(self) -> bool:
+        """Whether the OS has reported an error or a hang-up; true too if that is not known."""
+        ...
+
     def reading(self, wanted: bool, /) -> None:
         """Say whether the read step should be called while there is something to read."""
 
@@ -103,6 +108,8 @@ class PortableWatch:
     """A watch made of Trio's public functions only; one task for each direction in use."""
 
     __slots__ = ("_closed", "_reads", "_sock", "_writes")
+
+    hung_up = True  # Trio does not tell
 
     def __init__(self, keeper: Keeper, sock: stdlib_socket.socket, steps: Steps) -> None:
         self._sock = sock

@@ -106,17 +106,15 @@ class Admission(Generic[S]):
         try:
             address = sys.intern(address_text(peer))  # many may come from few, as behind a proxy
             connection.open(transport, (address, peer[1]), hold=socket._wants_tls())
+            if connection.link.securing:
+                if deadline is None:
+                    deadline = trio.current_time() + self._lobby.timeout
+                self._begin_handshake(server, keeper, connection, deadline)
+            else:
+                connection.delivery.run_step(connection, self._announce, connection)
         except Exception as exc:
             server.connection_broke(connection, exc)
-            transport.close()
-            return
-        if connection.link.securing:
-            if deadline is None:
-                deadline = trio.current_time() + self._lobby.timeout
-            attend(server, connection, self._begin_handshake, server, keeper, connection, deadline)
-        else:
-            run_step = connection.delivery.run_step
-            attend(server, connection, run_step, connection, self._announce, connection)
+            transport.close()  # the connection may not have it yet
 
     def _announce(self, connection: Connection) -> None:
         """A connection is ready for use; it counts as connected."""

@@ -138,7 +138,7 @@ class ServerConnections(Generic[S]):
         self, transport: Transport, peer: tuple[Any, ...], deadline: float | None = None
     ) -> None:
         """A connection was accepted, and a proxy's header, if there is one, was read."""
-        keeper = self._keeper
+        keeper = self._delivery.require_keeper()
         try:
             socket = self._accepting.pool.take(keeper.context)
         except BaseException as exc:  # noqa: ASYNC103 - of a plain function; it is passed on
@@ -154,7 +154,7 @@ class ServerConnections(Generic[S]):
 
     def fill(self) -> None:
         """Make sockets ahead; raises what ``SocketPool.fill`` does."""
-        self._accepting.pool.fill(self._roster.minimum, self._keeper.context)
+        self._accepting.pool.fill(self._roster.minimum, self._delivery.context)
 
     def refill(self) -> None:
         """Make sockets ahead, while it listens; listening stops if that fails."""

@@ -24,11 +24,12 @@ class SocketPool(Generic[S]):
             ``KeyboardInterrupt`` that it raises.
     """
 
-    __slots__ = ("_add_socket", "_sockets")
+    __slots__ = ("_add_socket", "_kind", "_sockets")
 
     def __init__(self, add_socket: Callable[[], S]) -> None:
         self._add_socket = add_socket
         self._sockets: deque[S] = deque()
+        self._kind: type[S] | None = None  # the class of the last one: mostly, of all
 
     def __len__(self) -> int:
         return len(self._sockets)
@@ -78,11 +79,13 @@ class SocketPool(Generic[S]):
             socket = context.copy().run(call_unprotected, self._add_socket)
         except Exception as exc:
             raise InvalidStateError(f"add_socket raised {exc!r}") from exc
-        if not isinstance(socket, ConnectedSocket):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidStateError(
-                "add_socket must return a new TCPSocket or a socket derived from it, "
-                f"not {socket!r}"
-            )
+        if type(socket) is not self._kind:
+            if not isinstance(socket, ConnectedSocket):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InvalidStateError(
+                    "add_socket must return a new TCPSocket or a socket derived from it, "
+                    f"not {socket!r}"
+                )
+            self._kind = type(socket)
         return _fresh(socket)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket as stdlib_socket
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import trio
 
@@ -36,6 +36,8 @@ from .incoming import Incoming
 from .may_stop import MayStop
 from .outgoing import Target
 from .totals import NONE_YET
+
+_LISTEN: Final = Move.LISTEN  # because an attribute of an enum costs 0.2 us on Python 3.11
 
 
 @protect_from_ki
@@ -198,7 +200,7 @@ class ConnectedSocket(ConnectionFacts, trio.abc.AsyncResource):
         """
         self._live_in(keeper.child(self))
         connection = self._connection
-        connection.begin(Move.LISTEN, owner, accepted=True)
+        connection.begin(_LISTEN, owner, accepted=True)
         return connection
 
     def _begin_handshake(self, over: Over) -> float:

@@ -76,6 +76,8 @@ class SelfWatch:
         "_writes",
     )
 
+    hung_up = True  # that is the transport's business
+
     def __init__(self, keeper: Keeper, transport: Readiness, steps: Steps) -> None:
         self._keeper = keeper
         self._transport = transport
@@ -168,6 +170,8 @@ class LayeredWatch:
     """
 
     __slots__ = ("_inner", "_own", "_transport", "_writes")
+
+    hung_up = True  # likewise
 
     def __init__(
         self,
