@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
+from trio_xsock.testing import is_compiled
+
 from . import linux
 from .contenders import LIMIT, Contender
 from .statistics import Summary, ratio, summary
@@ -141,6 +143,7 @@ def machine() -> Mapping[str, str | int]:
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
+    facts["hot path"] = "compiled" if is_compiled() else "pure Python"
     if readiness := os.environ.get("TRIO_XSOCK_READINESS"):
         facts["TRIO_XSOCK_READINESS"] = readiness
     for package in _PACKAGES:

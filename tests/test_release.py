@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -20,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EPOCH = 1_700_000_000
 """The time that all files get, in seconds."""
 NOT_PUBLISHED = shutil.ignore_patterns(
-    ".git", ".venv*", ".*_cache", ".tox", "__pycache__", "_build"
+    ".git", ".venv*", ".*_cache", ".tox", "__pycache__", "_build", "*.so"
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -42,11 +44,12 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     return result.stdout
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, *options: str, compiled: bool = False) -> Path:
     """Build both files from a copy of the source, as a release does, and return their folder."""
     source = folder / "source"
     shutil.copytree(ROOT, source, ignore=NOT_PUBLISHED)
-    run(sys.executable, "-m", "build", cwd=source, SOURCE_DATE_EPOCH=str(EPOCH))
+    environment = {"SOURCE_DATE_EPOCH": str(EPOCH), "TRIO_XSOCK_COMPILE": str(int(compiled))}
+    run(sys.executable, "-m", "build", *options, cwd=source, **environment)
     return source / "dist"
 
 
@@ -64,6 +67,14 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> None:
 def published(index: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the wheel and the source archive."""
     return build(tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="module")
+def compiled(index: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the wheel whose hot path is compiled."""
+    if shutil.which("cc") is None or not Path(sysconfig.get_path("include"), "Python.h").exists():
+        pytest.skip("no C compiler, or no headers of Python")
+    return build(tmp_path_factory.mktemp("compiled"), "--wheel", compiled=True)
 
 
 def wheel_of(folder: Path) -> Path:
@@ -91,20 +102,36 @@ def test_the_same_source_makes_the_same_files(published: Path, tmp_path: Path) -
         assert {member.mtime for member in archive} == {EPOCH}
 
 
+def files_of_the_library() -> set[str]:
+    """Those in the source tree, less what Python and an editable install have made."""
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "trio_xsock").rglob("*")
+        if path.is_file() and path.suffix not in {".pyc", ".so"}
+    }
+
+
 def test_the_wheel_has_the_library_and_nothing_else(published: Path) -> None:
     with zipfile.ZipFile(wheel_of(published)) as wheel:
         names = wheel.namelist()
         (metadata,) = (name for name in names if name.endswith("/METADATA"))
         fields = email.message_from_bytes(wheel.read(metadata))
+    assert wheel_of(published).name.endswith("-py3-none-any.whl")
     assert fields["Version"] == trio_xsock.__version__
     package = {name for name in names if ".dist-info/" not in name}
-    there = {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "trio_xsock").rglob("*")
-        if path.is_file() and path.suffix != ".pyc"
-    }
-    assert package == there
+    assert package == files_of_the_library()
     assert any(name.endswith("/licenses/LICENSE") for name in names)
+
+
+def test_the_compiled_wheel_has_the_same_and_its_libraries(compiled: Path) -> None:
+    hooks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    modules = hooks["targets"]["wheel"]["hooks"]["custom"]["modules"]
+    with zipfile.ZipFile(wheel_of(compiled)) as wheel:
+        package = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert not wheel_of(compiled).name.endswith("-any.whl")
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    libraries = {name.removesuffix(".py") + suffix for name in modules}
+    assert package == files_of_the_library() | libraries | {f"trio_xsock/_compiled__mypyc{suffix}"}
 
 
 def test_the_source_archive_has_what_its_tests_need(published: Path) -> None:
@@ -117,6 +144,7 @@ def test_the_source_archive_has_what_its_tests_need(published: Path) -> None:
         "SECURITY.md",
         "LICENSE",
         "pyproject.toml",
+        "hatch_build.py",
         "tests/run.py",
         "examples/echo.py",
         "docs/index.md",
@@ -127,17 +155,26 @@ def test_the_source_archive_has_what_its_tests_need(published: Path) -> None:
         assert name in names
 
 
-@pytest.mark.parametrize("find", [wheel_of, archive_of], ids=["wheel", "source archive"])
+@pytest.mark.parametrize(
+    ("find", "folder_of"),
+    [
+        pytest.param(wheel_of, "published", id="wheel"),
+        pytest.param(archive_of, "published", id="source archive"),
+        pytest.param(wheel_of, "compiled", id="compiled wheel"),
+    ],
+)
 def test_installed_into_an_empty_environment_the_demo_runs(
-    find: object, published: Path, tmp_path: Path
+    find: object, folder_of: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     assert callable(find)
-    file: Path = find(published)
+    file: Path = find(request.getfixturevalue(folder_of))
     folder = tmp_path / "environment"
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     run(python, "-m", "pip", "install", "-q", f"{file}[cli]", cwd=tmp_path)
     where = run(python, "-c", "import trio_xsock; print(trio_xsock.__file__)", cwd=tmp_path)
     assert Path(where.strip()).is_relative_to(folder)
+    how = "from trio_xsock.testing import is_compiled; print(is_compiled())"
+    assert run(python, "-c", how, cwd=tmp_path) == f"{folder_of == 'compiled'}\n"
     printed = run(folder / "bin" / "xsock", "demo", cwd=tmp_path)
     assert "SHA-256" in printed

@@ -91,6 +91,7 @@ FAMILY = {
         "cut",
         "stall",
         "DatagramNetwork",
+        "is_compiled",
         "RecordingHandler",
         "HandlerCall",
     ],

@@ -22,8 +22,7 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
-from trio_xsock._engine.intake import Intake
-from trio_xsock._network.transport import Transport
+from trio_xsock._network.transport import PlainTransport
 from trio_xsock._platform.system import is_linux
 from trio_xsock.testing import memory_socket_pair
 
@@ -227,13 +226,14 @@ async def test_a_call_after_one_that_found_nothing_waits_at_once(
 ) -> None:
     """It does not look first, but for once in a while; and gets what has come meanwhile."""
     looks: list[bytes | None] = []
-    read = Intake.read
+    read = PlainTransport.recv
 
-    def counted(intake: Intake, transport: Transport) -> bytes | None:
-        looks.append(read(intake, transport))
+    def recv(transport: PlainTransport, count: int, flags: int = 0) -> bytes:
+        looks.append(None)
+        looks[-1] = read(transport, count, flags)
         return looks[-1]
 
-    monkeypatch.setattr(Intake, "read", counted)
+    monkeypatch.setattr(PlainTransport, "recv", recv)
     async with linked() as (sock, peer):
         for _ in range(32):
             async with trio.open_nursery() as nursery:

@@ -19,7 +19,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support import RawPeer, raw_pair, until
 from trio_xsock import Connected, DataAvailable, EventChannel, TCPSocket
-from trio_xsock._engine.connection import Connection
+from trio_xsock._network.transport import PlainTransport
 from trio_xsock._platform.system import is_linux
 from trio_xsock._runtime import epoll as _epoll
 from trio_xsock._runtime.epoll import EpollHub, EpollWatch
@@ -94,8 +94,7 @@ def watch(
 
 def hub_with(epoll: Any, watches: dict[int, EpollWatch]) -> EpollHub:
     """A hub without a task."""
-    hub = EpollHub.__new__(EpollHub)
-    hub._epoll = epoll
+    hub = EpollHub(_epoll._Place(), epoll)
     hub._watches = watches
     return hub
 
@@ -290,10 +289,10 @@ async def test_a_step_that_raises_ends_its_socket(monkeypatch: pytest.MonkeyPatc
     """The block raises what the step raised, as itself."""
     error = MemoryError()
 
-    def read_open(_connection: Connection, _transport: object) -> bool:
+    def recv(_sock: socket.socket, _count: int, _flags: int = 0) -> bytes:
         raise error
 
-    monkeypatch.setattr("trio_xsock._engine.connection.read_open", read_open)
+    monkeypatch.setattr(PlainTransport, "recv", recv)
     ours, peer = raw_pair()
     with peer:
         with pytest.raises(MemoryError) as caught:
@@ -491,8 +490,6 @@ class Bench:
     """A hub with made up answers, without a task, on a clock that the test moves."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.hub = EpollHub.__new__(EpollHub)
-        self.hub._watches = {}
         self.now = 0.0
         self.steps = 0
         self.step_seconds = 0.0
@@ -513,11 +510,14 @@ class Bench:
 
     def answer(self, *looks: int) -> Any:
         epoll: Any = Script(*looks)
-        self.hub._epoll = epoll
-        each = EpollWatch(self.hub, 7, StepPair(self._step, ignore), NOBODY)
-        each.mask = 1
-        self.hub._watches[7] = each
+        self.use(epoll)
         return epoll
+
+    def use(self, epoll: Any) -> None:
+        watches: dict[int, EpollWatch] = {}
+        self.hub = hub_with(epoll, watches)
+        watches[7] = each = EpollWatch(self.hub, 7, StepPair(self._step, ignore), NOBODY)
+        each.mask = 1
 
     def dispatch(self, *looks: int) -> bool:
         epoll = self.answer(*looks)
@@ -572,17 +572,17 @@ def test_nothing_is_served_when_the_run_is_about_to_end(bench: Bench) -> None:
 async def test_what_is_ready_is_served_in_the_hub_of_the_run() -> None:
     """Unless there is none, or another task was woken before."""
     _epoll.serve_what_is_ready()  # there never was a hub
-    served: list[object] = []
+    log: list[str] = []
     hub = EpollHub.join()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_epoll, "WAKEUPS", wakeups := Wakeups())
-        patch.setattr(EpollHub, "serve_once", lambda hub: served.append(hub))
+        patch.setattr(hub, "_epoll", Logged(log, 0))
         wakeups.woken = 1
         _epoll.serve_what_is_ready()
-        assert served == []
+        assert log == []
         wakeups.resumed = 1
         _epoll.serve_what_is_ready()
-        assert served == [hub]
+        assert log == ["serve"]
     await hub.leave()
     _epoll.serve_what_is_ready()  # there is none any more
 
@@ -624,40 +624,42 @@ def test_a_slow_batch_is_the_last_one(bench: Bench) -> None:
     assert bench.steps == 2
 
 
-class Scripted(EpollHub):
-    """A hub whose dispatching is made up."""
+class Logged(Script):
+    """One that also notes when it is looked at, and has a descriptor."""
 
-    answers: list[bool]
-    log: list[str]
+    def __init__(self, log: list[str], *looks: int) -> None:
+        super().__init__(*looks)
+        self.log = log
 
-    def _dispatch(self) -> bool:
+    def fileno(self) -> int:
+        return -1
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
         self.log.append("serve")
-        return self.answers.pop(0)
+        return super().poll(timeout, most)
 
 
 @pytest.mark.parametrize(
-    ("answers", "woken", "expected"),
+    ("looks", "woken", "expected"),
     [
-        pytest.param([False, False], 0, "wait serve wait serve wait", id="nothing more"),
-        pytest.param(
-            [True, True, False], 0, "wait serve pass serve pass serve wait", id="time is up"
-        ),
-        pytest.param([False, False], 1, "wait pass serve wait pass serve wait", id="woken"),
+        pytest.param([0, 0], 0, "wait serve wait serve wait", id="nothing more"),
+        pytest.param([1, 1, 0], 0, "wait serve pass serve pass serve wait", id="time is up"),
+        pytest.param([0, 0], 1, "wait pass serve wait pass serve wait", id="woken"),
     ],
 )
 async def test_others_have_their_turn_when_the_time_is_up(
-    monkeypatch: pytest.MonkeyPatch, answers: list[bool], woken: int, expected: str
+    monkeypatch: pytest.MonkeyPatch, bench: Bench, looks: list[int], woken: int, expected: str
 ) -> None:
-    """Then it goes on without waiting. Who has input in hand has a turn before."""
-    wakeups = Wakeups()
-    wakeups.woken = woken
-    monkeypatch.setattr(_epoll, "WAKEUPS", wakeups)
-    hub = Scripted.__new__(Scripted)
+    """Then it goes on without waiting. A task that was woken has a turn before."""
+    bench.step_seconds = 1.0
+    bench.wakeups.woken = woken
     log: list[str] = []
+    epoll = Logged(log, *looks)
+    bench.use(epoll)
 
     async def wait(_: object) -> None:
         log.append("wait")
-        if not answers:
+        if not epoll.looks:
             raise trio.EndOfChannel
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -665,14 +667,10 @@ async def test_others_have_their_turn_when_the_time_is_up(
         log.append("pass")
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    with select.epoll() as epoll:
-        hub._epoll = epoll
-        hub._stopping = False
-        hub.answers, hub.log = answers, log
-        monkeypatch.setattr(trio.lowlevel, "wait_readable", wait)
-        monkeypatch.setattr(trio.lowlevel, "checkpoint", checkpoint)
-        with pytest.raises(trio.EndOfChannel):
-            await hub._serve()
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", wait)
+    monkeypatch.setattr(trio.lowlevel, "checkpoint", checkpoint)
+    with pytest.raises(trio.EndOfChannel):
+        await bench.hub._serve()
     assert " ".join(log) == expected
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from trio_xsock._machines.tls import TLSEngine
+from trio_xsock.testing import is_compiled
 
 OF_SOCKETS = (
     "accept",
@@ -45,6 +46,11 @@ OF_THE_ENGINE = (
     *("_engine.writing", "_network.handshake", "_network.rejection"),
 )
 """Modules of which all functions are the library's own work for one connection."""
+
+
+_OURS = ("trio_xsock.", "trio._core._run") if is_compiled() else "trio_xsock."
+"""Modules whose calls count. A compiled function has no frame: the next one is that of its caller,
+which may be the loop of Trio; that makes no such calls itself."""
 
 
 class Call(NamedTuple):
@@ -85,7 +91,7 @@ class Injector:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             frame = sys._getframe(1)
-            if not frame.f_globals["__name__"].startswith("trio_xsock."):
+            if not frame.f_globals["__name__"].startswith(_OURS):
                 return function(*args, **kwargs)
             where = f"{frame.f_code.co_qualname}:{frame.f_lineno}" if sites else ""
             self._counts[name, where] += 1
@@ -117,7 +123,10 @@ class Injector:
         patch.setattr("trio_xsock._runtime.epoll.make_epoll", lambda: FaultyEpoll(self))
 
     def put_around_engine(self, patch: pytest.MonkeyPatch) -> None:
-        """All functions and methods of the modules that are the engine, wherever they are used."""
+        """All functions and methods of the modules that are the engine, wherever they are used.
+
+        Compiled ones cannot be replaced; the rest of the engine is interpreted.
+        """
         ours = [each for name, each in list(sys.modules.items()) if name.startswith("trio_xsock.")]
         for name in OF_THE_ENGINE:
             module = sys.modules[f"trio_xsock.{name}"]
@@ -154,6 +163,13 @@ class FaultyEpoll:
     @property
     def closed(self) -> bool:
         return self._epoll.closed
+
+
+def calls_of_every_connection(kind: str) -> set[str]:
+    """Functions of the engine that can be made to raise, and that every connection comes to."""
+    if is_compiled():
+        return {f"{'MessageInbox' if kind == 'easy' else 'ByteInbox'}.restart"}
+    return {"Connection.open", "Connection.happens", "Link.close"}
 
 
 def first_and_last(calls: Iterable[Call]) -> list[Call]:

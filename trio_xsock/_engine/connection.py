@@ -60,7 +60,6 @@ _DRAIN: Final = Move.DRAIN
 _CLOSE: Final = Move.CLOSE
 
 
-@protect_from_ki
 class Connection:
     """One connection.
 
@@ -345,3 +344,6 @@ class Connection:
             read_the_rest(self)
         elif ends.closing:
             keep_closing(self)
+
+
+protect_from_ki(Connection)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from .connection import Connection
 
-_MANY: Final = 24
+_MANY = 24
 """Turns of others from which on the hub waits."""
-_FEW: Final = 8
+_FEW = 8
 """Turns of others below which the task waits itself again."""
 _TURNS: Final = 8
 """The turns of its own after which their number is taken: Trio runs tasks in a random order."""

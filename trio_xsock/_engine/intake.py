@@ -115,7 +115,6 @@ class MakesInbox(Protocol):
     def __call__(self, delivery: Delivery, /) -> Inbox: ...
 
 
-@protect_from_ki
 class Intake:
     """Reads one connection.
 
@@ -312,3 +311,6 @@ class Intake:
     def read_small(self) -> None:
         """Read small pieces from now on: there is a lot to do with each."""
         self._read_size = SMALLEST_READ
+
+
+protect_from_ki(Intake)

@@ -27,7 +27,6 @@ class Wakeable(Steps, Protocol):
         """The transport has something that the OS does not report."""
 
 
-@protect_from_ki
 class Link:
     """The transport of one connection.
 
@@ -179,3 +178,6 @@ class Link:
         drainers, self.drainers = self.drainers, ()
         for parking in drainers:
             parking.fail(why())
+
+
+protect_from_ki(Link)

@@ -24,7 +24,6 @@ _UNWATCHED_CHUNK = 2**18
 _BUSY = "another task is sending through this socket"
 
 
-@protect_from_ki
 class Outlet:
     """Sends what is queued on one connection.
 
@@ -324,3 +323,6 @@ class Outlet:
         if parking is not None:
             parking.unpark(None)
             self._update_interest()
+
+
+protect_from_ki(Outlet)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from trio_xsock._runtime.epoll import EpollHub
 
 
-@protect_from_ki
 class OwnWait:
     """A receiving task that waits for any input, as the inbox sees it; see ``Waiting`` there.
 
@@ -117,3 +116,6 @@ class OwnWait:
         elif task is not None:
             WAKEUPS.woken += 1
             trio.lowlevel.reschedule(task)
+
+
+protect_from_ki(OwnWait)

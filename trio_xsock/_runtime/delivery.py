@@ -46,7 +46,6 @@ class Sender(Protocol):
         ...
 
 
-@protect_from_ki
 class Delivery:
     """Posts one socket's events, and calls its handler.
 
@@ -226,3 +225,6 @@ class Delivery:
             self.run(sender)
         if self.keeper is not None and self.keeper.failures:
             await trio.lowlevel.checkpoint_if_cancelled()
+
+
+protect_from_ki(Delivery)

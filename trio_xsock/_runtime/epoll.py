@@ -20,10 +20,10 @@ from typing import Protocol
 
 import trio
 
-from trio_xsock._platform.system import make_epoll
+from trio_xsock._platform.system import EpollSet, make_epoll
 
 from .guard import WAKEUPS, Parking, protect_from_ki
-from .steps import Steps
+from .steps import StepPair, Steps
 
 _EVENTS_PER_BATCH = 64
 """The most steps of a batch; larger batches are no cheaper, and delay other tasks."""
@@ -34,6 +34,13 @@ _READ = 1  # EPOLLIN and so on; `select` has the names on Linux only
 _WRITE = 4
 _HANG_UP = 16
 _GONE = 8 | _HANG_UP  # EPOLLERR, too
+
+
+def _do_nothing() -> None: ...
+
+
+_NO_STEPS = StepPair(_do_nothing, _do_nothing)
+"""Those of a watch that was closed; they are never called."""
 
 
 class Faults(Protocol):
@@ -69,9 +76,12 @@ def serve_what_is_ready() -> None:
         hub.serve_once()
 
 
-@protect_from_ki
 class EpollHub:
     """The epoll set of one Trio run and the task that serves it.
+
+    Args:
+        place: where the run keeps it.
+        epoll: the set; owned from now on.
 
     Attributes:
         turns: how often tasks that wait themselves got input; see ``_engine.crowd``.
@@ -87,15 +97,14 @@ class EpollHub:
         "turns",
     )
 
-    def __init__(self, place: _Place) -> None:
+    def __init__(self, place: _Place, epoll: EpollSet) -> None:
         self._place = place
-        self._epoll = make_epoll()
+        self._epoll = epoll
         self._watches: dict[int, EpollWatch] = {}
         self._users = 0
         self._stopping = False
         self._stopped: Parking[None] = Parking()
         self.turns = 0
-        trio.lowlevel.spawn_system_task(self._run, name="trio_xsock readiness hub")
 
     @classmethod
     def join(cls) -> EpollHub:
@@ -106,7 +115,8 @@ class EpollHub:
             place = _Place()
             _place.set(place)
         if place.hub is None:
-            place.hub = cls(place)
+            place.hub = cls(place, make_epoll())
+            trio.lowlevel.spawn_system_task(place.hub._run, name="trio_xsock readiness hub")
         place.hub._users += 1
         return place.hub
 
@@ -227,7 +237,9 @@ class EpollHub:
                 watch.keeper.fault(exc)
 
 
-@protect_from_ki
+protect_from_ki(EpollHub)
+
+
 class EpollWatch:
     """A watch in the hub's epoll set.
 
@@ -297,4 +309,7 @@ class EpollWatch:
         self._hub.forget(self._fileno)
         self._fileno = -1
         self.mask = 0
-        del self.steps  # which refer to the socket
+        self.steps = _NO_STEPS  # the others refer to the socket
+
+
+protect_from_ki(EpollWatch)

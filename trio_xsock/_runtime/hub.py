@@ -49,7 +49,6 @@ class _Channels:
         self.merged_before = 0
 
 
-@protect_from_ki
 class EventHub:
     """Posts one socket's events to whoever listens.
 
@@ -318,3 +317,6 @@ class EventHub:
     def _post_to_channels(self, event: Event) -> None:
         for source in self._listening:
             source.post(event)
+
+
+protect_from_ki(EventHub)

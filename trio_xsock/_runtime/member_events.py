@@ -68,7 +68,6 @@ class MemberEventQueue(MessageEventQueue):
         return None
 
 
-@protect_from_ki
 class MemberHub(MessageHub):
     """The hub of a socket of groups; for an ``AutoDiscovery`` it reports joins and leaves.
 
@@ -86,3 +85,6 @@ class MemberHub(MessageHub):
         """Post into ``channel`` from now on."""
         source.queue = MemberEventQueue(source.queue, self.members)
         super(MessageHub, self).attach(channel, source)
+
+
+protect_from_ki(MemberHub)

@@ -55,7 +55,6 @@ class MessageEventQueue(EventQueue):
         return event
 
 
-@protect_from_ki
 class MessageHub(EventHub):
     """The hub of a socket that receives messages.
 
@@ -111,3 +110,6 @@ class MessageHub(EventHub):
         """The consumers that have waited longest, one of each channel."""
         channels = self._sources or ()
         return [channel._waiting[0] for channel in channels if channel._waiting]
+
+
+protect_from_ki(MessageHub)

@@ -4,8 +4,9 @@ Connected sockets in one line, ``socket_pair`` and ``ssl_socket_pair`` over loop
 ``memory_socket_pair`` without the OS, and ``serving``, which runs a handler over such a pair;
 ``delay``, ``drop``, ``cut`` and ``stall``, which make a connection misbehave for the time of a
 block; ``MemoryNetwork``, by which clients and servers reach each other by name without the OS;
-``DatagramNetwork``, by which datagram sockets do so, and which loses some; and
-``RecordingHandler``, which writes down what happened.
+``DatagramNetwork``, by which datagram sockets do so, and which loses some;
+``RecordingHandler``, which writes down what happened; and ``is_compiled``, which says how the
+library was built.
 
 ======================  =====================================================================
 ``_watch``              calls a socket's steps when a transport says that it is time
@@ -15,10 +16,12 @@ block; ``MemoryNetwork``, by which clients and servers reach each other by name 
 ``_arrivals``           what arrives at a transport with faults, and when
 ``_faulty``             a transport that can be told to misbehave
 ``_seam``               the only access to private attributes of sockets
-``_pairs`` ``_faults``  the public names, with ``_network``, ``_tcp_network``, ``_recording``
+``_pairs`` ``_faults``  the public names, with ``_network``, ``_tcp_network``, ``_recording``,
+                        ``_build``
 ======================  =====================================================================
 """
 
+from ._build import is_compiled as is_compiled
 from ._faults import cut as cut
 from ._faults import delay as delay
 from ._faults import drop as drop
