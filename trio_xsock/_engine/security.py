@@ -26,6 +26,7 @@ from trio_xsock._network.tls_options import (
     check_password,
     check_path,
     check_protocols,
+    checked_options,
 )
 
 _OF_CONTEXT: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
@@ -51,6 +52,8 @@ _OF_HANDSHAKE: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
     }
 )
 """The other options."""
+
+_DEFAULTS: Final = TLSOptions()
 
 
 class Security:
@@ -79,15 +82,16 @@ class Security:
     )
 
     def __init__(self, context: ssl.SSLContext | None = None, **options: object) -> None:
-        self.options = TLSOptions()
+        self.options = checked_options(*map(options.get, TLSOptions._fields, _DEFAULTS))
         self.enabled = True
         self.handshake_timeout = 30.0
         self.https_compatible = False
         self.rejection_file: str | None = None
         self.server_hostname: str | None = None
         self._context: ssl.SSLContext | None = None
-        for name, value in options.items():
-            self.set(name, value)
+        for name, check in _OF_HANDSHAKE.items():
+            if name in options:
+                setattr(self, name, check(options[name]))
         self._context = check_context(context, self.options)
 
     def get(self, name: str) -> Any:
