@@ -602,6 +602,35 @@ async def test_a_consumer_gets_what_has_arrived_without_parking() -> None:
             sock.close()
 
 
+async def test_iteration_takes_what_has_arrived_without_a_checkpoint() -> None:
+    """But only a few times in a row: then other tasks have their turn."""
+    async with trio.open_nursery() as nursery:
+        sock, peer = await socket_on(nursery)
+        with peer:
+            events = sock.subscribe()
+            assert isinstance(await anext(events), Connected)
+            peer.sock.sendall(b"hello")
+            with trio.testing.assert_no_checkpoints():
+                assert isinstance(await anext(events), DataAvailable)
+            assert sock.read_all() == b"hello"
+            turns = 0
+
+            @nursery.start_soon
+            async def take_turns() -> None:
+                nonlocal turns
+                while True:
+                    await trio.lowlevel.checkpoint()
+                    turns += 1
+
+            for _ in range(50):
+                peer.sock.sendall(b"x")
+                assert isinstance(await anext(events), DataAvailable)
+                assert sock.read_all() == b"x"
+            assert turns >= 50 // 5
+            sock.close()
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_cancelled_consumer_has_nothing_served() -> None:
     """It could not take the event."""
     async with trio.open_nursery() as nursery:

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import MutableSequence
 from functools import partial
 from threading import get_ident
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, final
 
 import trio
@@ -35,6 +34,8 @@ else:  # `typing` knows defaults only from Python 3.13 on
 
 _LONGEST_SPREE = 64
 """The most events of an iteration between two checkpoints, which cost more than all the rest."""
+_COST_OF_LOOK = 12
+"""How many events a look for the next one counts for: others wait while it serves a batch."""
 
 
 class Poster(Protocol):
@@ -122,8 +123,9 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
     sockets, ``TCPSocket(events=channel)``; iteration then ends when you close it, and
     ``event.socket`` tells whose event it is.
 
-    Iteration returns waiting events without a checkpoint each; there is one at least every 64
-    events, and whenever it has to wait. ``receive()`` is a checkpoint every time.
+    Iteration returns waiting events, and those of input that has arrived, without a checkpoint
+    each; there is one at least every 64 events, and whenever it has to wait. ``receive()`` is a
+    checkpoint every time.
 
     It is generic in its events: that of a ``TCPSocket`` is an ``EventChannel[TCPEvent]``.
 
@@ -249,7 +251,7 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         """
         return await self._receive()
 
-    async def _receive(self) -> E:
+    async def _receive(self, *, looked: bool = False) -> E:
         if self._turn or self._closed:
             await trio.lowlevel.checkpoint_if_cancelled()
             event = self.receive_nowait()
@@ -260,7 +262,8 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         if self._thread != get_ident():
             self._check_thread()
             self._thread = get_ident()
-        if WAKEUPS.woken == WAKEUPS.resumed:  # no other task has input, and may have answers
+        # Unless another task has input, and may have answers to send.
+        if WAKEUPS.woken == WAKEUPS.resumed and not looked:
             await trio.lowlevel.checkpoint_if_cancelled()
             serve_what_is_ready()
             if len(self._turn) or self.closed or self._at_end():
@@ -286,12 +289,16 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
             )
 
     async def __anext__(self) -> E:
+        looked = self._spree > _COST_OF_LOOK and not self._turn
+        if looked:
+            self._spree -= _COST_OF_LOOK
+            serve_what_is_ready()
         if self._turn and self._spree:
             self._spree -= 1
             return self._take()  # noqa: ASYNC910 - see the class
         self._spree = _LONGEST_SPREE
         try:
-            return await self._receive()
+            return await self._receive(looked=looked)
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise StopAsyncIteration from None
 
@@ -323,12 +330,7 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def statistics(self) -> EventChannelStatistics:
