@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .connection import Connection
 
+# These two are not Final, because tests change them: compiled code would keep the old ones.
 _MANY = 24
 """Turns of others from which on the hub waits."""
 _FEW = 8

@@ -115,8 +115,9 @@ class EpollHub:
             place = _Place()
             _place.set(place)
         if place.hub is None:
-            place.hub = cls(place, make_epoll())
-            trio.lowlevel.spawn_system_task(place.hub._run, name="trio_xsock readiness hub")
+            hub = cls(place, make_epoll())
+            trio.lowlevel.spawn_system_task(hub._run, name="trio_xsock readiness hub")
+            place.hub = hub
         place.hub._users += 1
         return place.hub
 

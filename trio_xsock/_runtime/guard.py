@@ -233,8 +233,10 @@ async def await_unprotected(async_fn: Callable[[Unpack[Ts]], Awaitable[T]], *arg
 def protect_from_ki(cls: C) -> C:
     """Class decorator: Ctrl-C waits until a method of the class has returned or parks.
 
-    A ``KeyboardInterrupt`` between two statements of ours would leave books that do not add
-    up. Trio notes protection per code object, so this costs nothing at the call.
+    A ``KeyboardInterrupt`` between two statements of ours would leave counts that do not add
+    up. Trio notes protection per code object, so this costs nothing at the call. It is called after
+    a class of a module that may be compiled, since a decorated one could not be. Compiled methods
+    need none: only what Python interprets is interrupted.
     """
     members: dict[str, Any] = dict(vars(cls))
     for member in members.values():
