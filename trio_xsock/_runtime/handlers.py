@@ -8,8 +8,6 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable, Collection, Iterable
-from itertools import compress
-from operator import attrgetter
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
 
@@ -42,28 +40,26 @@ class _KnownMethods:
         names: as above.
     """
 
-    __slots__ = ("_called", "_functions", "_get", "_is_called", "kind", "names")
+    __slots__ = ("_methods", "kind", "names")
 
     def __init__(self, handler: object, names: Collection[str], methods: Collection[str]) -> None:
         self.kind = type(handler)
         self.names = names
-        self._get = attrgetter(*names)
-        self._functions = tuple(map(_function_of, self._get(handler)))
-        self._called = tuple(methods)
-        self._is_called = tuple(name in methods for name in names)
+        self._methods = [(name, getattr(handler, name).__func__, name in methods) for name in names]
 
     def of(self, handler: object) -> dict[str, Callable[..., object]] | None:
         """Those of another handler that are called; ``None`` if it has others."""
+        methods: dict[str, Callable[..., object]] = {}
         try:
-            found = self._get(handler)
-            if tuple(map(_function_of, found)) == self._functions:
-                return dict(zip(self._called, compress(found, self._is_called), strict=True))
+            for name, function, is_called in self._methods:
+                method = getattr(handler, name)
+                if method.__func__ is not function:
+                    return None
+                if is_called:
+                    methods[name] = method
         except AttributeError:  # one is no method, but some other callable
-            pass
-        return None
-
-
-_function_of = attrgetter("__func__")
+            return None
+        return methods
 
 
 class SocketHandler(Generic[H]):
