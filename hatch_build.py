@@ -24,7 +24,7 @@ class CompileHook(BuildHookInterface):
     """Hatchling's hook, named ``custom`` in ``pyproject.toml``."""
 
     PLUGIN_NAME = "custom"
-    _folder: Path | None = None
+    _folder: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def _wanted(self) -> bool:
@@ -38,11 +38,12 @@ class CompileHook(BuildHookInterface):
         """Compile, before the files of the wheel are collected."""
         if not self._wanted:
             return
-        self._folder = Path(tempfile.mkdtemp(prefix="trio_xsock-"))
+        self._folder = tempfile.TemporaryDirectory(prefix="trio_xsock-")
+        folder = Path(self._folder.name)
         with contextlib.chdir(self.root):  # mypyc names modules after their relative paths
-            libraries = _compile(self.config["modules"], self._folder)
+            libraries = _compile(self.config["modules"], folder)
         for library in libraries:
-            place = library.relative_to(self._folder / "lib")
+            place = library.relative_to(folder / "lib")
             if version == "editable":  # Python looks for it beside the source
                 shutil.copy(library, Path(self.root, place))
             else:
@@ -51,9 +52,9 @@ class CompileHook(BuildHookInterface):
         build_data["infer_tag"] = True
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Remove what was made meanwhile."""
+        """Remove what was made meanwhile; after a failure, the end of the process does."""
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.cleanup()
 
 
 def _compile(modules: list[str], folder: Path) -> list[Path]:

@@ -387,14 +387,12 @@ async def test_interfaces_are_what_ip_says(link: Link) -> None:
         "link add down0 type veth peer name down1",
         "addr add 10.4.0.1/24 dev down0",
     )
-    names: set[str] = set()
-
-    def all_are_up() -> bool:  # the kernel notices a link a moment after both ends are up
-        names.update(each.name for each in network_interfaces())
-        return {"lo", DEVICE, "verylongname15x", "other0", "narrow0", "narrow1"} <= names
-
-    await until(all_are_up)
+    up = {"lo", DEVICE, "verylongname15x", "other0", "narrow0", "narrow1"}
+    # The kernel notices a link a moment after both ends are up.
+    await until(lambda: up <= {each.name for each in network_interfaces()})
     facts = ip_says()
+    names = {each.name for each in network_interfaces()}
+    assert up <= names
     assert "down0" not in names
     assert network_interfaces()[-1].name == "lo"
     for name, fact in facts.items():

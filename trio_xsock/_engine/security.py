@@ -6,6 +6,7 @@ take effect at the next handshake.
 
 from __future__ import annotations
 
+import functools
 import ssl
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -20,27 +21,11 @@ from trio_xsock._network.server_context import check_server_context
 from trio_xsock._network.tls_context import context_for
 from trio_xsock._network.tls_options import (
     TLSOptions,
-    check_connection_type,
     check_context,
     check_hostname,
-    check_password,
     check_path,
-    check_protocols,
     checked_options,
 )
-
-_OF_CONTEXT: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
-    {
-        "connection_type": check_connection_type,
-        "ca_file": lambda path: check_path("ca_file", path),
-        "certificate_file": lambda path: check_path("certificate_file", path),
-        "certificate_password": check_password,
-        "require_client_certificate": lambda on: check_bool("require_client_certificate", on),
-        "alpn_protocols": check_protocols,
-        "verify": lambda on: check_bool("verify", on),
-    }
-)
-"""The options of a context, each with its check."""
 
 _OF_HANDSHAKE: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
     {
@@ -51,9 +36,11 @@ _OF_HANDSHAKE: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
         "https_compatible": lambda on: check_bool("https_compatible", on),
     }
 )
-"""The other options."""
+"""The options that are not of a context, each with its check."""
 
 _DEFAULTS: Final = TLSOptions()
+_known: Final = functools.lru_cache(maxsize=64, typed=True)(checked_options)
+"""As a server makes its sockets all alike, they are checked once."""
 
 
 class Security:
@@ -61,7 +48,7 @@ class Security:
 
     Args:
         context: a context of the user, in place of the options of one.
-        options: any of the names in the two tables above.
+        options: any of the names in ``TLSOptions``, and in the table above.
 
     Attributes:
         enabled: connections are encrypted from their beginning.
@@ -82,23 +69,27 @@ class Security:
     )
 
     def __init__(self, context: ssl.SSLContext | None = None, **options: object) -> None:
-        self.options = checked_options(*map(options.get, TLSOptions._fields, _DEFAULTS))
+        given = tuple(map(options.get, TLSOptions._fields, _DEFAULTS))
+        try:
+            self.options = _known(*given)
+        except TypeError:  # a value of a wrong type, or a list, which has no hash
+            self.options = checked_options(*given)
         self.enabled = True
         self.handshake_timeout = 30.0
         self.https_compatible = False
         self.rejection_file: str | None = None
         self.server_hostname: str | None = None
         self._context: ssl.SSLContext | None = None
-        for name, check in _OF_HANDSHAKE.items():
+        for name in _OF_HANDSHAKE:
             if name in options:
-                setattr(self, name, check(options[name]))
+                self.set(name, options[name])
         self._context = check_context(context, self.options)
 
     def get(self, name: str) -> Any:
         """The value of an option."""
         if name == "context":
             return self._context
-        return getattr(self.options if name in _OF_CONTEXT else self, name)
+        return getattr(self.options if name in TLSOptions._fields else self, name)
 
     def set(self, name: str, value: object) -> None:
         """Check an option and set it.
@@ -109,8 +100,8 @@ class Security:
         """
         if name == "context":
             self._context = check_context(value, self.options)
-        elif name in _OF_CONTEXT:
-            options = self.options._replace(**{name: _OF_CONTEXT[name](value)})
+        elif name in TLSOptions._fields:
+            options = checked_options(**{**self.options._asdict(), name: value})
             check_context(self._context, options)
             self.options = options
         else:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import ssl
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from trio_xsock._values.connection_types import SSLConnectionTypes
 
@@ -44,25 +43,6 @@ def checked_options(
     Raises:
         TypeError, ValueError: one of them is of a wrong type, or out of its range.
     """
-    given = (
-        *(connection_type, ca_file, certificate_file, certificate_password),
-        *(require_client_certificate, alpn_protocols, verify),
-    )
-    try:
-        return _known(*given)
-    except TypeError:  # a value of a wrong type, or a list, which has no hash
-        return _check(*given)
-
-
-def _check(
-    connection_type: Any,
-    ca_file: Any,
-    certificate_file: Any,
-    certificate_password: Any,
-    require_client_certificate: Any,
-    alpn_protocols: Any,
-    verify: Any,
-) -> TLSOptions:
     return TLSOptions(
         check_connection_type(connection_type),
         check_path("ca_file", ca_file),
@@ -72,10 +52,6 @@ def _check(
         check_protocols(alpn_protocols),
         check_bool("verify", verify),
     )
-
-
-_known: Final = functools.lru_cache(maxsize=64, typed=True)(_check)
-"""As a server makes its sockets all alike, they are checked once."""
 
 
 def check_connection_type(kind: Any) -> SSLConnectionTypes:

@@ -53,8 +53,6 @@ class SSLOptions(TCPOptions, total=False):
     https_compatible: bool
 
 
-_OF_TCP: Final = tuple(TCPOptions.__annotations__)
-
 _OF_SECURITY: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ssl_connection_type": "connection_type",
@@ -75,7 +73,7 @@ _OF_SECURITY: Final[Mapping[str, str]] = MappingProxyType(
 
 def tcp_options(given: Mapping[str, Any]) -> TCPOptions:
     """Those of the arguments that are options of every TCP socket."""
-    return cast("TCPOptions", dict(zip(_OF_TCP, map(given.__getitem__, _OF_TCP), strict=True)))
+    return cast("TCPOptions", {name: given[name] for name in TCPOptions.__annotations__})
 
 
 def security(given: Mapping[str, Any], *, enabled: object) -> Security:
@@ -89,5 +87,5 @@ def security(given: Mapping[str, Any], *, enabled: object) -> Security:
         TypeError, ValueError: one is of a wrong type, or out of its range; or there is a
             context together with options that it replaces.
     """
-    options = zip(_OF_SECURITY.values(), map(given.__getitem__, _OF_SECURITY), strict=True)
-    return Security(given["ssl_context"], enabled=enabled, **dict(options))
+    options = {ours: given[name] for name, ours in _OF_SECURITY.items()}
+    return Security(given["ssl_context"], enabled=enabled, **options)
