@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from trio_xsock._network import dial as _dial
+from trio_xsock._network import one_route
 from trio_xsock._network.dial import dial
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.routes import Origin
@@ -289,16 +290,6 @@ async def test_the_same_port_on_another_address_is_no_connection_to_itself(
         assert sock.getsockname() == ("127.0.0.2", port)
 
 
-def test_a_connection_reset_meanwhile_is_no_connection_to_itself(
-    opened: list[socket.socket],
-) -> None:
-    """The first read will tell of the reset; there is no peer to compare with any more."""
-    sock = socket.socket()
-    opened.append(sock)
-    sock.bind(("127.0.0.1", 0))
-    assert not _dial._is_self_connected(sock, sock.getsockname())
-
-
 async def test_a_link_local_address_needs_its_zone() -> None:
     """The text shows how to write one."""
     with pytest.raises(ConnectError, match=r"\[fe80::1\]:9: .* as in fe80::1%eth0") as caught:
@@ -340,7 +331,7 @@ async def test_waiting_can_fail_too(monkeypatch: pytest.MonkeyPatch, listen: Lis
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(trio.lowlevel, "wait_writable", refuse)
-    monkeypatch.setattr(_dial, "_is_up", lambda _: False)  # as with all but this machine
+    monkeypatch.setattr(one_route, "_is_up", lambda _: False)  # as with all but this machine
     tries = Tries()
     host, port = listen().getsockname()
     with pytest.raises(ConnectError, match="No space left on device"):
@@ -552,7 +543,7 @@ async def test_two_that_connect_at_once(
         await answer.wait()
         return pair.pop()
 
-    monkeypatch.setattr(_dial, "_attempt", attempt)
+    monkeypatch.setattr(_dial, "connect_by", attempt)
     known_as(("127.0.0.1", 1), ("127.0.0.1", 2))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: dial("example", 80, happy_eyeballs_delay=0))
@@ -587,7 +578,7 @@ async def test_a_winner_that_nobody_gets_is_closed(
             if mistake is not None and route.target.address[1] == 2:
                 raise mistake
 
-    monkeypatch.setattr(_dial, "_attempt", fail_late)
+    monkeypatch.setattr(_dial, "connect_by", fail_late)
     known_as(("127.0.0.1", 1), ("127.0.0.1", 2))
     with scope:
         if mistake is None:

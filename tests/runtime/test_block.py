@@ -36,7 +36,7 @@ class Scope:
         traceback: TracebackType | None,
     ) -> None:
         error = self.block.close_body(exc) or self.closing_error
-        leftover = await self.block.close_nursery()  # noqa: ASYNC102
+        error, leftover = await self.block.close_nursery(error)  # noqa: ASYNC102
         self.block.raise_errors(exc, error, self.failures, leftover)
 
     def fail(self, error: BaseException) -> None:
@@ -323,7 +323,7 @@ async def test_tasks_can_be_cancelled_without_the_body() -> None:
         await wait_all_tasks_blocked()
         error = scope.block.close_body(None)
         scope.block.cancel_tasks()
-        assert await scope.block.close_nursery() is None
+        assert await scope.block.close_nursery() == (None, None)
         scope.block = Block()
         scope.block.open_body()
     assert error is None
@@ -341,7 +341,7 @@ async def test_a_block_without_a_nursery() -> None:
         with trio.CancelScope() as scope:
             scope.cancel()
             for _ in range(2):  # in the pass after the first checkpoint, the order is random
-                assert await Block().close_nursery() is None
+                assert await Block().close_nursery() == (None, None)
         assert not scope.cancelled_caught
         assert others == ["ran"]
 

@@ -36,7 +36,7 @@ from trio_xsock import (
     SocketState,
     TCPSocket,
 )
-from trio_xsock._network import dial as _dial
+from trio_xsock._network import one_route
 from trio_xsock._network.transport import PlainTransport
 
 REAL_SOCKET = socket.socket
@@ -234,7 +234,7 @@ async def test_data_and_a_reset_before_connect_returns(
 ) -> None:
     """Connected is connected: what came can be read, then comes the reset, once for all."""
     recorder = EventRecorder(read=False)
-    is_up = _dial._is_up
+    is_up = one_route._is_up
 
     def reset_it(sock: socket.socket) -> bool:
         peer = listener.accept()[0]
@@ -242,7 +242,7 @@ async def test_data_and_a_reset_before_connect_returns(
         RawPeer(peer).reset()
         return is_up(sock) or looked_at_once
 
-    monkeypatch.setattr(_dial, "_is_up", reset_it)
+    monkeypatch.setattr(one_route, "_is_up", reset_it)
     with raw_listener() as listener:
         async with TCPSocket(
             "127.0.0.1", listener.getsockname()[1], handler=recorder, allow_half_close=True

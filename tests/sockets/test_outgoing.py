@@ -18,6 +18,7 @@ from trio_xsock import (
     TCPSocket,
     TLSError,
 )
+from trio_xsock._network.one_route import Begun, begin
 
 
 async def test_the_handler_runs_before_connect_returns() -> None:
@@ -41,6 +42,7 @@ async def test_close_in_the_moment_of_success(monkeypatch: pytest.MonkeyPatch) -
         sock.close()
         return made[0]
 
+    monkeypatch.setattr("trio_xsock._sockets.outgoing.begin", lambda *_: None)
     monkeypatch.setattr("trio_xsock._sockets.outgoing.dial", dial)
     with raw_listener() as listener:
         async with TCPSocket("127.0.0.1", listener.getsockname()[1]) as sock:
@@ -48,6 +50,37 @@ async def test_close_in_the_moment_of_success(monkeypatch: pytest.MonkeyPatch) -
                 await sock.connect()
             assert sock.state is SocketState.CLOSED
             assert made[0].fileno() == -1
+
+
+@pytest.mark.parametrize("how", ["close", "cancel"])
+async def test_the_end_comes_while_other_tasks_run(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peer is of this machine: it is connected before anything was waited for."""
+    scope = trio.CancelScope()
+
+    def end_it(*arguments: Any) -> Begun | None:
+        begun = begin(*arguments)
+        if how == "close":
+            sock.close()
+        else:
+            scope.cancel()
+        return begun
+
+    monkeypatch.setattr("trio_xsock._sockets.outgoing.begin", end_it)
+    with raw_listener() as listener:
+        async with TCPSocket("127.0.0.1", listener.getsockname()[1]) as sock:
+            if how == "close":
+                with pytest.raises(SocketClosedError, match="closed while it was connecting"):
+                    await sock.connect()
+            else:
+                with scope:
+                    await sock.connect()
+                assert scope.cancelled_caught
+            assert sock.state is SocketState.CLOSED
+            peer = RawPeer(listener.accept()[0])
+            assert await peer.recv_some() == b""
+            peer.close()
 
 
 async def test_nothing_is_dialled_if_the_files_are_bad(monkeypatch: pytest.MonkeyPatch) -> None:

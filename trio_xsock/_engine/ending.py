@@ -53,7 +53,7 @@ def close(
     if ends.phase is _GONE and ends.closed_by_us:
         return
     if connection.state is CONNECTED and ends.may_receive and not connection.intake.served:
-        give_back(functools.partial(look, connection))  # what has arrived stays readable
+        look(connection)  # what has arrived stays readable
     if (
         grace is None
         or connection.state not in (CONNECTED, CLOSING)

@@ -9,7 +9,6 @@ traceback, keep no frames alive, and need no exception group.
 from __future__ import annotations
 
 import errno as errnos
-import os
 import socket as stdlib_socket
 from collections.abc import Callable, Sequence
 from typing import Final, final
@@ -17,33 +16,28 @@ from typing import Final, final
 import trio
 
 from trio_xsock._machines.endpoint import (
-    address_text,
     check_address,
     check_port,
     format_endpoint,
     literal_address,
 )
-from trio_xsock._platform import sockets as platform
 from trio_xsock._values.errors import (
     AddressInUseError,
     ConnectError,
     OpenDriverError,
     OutOfMemoryError,
     SocketError,
-    describe,
     translate_os_error,
 )
 from trio_xsock._values.typing import Address
 
+from .one_route import Begun, connect_by
 from .resolve import resolve
-from .routes import Origin, Route, attempt_error, plan
+from .routes import Origin, Route, plan
 
 HAPPY_EYEBALLS_DELAY = 0.25
 """The head start of each attempt in seconds: the "Connection Attempt Delay" of RFC 8305, 8."""
 
-_IN_PROGRESS = frozenset({0, errnos.EINPROGRESS, errnos.EWOULDBLOCK})
-# Of an established connection. A refused one, by a reset too, fails with ECONNREFUSED.
-_RESET_SINCE = frozenset({errnos.ECONNRESET, errnos.EPIPE})
 _UNREACHABLE = frozenset({errnos.ENETUNREACH, errnos.EHOSTUNREACH, errnos.ETIMEDOUT})
 _NO_PERMISSION = frozenset({errnos.EACCES, errnos.EPERM})
 _ANYWHERE: Final = Origin()
@@ -57,6 +51,7 @@ async def dial(
     happy_eyeballs_delay: float = HAPPY_EYEBALLS_DELAY,
     prepare: Callable[[stdlib_socket.socket], None] | None = None,
     reached: Callable[[Address], None] | None = None,
+    begun: Begun | None = None,
 ) -> stdlib_socket.socket:
     """Connect to a TCP server.
 
@@ -71,6 +66,8 @@ async def dial(
             options. An ``OSError`` that it raises counts as a failed attempt.
         reached: called with the peer's address of the connection. The OS does not know it
             any more when the peer has reset that connection already.
+        begun: the attempt to continue, of ``begin`` with the same arguments. It has not been
+            connected at the last look.
 
     Returns:
         A connected socket: non-blocking, not inheritable, with TCP_NODELAY. The caller owns it.
@@ -89,12 +86,15 @@ async def dial(
         At once, and everything opened so far is closed. Without it a host that does not
         answer fails when the system gives up (tcp(7), tcp_syn_retries: about two minutes).
     """
-    check_port(port, allow_zero=False)
-    literal = literal_address(check_address(host), port)
-    addresses = [literal] if literal is not None else await resolve(host, port)
-    routes, errors = plan(addresses, origin)
+    if begun is not None:
+        routes, errors = [begun.route], list[OSError]()
+    else:
+        check_port(port, allow_zero=False)
+        literal = literal_address(check_address(host), port)
+        addresses = [literal] if literal is not None else await resolve(host, port)
+        routes, errors = plan(addresses, origin)
     if len(routes) == 1:
-        outcome = await _attempt(routes[0], prepare)
+        outcome = await connect_by(routes[0], prepare, begun)
         if not isinstance(outcome, OSError):
             if reached is not None:
                 reached(routes[0].target.address)
@@ -109,114 +109,6 @@ async def dial(
             return winner
         errors = race.errors
     raise _failure(host, port, origin.port, errors)
-
-
-async def _attempt(
-    route: Route, prepare: Callable[[stdlib_socket.socket], None] | None
-) -> stdlib_socket.socket | OSError:
-    started = _start(route, prepare)
-    if isinstance(started, OSError):
-        await trio.lowlevel.checkpoint()
-        return started
-    try:
-        code = 0
-        if _is_up(started):
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.lowlevel.wait_writable(started)
-            code = started.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR)
-            if code in _RESET_SINCE:
-                code = 0
-        if code == 0 and _is_self_connected(started, route.target.address):
-            code = errnos.ECONNREFUSED
-    except OSError as exc:
-        code = exc.errno or errnos.EIO
-        started.close()
-        await trio.lowlevel.checkpoint()
-    except BaseException:
-        started.close()
-        raise
-    if code == 0:
-        return started
-    started.close()
-    return attempt_error(code, route.target.address, os.strerror(code))
-
-
-def _start(
-    route: Route, prepare: Callable[[stdlib_socket.socket], None] | None
-) -> stdlib_socket.socket | OSError:
-    """Open a socket and have it begin to connect."""
-    address = route.target.address
-    try:
-        sock = stdlib_socket.socket(route.target.family, stdlib_socket.SOCK_STREAM)
-    except OSError as exc:
-        return attempt_error(exc.errno, address, describe(exc))
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
-        if prepare is not None:
-            prepare(sock)
-        refusal = _bind_source(sock, route)
-        if refusal is not None:
-            sock.close()
-            return refusal
-        code = sock.connect_ex(address)
-    except OSError as exc:
-        sock.close()
-        return attempt_error(exc.errno, address, describe(exc))
-    except BaseException:
-        sock.close()
-        raise
-    if code in _IN_PROGRESS:
-        return sock
-    sock.close()
-    return attempt_error(code, address, os.strerror(code))
-
-
-def _bind_source(sock: stdlib_socket.socket, route: Route) -> OSError | None:
-    """Bind to the route's local address; return the error if that fails."""
-    source = route.source
-    if source is None:
-        return None
-    if source[1]:
-        if platform.CLIENTS_SHARE_PORT:
-            # Concurrent attempts share the port, and an earlier connection in TIME_WAIT does
-            # not block it. A listening socket, or one that is only bound, does.
-            sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_REUSEADDR, 1)
-    elif platform.BIND_ADDRESS_NO_PORT:
-        sock.setsockopt(stdlib_socket.IPPROTO_IP, platform.BIND_ADDRESS_NO_PORT, 1)
-    try:
-        sock.bind(source)
-    except OSError as exc:
-        endpoint = format_endpoint(address_text(source), source[1])
-        text = f"cannot connect from {endpoint}: {describe(exc)}"
-        return attempt_error(exc.errno, route.target.address, text)
-    return None
-
-
-def _is_up(sock: stdlib_socket.socket) -> bool:
-    """Whether the connection is established already, as local ones mostly are."""
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True
-
-
-def _is_self_connected(sock: stdlib_socket.socket, target: Address) -> bool:
-    """Whether the socket got its own target as its port and now talks to itself.
-
-    Connecting to a free port of this machine's ephemeral range can end like this (simultaneous
-    open, RFC 9293, 3.5). No server listens there, so it counts as refused.
-    """
-    own: Address = sock.getsockname()
-    if own[1] != target[1]:
-        return False
-    try:
-        peer: Address = sock.getpeername()
-    except OSError:  # connected, and reset since: the first read raises the error
-        return False
-    return own == peer
 
 
 @final
@@ -263,7 +155,7 @@ class _Race:
                     await self._failure.wait()
 
     async def _contend(self, route: Route, scope: trio.CancelScope) -> None:
-        outcome = await _attempt(route, self._prepare)
+        outcome = await connect_by(route, self._prepare)
         if isinstance(outcome, OSError):
             self.errors.append(outcome)
             self._failure.set()

@@ -150,7 +150,7 @@ class Scoped(abc.ABC):
                 error = cancelled
         # Both wait for tasks that are ending, as leaving a nursery does.
         await self._end_scope()  # noqa: ASYNC102
-        leftover = await block.close_nursery()  # noqa: ASYNC102
+        error, leftover = await block.close_nursery(error)  # noqa: ASYNC102
         failures = list(keeper.take_failures())
         try:
             block.raise_errors(exc, error, failures, leftover)

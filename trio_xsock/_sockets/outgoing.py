@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket as stdlib_socket
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from trio_xsock._machines.state import CLOSED, CONNECTING
 from trio_xsock._network.dial import dial
 from trio_xsock._network.foreign import ForeignNetwork
 from trio_xsock._network.handshake import TLSSetup, shake_hands, wrap
+from trio_xsock._network.one_route import Begun, begin
 from trio_xsock._network.routes import Origin
 from trio_xsock._network.transport import PlainTransport, Transport
 from trio_xsock._values.errors import SocketError
@@ -48,11 +50,18 @@ async def connect(connection: Connection, find_target: Callable[[], Target]) -> 
 
     Cancellation: the attempt has failed, and nothing is left over.
     """
-    scope = connection.attempt().open_scope()
+    attempt = connection.attempt()
     try:
-        with scope:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            _establish(connection, *await _open(connection, find_target()))
+        await trio.lowlevel.checkpoint_if_cancelled()
+        target = find_target()
+        begun, reached = _begin(target)
+        if reached is not None:  # no scope then, which would cost a twentieth of a connection
+            await _let_others_run(reached[0])
+        else:
+            with attempt.open_scope():
+                reached = await _open(connection, target, begun)
+        if reached is not None:
+            _establish(connection, *reached)
     except SocketError as error:
         if connection.state is CONNECTING:
             connection.fail(error)
@@ -64,6 +73,25 @@ async def connect(connection: Connection, find_target: Callable[[], Target]) -> 
         await trio.lowlevel.checkpoint_if_cancelled()  # by the failure that closed the socket
         return False
     return True  # noqa: ASYNC910 - dialling is a checkpoint
+
+
+def _begin(target: Target) -> tuple[Begun | None, tuple[Transport, tuple[str, int]] | None]:
+    """Begin to connect; returns also what ``_open`` does if that is all that there is to do."""
+    if target.network is not None or target.setup is not None:
+        return None, None
+    begun = begin(target.address, target.port, target.origin)
+    sock = None if begun is None else begun.connected()
+    if begun is None or sock is None:
+        return begun, None
+    return None, _dialled(sock, begun.route.target.address)
+
+
+async def _let_others_run(transport: Transport) -> None:
+    try:
+        await trio.lowlevel.checkpoint()
+    except BaseException:
+        transport.close()
+        raise
 
 
 def _establish(connection: Connection, transport: Transport, peer: tuple[str, int]) -> None:
@@ -80,9 +108,11 @@ def _establish(connection: Connection, transport: Transport, peer: tuple[str, in
         delivery.held = False
 
 
-async def _open(connection: Connection, target: Target) -> tuple[Transport, tuple[str, int]]:
+async def _open(
+    connection: Connection, target: Target, begun: Begun | None
+) -> tuple[Transport, tuple[str, int]]:
     """A transport that is ready for use, and the peer."""
-    transport, peer = await _reach(target)
+    transport, peer = await _reach(target, begun)
     if target.setup is None:
         return transport, peer
     keeper = connection.delivery.require_keeper()
@@ -96,12 +126,16 @@ async def _open(connection: Connection, target: Target) -> tuple[Transport, tupl
     return encrypted, peer
 
 
-async def _reach(target: Target) -> tuple[Transport, tuple[str, int]]:
+async def _reach(target: Target, begun: Begun | None) -> tuple[Transport, tuple[str, int]]:
     """A connected transport, and the peer."""
     address, port, origin, network, _ = target
     if network is not None:
         return await network.connect(address, port, origin)
     reached: list[Address] = []
-    sock = await dial(address, port, origin=origin, reached=reached.append)
+    sock = await dial(address, port, origin=origin, reached=reached.append, begun=begun)
+    return _dialled(sock, reached[-1])
+
+
+def _dialled(sock: stdlib_socket.socket, peer: Address) -> tuple[Transport, tuple[str, int]]:
     # The peer may have reset it since; earlier input can be read, and then the loss is seen.
-    return PlainTransport.dialled(sock), (address_text(reached[-1]), reached[-1][1])
+    return PlainTransport.dialled(sock), (address_text(peer), peer[1])
