@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from typing import Any
 
@@ -34,6 +35,36 @@ async def read_slowly(peer: RawPeer, random: random.Random) -> None:
     while await peer.recv_some(random.choice((1, 100, 5000, 100_000))):
         for _ in range(random.randrange(3)):
             await trio.lowlevel.checkpoint()
+
+
+# Exclusivity
+
+
+async def test_the_second_at_once_is_refused() -> None:
+    """A conflict is an error of the one who comes second, and it ends with the first."""
+    async with linked() as (sock, _):
+        outlet = sock._connection.outlet
+        outlet.enter()
+        for _ in range(2):  # the refusal does not let the next one in
+            with pytest.raises(trio.BusyResourceError, match="another task is sending"):
+                outlet.enter()
+        outlet.leave()
+        outlet.enter()
+        outlet.leave()
+
+
+@pytest.mark.parametrize(
+    "call", ["send_all", "send_file", "send_eof", "wait_send_all_might_not_block"]
+)
+async def test_an_exception_ends_the_exclusivity(call: str) -> None:
+    """Whatever leaves a call, as itself, lets the next one in."""
+    arguments: dict[str, tuple[Any, ...]] = {"send_all": (b"x",), "send_file": (io.BytesIO(b"x"),)}
+    async with linked() as (sock, _):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await getattr(sock, call)(*arguments.get(call, ()))
+        assert scope.cancelled_caught
+        await sock.send_all(b"more")
 
 
 # Chunks and progress

@@ -41,17 +41,23 @@ def test_blocks_that_are_used_again_stay_with_the_process() -> None:
     assert given_back > 10 * kept
 
 
-async def test_a_bulk_receive_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the first read that fills all of what it asked for; small ones need no such thing."""
+@pytest.mark.parametrize("count", [16_384, 200_000])
+async def test_a_large_receive_asks_for_it(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the first read of several pages; small ones need no such thing."""
     asked: list[None] = []
     monkeypatch.setattr("trio_xsock._engine.intake.keep_freed_memory", lambda: asked.append(None))
+    monkeypatch.setattr("trio_xsock._engine.intake._NOTABLE.size", 4096)
     async with linked() as (sock, peer):
         await peer.send(b"small")
         assert await sock.receive_some() == b"small"
         assert not asked
-        await peer.send(bytes(200_000))
-        assert len(await sock.receive_exactly(200_000)) == 200_000
+        await peer.send(bytes(count))
+        assert len(await sock.receive_exactly(count)) == count
         assert asked
+        asked.clear()
+        await peer.send(bytes(16_384))
+        assert len(await sock.receive_exactly(16_384)) == 16_384
+        assert not asked  # it is done once in a process
 
 
 def test_it_is_done_once() -> None:

@@ -13,7 +13,6 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_xsock._runtime.guard import (
     WAKEUPS,
-    ConflictDetector,
     Parking,
     await_unprotected,
     call_unprotected,
@@ -21,31 +20,6 @@ from trio_xsock._runtime.guard import (
     let_others_run,
     protect_from_ki,
 )
-
-# Exclusivity
-
-
-def test_the_second_at_once_is_refused() -> None:
-    """A conflict is an error of the one who comes second, and it ends with the first."""
-    detector = ConflictDetector("somebody is here")
-    with detector:
-        with pytest.raises(trio.BusyResourceError, match="somebody is here"), detector:
-            pytest.fail("two are in")
-        with pytest.raises(trio.BusyResourceError), detector:
-            pytest.fail("the refusal let the second in")
-    with detector:
-        pass
-
-
-def test_an_exception_ends_the_exclusivity() -> None:
-    """Whatever leaves the block, as itself, lets the next one in."""
-    detector, error = ConflictDetector("busy"), ValueError()
-    with pytest.raises(ValueError) as caught, detector:
-        raise error
-    assert caught.value is error
-    with detector:
-        pass
-
 
 # Parking
 

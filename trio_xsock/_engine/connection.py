@@ -227,9 +227,9 @@ class Connection:
 
     def on_readable(self) -> None:
         """Read what has arrived, and call the handler; if it is alone, at half of the cost."""
-        delivery, inbox, transport = self.delivery, self.inbox, self.link.transport
-        hub, wait = delivery.hub, self.intake.own_wait
-        if not self.intake.served:  # the watch reports nothing but a hang-up then
+        delivery, intake, transport = self.delivery, self.intake, self.link.transport
+        hub, wait = delivery.hub, intake.own_wait
+        if not intake.served:  # the watch reports nothing but a hang-up then
             serve(self)
         delivery.held = True
         try:
@@ -237,7 +237,7 @@ class Connection:
                 read_step(self)
             elif wait is not None and wait.task is not None:
                 read_for_caller(self, transport, wait)
-            elif hub.data_method is None or inbox.waiting:
+            elif hub.data_method is None or self.inbox.waiting:
                 read_open(self, transport)
             else:
                 read_for_handler(self, transport, hub.data_method, hub)

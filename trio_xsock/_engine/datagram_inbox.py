@@ -103,7 +103,6 @@ class DatagramInbox:
         if hub.data_method is not None and delivery.held and not hub.calls:
             # If there is only a handler, as in most servers, it is called directly.
             hub.posted += 1
-            hub.called += 1
             delivery.call(hub.data_method, delivery.socket)
         else:
             delivery.post_data()

@@ -6,7 +6,7 @@ and continues when there is room. The inbox decides what becomes of the bytes.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, Protocol, final
 
 from trio_xsock._network.transport import Transport
 from trio_xsock._platform.memory import keep_freed_memory
@@ -20,6 +20,19 @@ from .own_wait import OwnWait
 SMALLEST_READ: Final = 65536
 """Bytes asked for in one read, unless reads come back full; larger ones are dear to allocate."""
 _LARGEST_READ: Final = 2**20
+
+
+@final
+class _Notable:
+    """The size of reads that are looked at: first of a page of memory, then only of full ones."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 4096
+
+
+_NOTABLE: Final = _Notable()
 
 
 class Buffer(Protocol):
@@ -270,7 +283,7 @@ class Intake:
         if data:
             size = len(data)
             self.bytes_received += size
-            if size == wanted or wanted > SMALLEST_READ:
+            if size >= _NOTABLE.size or wanted > SMALLEST_READ:
                 self._adapt_read_size(size, wanted)
             buffer.append(data)
         return data
@@ -297,13 +310,15 @@ class Intake:
         if data:  # as above, without a call, which would cost 1 % of a message
             size = len(data)
             self.bytes_received += size
-            if size == wanted or wanted > SMALLEST_READ:
+            if size >= _NOTABLE.size or wanted > SMALLEST_READ:
                 self._adapt_read_size(size, wanted)
         return data
 
     def _adapt_read_size(self, size: int, wanted: int) -> None:
-        if size == wanted:
+        if size >= _NOTABLE.size:
             keep_freed_memory()
+            _NOTABLE.size = SMALLEST_READ
+        if size == wanted:
             self._read_size = min(self._read_size * 4, _LARGEST_READ)
         elif size * 4 < self._read_size:
             self._read_size = SMALLEST_READ

@@ -169,7 +169,6 @@ class MessageInbox:
                 self._deliver(message)
                 continue
             hub.posted += 1
-            hub.called += 1
             try:  # as Delivery.call does, whose call costs a tenth of all this
                 run(call_unprotected, method, socket, message[0], message[1])
             except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits

@@ -6,13 +6,15 @@ It posts ``SendProgress`` and ``SendComplete``; the tasks that wait for that are
 
 from __future__ import annotations
 
+import trio
+
 from trio_xsock._machines.ledger import Batch, Chunk, FileRange, SendLedger, Ticket
 from trio_xsock._network.file_sending import send_range
 from trio_xsock._network.page_cache import PageCache
 from trio_xsock._network.transport import Transport
 from trio_xsock._platform.sockets import NO_SIGNAL
 from trio_xsock._runtime.delivery import Delivery
-from trio_xsock._runtime.guard import ConflictDetector, Parking, protect_from_ki
+from trio_xsock._runtime.guard import Parking, protect_from_ki
 from trio_xsock._runtime.readiness import Watch
 from trio_xsock._values.events import SendComplete, SendProgress
 
@@ -39,8 +41,8 @@ class Outlet:
     """
 
     __slots__ = (
+        "_busy",
         "_cache",
-        "_caller",
         "_delivery",
         "_room",
         "_waits",
@@ -56,20 +58,27 @@ class Outlet:
         self.progress_interval = progress_interval
         self.bytes_sent: int = 0
         self.refused = False
+        self._busy = False  # a task is sending
         self._delivery = delivery
         self._watch: Watch | None = None
         # Most connections never have any of these.
-        self._caller: ConflictDetector | None = None
         self._waits: SendWaits | None = None
         self._room: Parking[None] | None = None
         self._cache: PageCache | None = None
 
-    @property
-    def caller(self) -> ConflictDetector:
-        """Held by the task that is sending; no second one may."""
-        if self._caller is None:
-            self._caller = ConflictDetector(_BUSY)
-        return self._caller
+    def enter(self) -> None:
+        """A task begins to send: until ``leave`` no other may.
+
+        Raises:
+            trio.BusyResourceError: another one is sending.
+        """
+        if self._busy:
+            raise trio.BusyResourceError(_BUSY)
+        self._busy = True
+
+    def leave(self) -> None:
+        """The task of ``enter`` sends no more."""
+        self._busy = False
 
     @property
     def waits(self) -> SendWaits:
@@ -143,7 +152,6 @@ class Outlet:
                 delivery.schedule()
         elif hub.complete_method is not None:
             hub.posted += 1
-            hub.called += 1
             delivery.call(hub.complete_method, delivery.socket, False)
 
     def queue_rest(self, payload: bytes, sent: int) -> None:

@@ -39,8 +39,22 @@ _OF_HANDSHAKE: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
 """The options that are not of a context, each with its check."""
 
 _DEFAULTS: Final = TLSOptions()
+_HANDSHAKE_DEFAULTS: Final = (True, None, None, 30.0, False)
+
+
+def _checked(*values: object) -> tuple[bool, str | None, str | None, float, bool]:
+    """The options that are not of a context, in the order of the table."""
+    on, path, hostname, seconds, compatible = map(_check, _OF_HANDSHAKE, values)
+    return on, path, hostname, seconds, compatible
+
+
+def _check(name: str, value: object) -> Any:
+    return _OF_HANDSHAKE[name](value)
+
+
+# As a server makes its sockets all alike, they are checked once.
 _known: Final = functools.lru_cache(maxsize=64, typed=True)(checked_options)
-"""As a server makes its sockets all alike, they are checked once."""
+_known_checked: Final = functools.lru_cache(maxsize=64, typed=True)(_checked)
 
 
 class Security:
@@ -70,19 +84,15 @@ class Security:
 
     def __init__(self, context: ssl.SSLContext | None = None, **options: object) -> None:
         given = tuple(map(options.get, TLSOptions._fields, _DEFAULTS))
+        others = tuple(map(options.get, _OF_HANDSHAKE, _HANDSHAKE_DEFAULTS))
         try:
             self.options = _known(*given)
+            checked = _known_checked(*others)
         except TypeError:  # a value of a wrong type, or a list, which has no hash
             self.options = checked_options(*given)
-        self.enabled = True
-        self.handshake_timeout = 30.0
-        self.https_compatible = False
-        self.rejection_file: str | None = None
-        self.server_hostname: str | None = None
-        self._context: ssl.SSLContext | None = None
-        for name in _OF_HANDSHAKE:
-            if name in options:
-                self.set(name, options[name])
+            checked = _checked(*others)
+        self.enabled, self.rejection_file, self.server_hostname = checked[:3]
+        self.handshake_timeout, self.https_compatible = checked[3:]
         self._context = check_context(context, self.options)
 
     def get(self, name: str) -> Any:
@@ -105,7 +115,7 @@ class Security:
             check_context(self._context, options)
             self.options = options
         else:
-            setattr(self, name, _OF_HANDSHAKE[name](value))
+            setattr(self, name, _check(name, value))
 
     # At a handshake
 

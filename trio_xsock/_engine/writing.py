@@ -34,23 +34,26 @@ def send_now(connection: Connection) -> None:
 
 
 def send_some(connection: Connection) -> bool:
-    """Send some of what handlers have queued; return whether to call this again. See ``Sender``."""
-    outlet, transport, hub = connection.outlet, connection.link.transport, connection.delivery.hub
-    if not outlet.ledger.left or outlet.refused or transport is None:
+    """Send some of what handlers have queued; return whether to call this again. See ``Sender``.
+
+    Args:
+        connection: one with something to send in its queue.
+    """
+    outlet, transport = connection.outlet, connection.link.transport
+    if outlet.refused or transport is None:
         return False
     before = outlet.bytes_sent
     try:
         all_went = connection.ends.may_send and outlet.offer_again(transport)
     except OSError as exc:
         send_failed(connection, exc)
-        return bool(hub.calls)
-    if all_went:
-        if connection.watchdogs is not None or connection.ends.phase is not _OPEN:
-            after_sending(connection)
-        return outlet.ledger.left > 0 or bool(hub.calls)
-    write_step(connection)
+        return len(connection.delivery.hub.calls) > 0
+    if not all_went:
+        write_step(connection)
+    elif connection.watchdogs is not None or connection.ends.phase is not _OPEN:
+        after_sending(connection)
     # A connection that turns out to be dead takes nothing, but has events to deliver.
-    return outlet.bytes_sent != before or bool(hub.calls)
+    return len(connection.delivery.hub.calls) > 0 or (not all_went and outlet.bytes_sent != before)
 
 
 def write_on(connection: Connection) -> None:

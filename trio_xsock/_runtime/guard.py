@@ -1,10 +1,9 @@
-"""Small guards that the sockets compose: exclusivity, parking, protection from Ctrl-C."""
+"""Small guards that the sockets compose: parking, and protection from Ctrl-C."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, TypeVarTuple, Unpack
 
 import trio
@@ -12,36 +11,6 @@ import trio
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 C = TypeVar("C", bound=type)
-
-
-class ConflictDetector:
-    """A ``with`` block that one task at a time may be in.
-
-    Args:
-        message: the text of the ``trio.BusyResourceError`` that a second task gets.
-
-    Attributes:
-        held: a task is in it.
-    """
-
-    __slots__ = ("_message", "held")
-
-    def __init__(self, message: str) -> None:
-        self._message = message
-        self.held = False
-
-    def __enter__(self) -> None:
-        if self.held:
-            raise trio.BusyResourceError(self._message)
-        self.held = True
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.held = False
 
 
 class Wakeups:

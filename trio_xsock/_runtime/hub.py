@@ -57,7 +57,7 @@ class EventHub:
         has_channels: somebody listens through a channel.
         watches_sends: somebody listens for what becomes of sends.
         calls: handler calls that are due.
-        called: handler calls that were made.
+        called: handler calls of the queue that were made.
         data_method: the handler's method for received data, if nobody else listens for it.
         progress_method: the handler's method for what was sent.
         complete_method: the handler's method for the end of a batch.

@@ -7,7 +7,8 @@ arguments as its ``locals()``.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final, TypedDict, cast
 
@@ -70,10 +71,16 @@ _OF_SECURITY: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The options about TLS, and their names in ``Security``."""
 
+_Values = Callable[[Mapping[str, Any]], tuple[Any, ...]]
+# A server makes many sockets, and comprehensions would take 4 us for each.
+_NAMES: Final = tuple(TCPOptions.__annotations__)
+_VALUES: Final = cast("_Values", itemgetter(*_NAMES))
+_SECURITY_VALUES: Final = cast("_Values", itemgetter(*_OF_SECURITY))
+
 
 def tcp_options(given: Mapping[str, Any]) -> TCPOptions:
     """Those of the arguments that are options of every TCP socket."""
-    return cast("TCPOptions", {name: given[name] for name in TCPOptions.__annotations__})
+    return cast("TCPOptions", dict(zip(_NAMES, _VALUES(given), strict=True)))
 
 
 def security(given: Mapping[str, Any], *, enabled: object) -> Security:
@@ -87,5 +94,5 @@ def security(given: Mapping[str, Any], *, enabled: object) -> Security:
         TypeError, ValueError: one is of a wrong type, or out of its range; or there is a
             context together with options that it replaces.
     """
-    options = {ours: given[name] for name, ours in _OF_SECURITY.items()}
+    options = dict(zip(_OF_SECURITY.values(), _SECURITY_VALUES(given), strict=True))
     return Security(given["ssl_context"], enabled=enabled, **options)

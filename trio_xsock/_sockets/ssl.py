@@ -177,7 +177,8 @@ class SSLSocket(TCPSocket):
         """
         data = bytes(memoryview(announce))
         connection = self._connection
-        with connection.outlet.caller:
+        connection.outlet.enter()
+        try:
             await trio.lowlevel.checkpoint_if_cancelled()
             check_sending(connection, self)
             self._check_upgrade(connection)
@@ -194,6 +195,8 @@ class SSLSocket(TCPSocket):
             except BaseException:  # cancelled: half of a handshake is good for nothing
                 self.close()
                 raise
+        finally:
+            connection.outlet.leave()
         await self._settle()
 
     def _check_upgrade(self, connection: Connection) -> None:

@@ -153,10 +153,13 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
 
     async def _send_bytes(self, data: bytes | memoryview) -> None:
         connection = self._connection
-        with connection.outlet.caller:
+        connection.outlet.enter()
+        try:
             ticket = await begin_send(self, data)
             if ticket is not None:
                 await self._see_through(connection, ticket)
+        finally:
+            connection.outlet.leave()
 
     async def _see_through(self, connection: Connection, ticket: Ticket) -> None:
         """Send until a ticket has nothing to send at present; raises if it was removed."""
@@ -196,7 +199,8 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
         """
         source = source_of(file, offset, count)
         connection = self._connection
-        with connection.outlet.caller:
+        connection.outlet.enter()
+        try:
             try:
                 check_sending(connection, self)
                 if source is None:
@@ -214,6 +218,8 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
             finally:
                 if source is not None:
                     source.close()
+        finally:
+            connection.outlet.leave()
 
     async def send_eof(self) -> None:
         """End our direction after what is queued; reading goes on.
@@ -229,7 +235,8 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
         Events: ``SendComplete`` of what was queued.
         """
         connection = self._connection
-        with connection.outlet.caller:
+        connection.outlet.enter()
+        try:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check_thread()
             self._look()
@@ -237,6 +244,8 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
             await wait_until_flushed(self)
             if connection.ends.loss is not None:  # ending our direction found it lost
                 raise why_not_sending(connection, self)
+        finally:
+            connection.outlet.leave()
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until a ``send_all`` might not block; the contract of ``trio.abc.SendStream``.
@@ -248,7 +257,8 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
         Cancellation: changes nothing.
         """
         connection = self._connection
-        with connection.outlet.caller:
+        connection.outlet.enter()
+        try:
             check_sending(connection, self)
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check_thread()
@@ -256,3 +266,5 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
             connection.outlet.wait_for_room(parking)
             await parking.park(connection.outlet.forget_room)
             check_sending(connection, self)
+        finally:
+            connection.outlet.leave()
