@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.load DESCRIPTOR [--sleeps]``.
 
-It is bare blocking sockets and epoll, so that it is
-not what the program under test waits for; only that program's CPU time is compared.
+It is bare blocking sockets and epoll, so that it is not what the program under test waits for. Only
+that program's CPU time is compared, and of bulk transfers that of both.
 """
 
 from __future__ import annotations

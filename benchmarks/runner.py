@@ -163,4 +163,5 @@ def _sample(before: Message, after: Message, result: Message) -> Sample:
         late_p50=after.get("late_p50"),
         late_p99=after.get("late_p99"),
         lost=result.get("lost"),
+        load_cpu=result.get("cpu", 0.0),
     )

@@ -25,7 +25,7 @@ class Measure(enum.Enum):
     """What is compared; of all, less is better. The value is its unit."""
 
     CPU = "us CPU"
-    CPU_PER_GB = "ms CPU/GB"
+    CPU_PER_GB = "ms CPU/GB, both ends"
     WALL = "us wall"
     RESIDENT = "bytes"
     LATENESS = "ms late, p99"
@@ -45,6 +45,7 @@ class Sample:
         p50, p99: latencies that the load generator saw, in seconds.
         late_p50, late_p99: how late a sleeping task was, in seconds.
         lost: how many datagrams did not arrive, 0 to 1.
+        load_cpu: seconds of CPU that the load generator used.
     """
 
     cpu: float
@@ -56,6 +57,7 @@ class Sample:
     late_p50: float | None = None
     late_p99: float | None = None
     lost: float | None = None
+    load_cpu: float = 0.0
 
     def figure(self, measure: Measure) -> float:
         """The one figure that is compared."""
@@ -63,7 +65,7 @@ class Sample:
             case Measure.CPU:
                 return self.cpu / self.operations * 1e6
             case Measure.CPU_PER_GB:
-                return self.cpu / self.operations * 1e12
+                return (self.cpu + self.load_cpu) / self.operations * 1e12
             case Measure.WALL:
                 return self.wall / self.operations * 1e6
             case Measure.RESIDENT:

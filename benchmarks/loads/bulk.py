@@ -1,4 +1,9 @@
-"""Loads of many bytes on one connection, in units after each of which the receiver answers."""
+"""Loads of many bytes on one connection, in units after each of which the receiver answers.
+
+They tell how much CPU time they used: the kernel does part of what one end sends in the process of
+the other end, more or less according to TCP_NOTSENT_LOWAT, so that only both together can be
+compared.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,22 @@ Connect = Callable[[int], socket.socket]
 
 _PIECE = 2**18
 _BUFFER = 2**20
+
+
+class Meter:
+    """Measures the time since it was made."""
+
+    def __init__(self) -> None:
+        self._wall = time.perf_counter()
+        self._cpu = time.process_time()
+
+    def wall(self) -> float:
+        """Seconds."""
+        return time.perf_counter() - self._wall
+
+    def cpu(self) -> float:
+        """Seconds of CPU that this process used."""
+        return time.process_time() - self._cpu
 
 
 def send_units(sock: socket.socket, unit: int, count: int) -> None:
@@ -45,10 +66,10 @@ def to_server(params: Params, connect: Connect = connect) -> Load:
         send_units(sock, unit, 1)
         expect(sock, 1)
         yield {}
-        began = time.perf_counter()
+        meter = Meter()
         send_units(sock, unit, units)
         expect(sock, units)
-        yield {"wall": time.perf_counter() - began, "operations": unit * units}
+        yield {"wall": meter.wall(), "cpu": meter.cpu(), "operations": unit * units}
 
 
 def from_server(params: Params, connect: Connect = connect) -> Load:
@@ -58,10 +79,10 @@ def from_server(params: Params, connect: Connect = connect) -> Load:
         sock.send(b"\1")
         receive_bytes(sock, unit)
         yield {}
-        began = time.perf_counter()
+        meter = Meter()
         sock.send(bytes([units]))
         receive_bytes(sock, unit * units)
-        yield {"wall": time.perf_counter() - began, "operations": unit * units}
+        yield {"wall": meter.wall(), "cpu": meter.cpu(), "operations": unit * units}
 
 
 def from_client(params: Params) -> Load:
@@ -71,11 +92,12 @@ def from_client(params: Params) -> Load:
         yield {"port": server.getsockname()[1]}
         with prepare(server.accept()[0]) as sock:
             receive_bytes(sock, unit)
+            meter = Meter()
             sock.send(b".")
             for _ in range(units):
                 receive_bytes(sock, unit)
                 sock.send(b".")
-            yield {"operations": unit * units}
+            yield {"cpu": meter.cpu(), "operations": unit * units}
 
 
 def to_client(params: Params) -> Load:
@@ -85,8 +107,10 @@ def to_client(params: Params) -> Load:
         yield {"port": server.getsockname()[1]}
         with prepare(server.accept()[0]) as sock:
             send_units(sock, unit, expect(sock, 1)[0])
-            send_units(sock, unit, expect(sock, 1)[0])
-            yield {"operations": unit * units}
+            more = expect(sock, 1)[0]
+            meter = Meter()
+            send_units(sock, unit, more)
+            yield {"cpu": meter.cpu(), "operations": unit * units}
 
 
 def lines(params: Params) -> Load:
@@ -97,8 +121,8 @@ def lines(params: Params) -> Load:
         sock.sendall(block)
         expect(sock, 1)
         yield {}
-        began = time.perf_counter()
+        meter = Meter()
         for _ in range(batches):
             sock.sendall(block)
         expect(sock, batches)
-        yield {"wall": time.perf_counter() - began, "operations": batch * batches}
+        yield {"wall": meter.wall(), "operations": batch * batches}

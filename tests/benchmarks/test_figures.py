@@ -59,14 +59,14 @@ def test_percentile() -> None:
     ("measure", "figure"),
     [
         (Measure.CPU, 2e5),
-        (Measure.CPU_PER_GB, 2e11),
+        (Measure.CPU_PER_GB, 5e11),
         (Measure.WALL, 4e5),
         (Measure.RESIDENT, 500.0),
         (Measure.LATENESS, 7.0),
     ],
 )
 def test_figure(measure: Measure, figure: float) -> None:
-    sample = Sample(cpu=2.0, wall=4.0, operations=10, resident=5000, late_p99=0.007)
+    sample = Sample(2.0, 4.0, operations=10, resident=5000, late_p99=0.007, load_cpu=3.0)
     assert sample.figure(measure) == pytest.approx(figure)
 
 

@@ -38,6 +38,7 @@ def test_workload(workload: Workload, runner: Runner) -> None:
             assert sample.operations > 0, contender.name
             if workload.measure is Measure.LATENESS:
                 assert sample.late_p99 is not None, contender.name
+            assert (sample.load_cpu > 0) == (workload.measure is Measure.CPU_PER_GB)
 
 
 @pytest.mark.parametrize("is_client", [False, True])
