@@ -6,7 +6,7 @@ and continues when there is room. The inbox decides what becomes of the bytes.
 
 from __future__ import annotations
 
-from typing import Final, Protocol, final
+from typing import Final, Protocol
 
 from trio_xsock._network.transport import Transport
 from trio_xsock._platform.memory import keep_freed_memory
@@ -22,9 +22,8 @@ SMALLEST_READ: Final = 65536
 _LARGEST_READ: Final = 2**20
 
 
-@final
 class _Notable:
-    """The size of reads that are looked at: first of a page of memory, then only of full ones."""
+    """The size from which reads are looked at: a page, and only full ones when memory is kept."""
 
     __slots__ = ("size",)
 
