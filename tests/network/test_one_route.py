@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 import trio
 
+from tests.support import raw_listener
+from tests.support.programs import free_port
 from trio_xsock._network import one_route
 from trio_xsock._network.dial import dial
 from trio_xsock._network.interface import NetworkInterface
@@ -22,16 +24,14 @@ ANYWHERE = Origin()
 @pytest.fixture
 def listener(opened: list[socket.socket]) -> Iterator[socket.socket]:
     """A peer on this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with raw_listener() as listener:
         yield listener
 
 
-@pytest.fixture
-def free_port() -> int:
+@pytest.fixture(name="free_port")
+def any_free_port() -> int:
     """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    return free_port()
 
 
 def test_a_peer_of_this_machine_is_connected_at_once(listener: socket.socket) -> None:

@@ -31,7 +31,7 @@ from trio_xsock._values.errors import (
 )
 from trio_xsock._values.typing import Address
 
-from .one_route import Begun, connect_by
+from .one_route import Begun, connect_by, finish
 from .resolve import resolve
 from .routes import Origin, Route, plan
 
@@ -94,7 +94,8 @@ async def dial(
         addresses = [literal] if literal is not None else await resolve(host, port)
         routes, errors = plan(addresses, origin)
     if len(routes) == 1:
-        outcome = await connect_by(routes[0], prepare, begun)
+        attempt = connect_by(routes[0], prepare) if begun is None else finish(begun)
+        outcome = await attempt
         if not isinstance(outcome, OSError):
             if reached is not None:
                 reached(routes[0].target.address)

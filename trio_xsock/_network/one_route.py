@@ -6,7 +6,7 @@ import errno as errnos
 import os
 import socket as stdlib_socket
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -26,6 +26,12 @@ from .routes import Origin, Route, attempt_error, plan
 _IN_PROGRESS = frozenset({0, errnos.EINPROGRESS, errnos.EWOULDBLOCK})
 # Of an established connection. A refused one, by a reset too, fails with ECONNREFUSED.
 _RESET_SINCE = frozenset({errnos.ECONNRESET, errnos.EPIPE})
+
+
+class Closeable(Protocol):
+    """A socket, or a transport."""
+
+    def close(self) -> None: ...
 
 
 class Begun(NamedTuple):
@@ -71,35 +77,50 @@ def begin(host: str, port: int, origin: Origin) -> Begun | None:
 
 
 async def connect_by(
-    route: Route,
-    prepare: Callable[[stdlib_socket.socket], None] | None,
-    begun: Begun | None = None,
+    route: Route, prepare: Callable[[stdlib_socket.socket], None] | None
 ) -> stdlib_socket.socket | OSError:
-    """Make one attempt, or finish one.
+    """Make one attempt.
 
     Args:
         route: where to, and where from.
         prepare: as for ``dial``.
-        begun: the attempt, if it has begun. It has not been connected at the last look.
 
     Returns:
         The connected socket, or why there is none: returned, so that it has no traceback.
 
     Cancellation: the socket is closed.
     """
-    started = _start(route, prepare) if begun is None else begun.started
+    begun = Begun(route, _start(route, prepare))
+    sock = begun.connected()
+    if sock is None:
+        return await finish(begun)
+    await checkpoint_with(sock)
+    return sock
+
+
+async def checkpoint_with(resource: Closeable) -> None:
+    """A checkpoint; cancellation closes ``resource``."""
+    try:
+        await trio.lowlevel.checkpoint()
+    except BaseException:
+        resource.close()
+        raise
+
+
+async def finish(begun: Begun) -> stdlib_socket.socket | OSError:
+    """Wait for an attempt that has not been connected at the last look.
+
+    Returns, Cancellation: as for ``connect_by``.
+    """
+    route, started = begun
     if isinstance(started, OSError):
         await trio.lowlevel.checkpoint()
         return started
     try:
-        code = 0
-        if begun is None and _is_up(started):
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.lowlevel.wait_writable(started)
-            code = started.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR)
-            if code in _RESET_SINCE:
-                code = 0
+        await trio.lowlevel.wait_writable(started)
+        code = started.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR)
+        if code in _RESET_SINCE:
+            code = 0
         if code == 0 and _is_self_connected(started, route.target.address):
             code = errnos.ECONNREFUSED
     except OSError as exc:

@@ -25,12 +25,11 @@ from .guard import protect_from_ki
 class Block:
     """One socket's block, entered once."""
 
-    __slots__ = ("_body", "_cancelled", "_manager", "_scope")
+    __slots__ = ("_cancelled", "_manager", "_scope")
 
     def __init__(self) -> None:
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
-        self._scope: trio.CancelScope | None = None  # the nursery's, or ``_body``
-        self._body: trio.CancelScope | None = None  # of a block without a nursery
+        self._scope: trio.CancelScope | None = None  # the nursery's, or that of the body alone
         self._cancelled = False
 
     async def open_nursery(self) -> trio.Nursery:
@@ -49,8 +48,8 @@ class Block:
     def open_body(self) -> None:
         """From here on the code of the ``async with`` runs."""
         if self._manager is None:
-            self._scope = self._body = trio.CancelScope()
-            self._body.__enter__()
+            self._scope = trio.CancelScope()
+            self._scope.__enter__()
 
     def cancel_body(self) -> None:
         """Something of the socket failed: stop the code of the ``async with``."""
@@ -63,11 +62,11 @@ class Block:
 
         That of a nursery is left in it; ``close_nursery`` takes it out.
         """
-        body = self._body
-        if body is None:
+        scope = self._scope
+        if self._manager is not None or scope is None:
             return exc
         try:
-            absorbed = body.__exit__(type(exc) if exc else None, exc, _traceback_of(exc))
+            absorbed = scope.__exit__(type(exc) if exc else None, exc, _traceback_of(exc))
         except BaseException as rest:  # noqa: ASYNC103 - what is left is for raise_errors
             # Trio copies groups to take our cancellation out of them. If there was none inside,
             # what the body raised is still the object to go on with.

@@ -7,8 +7,7 @@ arguments as its ``locals()``.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, TypedDict, cast
 
@@ -54,6 +53,8 @@ class SSLOptions(TCPOptions, total=False):
     https_compatible: bool
 
 
+_OF_TCP: Final = tuple(TCPOptions.__annotations__)
+
 _OF_SECURITY: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ssl_connection_type": "connection_type",
@@ -71,16 +72,10 @@ _OF_SECURITY: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The options about TLS, and their names in ``Security``."""
 
-_Values = Callable[[Mapping[str, Any]], tuple[Any, ...]]
-# A server makes many sockets, and comprehensions would take 4 us for each.
-_NAMES: Final = tuple(TCPOptions.__annotations__)
-_VALUES: Final = cast("_Values", itemgetter(*_NAMES))
-_SECURITY_VALUES: Final = cast("_Values", itemgetter(*_OF_SECURITY))
-
 
 def tcp_options(given: Mapping[str, Any]) -> TCPOptions:
     """Those of the arguments that are options of every TCP socket."""
-    return cast("TCPOptions", dict(zip(_NAMES, _VALUES(given), strict=True)))
+    return cast("TCPOptions", dict(zip(_OF_TCP, map(given.__getitem__, _OF_TCP), strict=True)))
 
 
 def security(given: Mapping[str, Any], *, enabled: object) -> Security:
@@ -94,5 +89,5 @@ def security(given: Mapping[str, Any], *, enabled: object) -> Security:
         TypeError, ValueError: one is of a wrong type, or out of its range; or there is a
             context together with options that it replaces.
     """
-    options = dict(zip(_OF_SECURITY.values(), _SECURITY_VALUES(given), strict=True))
-    return Security(given["ssl_context"], enabled=enabled, **options)
+    options = zip(_OF_SECURITY.values(), map(given.__getitem__, _OF_SECURITY), strict=True)
+    return Security(given["ssl_context"], enabled=enabled, **dict(options))

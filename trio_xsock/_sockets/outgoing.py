@@ -14,7 +14,7 @@ from trio_xsock._machines.state import CLOSED, CONNECTING
 from trio_xsock._network.dial import dial
 from trio_xsock._network.foreign import ForeignNetwork
 from trio_xsock._network.handshake import TLSSetup, shake_hands, wrap
-from trio_xsock._network.one_route import Begun, begin
+from trio_xsock._network.one_route import Begun, begin, checkpoint_with
 from trio_xsock._network.routes import Origin
 from trio_xsock._network.transport import PlainTransport, Transport
 from trio_xsock._values.errors import SocketError
@@ -56,7 +56,7 @@ async def connect(connection: Connection, find_target: Callable[[], Target]) -> 
         target = find_target()
         begun, reached = _begin(target)
         if reached is not None:  # no scope then, which would cost a twentieth of a connection
-            await _let_others_run(reached[0])
+            await checkpoint_with(reached[0])
         else:
             with attempt.open_scope():
                 reached = await _open(connection, target, begun)
@@ -84,14 +84,6 @@ def _begin(target: Target) -> tuple[Begun | None, tuple[Transport, tuple[str, in
     if begun is None or sock is None:
         return begun, None
     return None, _dialled(sock, begun.route.target.address)
-
-
-async def _let_others_run(transport: Transport) -> None:
-    try:
-        await trio.lowlevel.checkpoint()
-    except BaseException:
-        transport.close()
-        raise
 
 
 def _establish(connection: Connection, transport: Transport, peer: tuple[str, int]) -> None:
