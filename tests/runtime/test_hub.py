@@ -21,6 +21,7 @@ from trio_xsock import (
 )
 from trio_xsock._runtime.handlers import METHODS, handler_methods
 from trio_xsock._runtime.hub import EventHub
+from trio_xsock._runtime.message_hub import MessageHub
 
 ERROR = SocketError("gone")
 SOCKET = object()
@@ -140,6 +141,31 @@ def test_each_channel_sees_every_event() -> None:
     assert taken(own) == taken(other) == expected
     assert len(hub.calls) == len(EVENTS)
     assert hub.posted == len(EVENTS)
+
+
+def test_received_data_goes_straight_to_the_only_listener() -> None:
+    """A channel or a handler's method, but not while there are several."""
+    hub = EventHub()
+    assert (hub.data_method, hub.data_source) == (None, None)
+    channel = hub.subscribe(nothing)
+    assert hub.data_source is channel._sources[hub]
+    other = hub.subscribe(nothing)
+    assert hub.data_source is None
+    other.close()
+    assert hub.data_source is channel._sources[hub]
+    hub.set_handler(handler_methods(Everything(), METHODS))
+    assert (hub.data_method, hub.data_source) == (None, None)
+    channel.close()
+    assert hub.data_method is not None
+    hub.set_handler({})
+    assert (hub.data_method, hub.data_source) == (None, None)
+
+
+def test_messages_are_not_announced_as_data() -> None:
+    """They are decoded first."""
+    hub = MessageHub()
+    hub.subscribe(nothing)
+    assert hub.data_source is None
 
 
 def test_channels_want_every_kind() -> None:

@@ -446,6 +446,8 @@ async def test_iteration_gives_chunks_until_the_end() -> None:
         assert all(chunks)
         assert b"".join(chunks) == b"abcdefg" + bytes(200000)
         assert [chunk async for chunk in sock] == []
+        with pytest.raises(StopAsyncIteration):
+            await anext(sock)
 
 
 # Whatever the call

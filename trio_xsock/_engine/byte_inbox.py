@@ -114,6 +114,20 @@ class AnyReader(Receiver):
 
 
 @protect_from_ki
+class ChunkReader(AnyReader):
+    """As ``AnyReader``, for an iteration, which ends with the stream."""
+
+    __slots__ = ()
+
+    def attempt(self, ended: SocketError | None) -> bytes | None:
+        """See ``Receiver.attempt``."""
+        data = super().attempt(ended)
+        if data == b"":
+            raise StopAsyncIteration
+        return data
+
+
+@protect_from_ki
 class Reader(Receiver, Generic[T]):
     """Needs what an attempt takes from the buffer."""
 

@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from trio_xsock._machines.message_buffer import MessageBuffer
+from trio_xsock._runtime.consumer_wait import ConsumerWait
 from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.guard import Parking, call_unprotected, protect_from_ki
 from trio_xsock._runtime.message_hub import MessageHub
@@ -47,7 +48,7 @@ class MessageInbox:
         self._called_at = 0
         self._waiters: list[tuple[int, Parking[bytes | None]]] = []
         # Each with the tasks that waited for events before it.
-        self._readers: deque[tuple[Parking[Message], list[Parking[Any]]]] = deque()
+        self._readers: deque[tuple[Parking[Message], list[ConsumerWait[Any]]]] = deque()
 
     # As an inbox
 
@@ -202,13 +203,13 @@ class MessageInbox:
             self._hub.withdraw_data()
         return message
 
-    def wait_for_any(self) -> tuple[Parking[Message], list[Parking[Any]]]:
+    def wait_for_any(self) -> tuple[Parking[Message], list[ConsumerWait[Any]]]:
         """Wait in line for the next message; to be given to ``forget_reader`` on cancellation."""
         reader = Parking[Message](), self._hub.waiting()
         self._readers.append(reader)
         return reader
 
-    def forget_reader(self, reader: tuple[Parking[Message], list[Parking[Any]]]) -> None:
+    def forget_reader(self, reader: tuple[Parking[Message], list[ConsumerWait[Any]]]) -> None:
         """Its task was cancelled."""
         self._readers.remove(reader)
 

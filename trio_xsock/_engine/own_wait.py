@@ -92,10 +92,13 @@ class OwnWait:
 
         The task is parked, so nothing is buffered.
         """
-        if self.task is None or not self.limit <= len(data) <= self.most:
+        task = self.task
+        if task is None or not self.limit <= len(data) <= self.most:
             return False
         self.data = data
-        self.wake()
+        self.task = None
+        WAKEUPS.woken += 1
+        trio.lowlevel.reschedule(task)
         return True
 
     def serve(self, _ended: SocketError | None, /) -> bool:

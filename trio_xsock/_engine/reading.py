@@ -15,6 +15,7 @@ from trio_xsock._machines.state import CONNECTED
 from trio_xsock._network.transport import Transport
 from trio_xsock._runtime.guard import call_unprotected
 from trio_xsock._values.errors import FramingError
+from trio_xsock._values.events import DataAvailable
 
 from .closing import Closing
 from .intake import SMALLEST_READ
@@ -22,6 +23,7 @@ from .losing import lose, lose_to, refuse, their_end
 from .own_wait import OwnWait
 
 if TYPE_CHECKING:
+    from trio_xsock._runtime.channel import Source
     from trio_xsock._runtime.hub import EventHub
 
     from .connection import Connection
@@ -80,6 +82,30 @@ def read_for_handler(
             delivery.context.run(call_unprotected, method, delivery.socket)
         except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits
             delivery.fail(exc)
+    elif data is not None:
+        their_end(connection, transport)
+
+
+def read_for_channel(
+    connection: Connection, transport: Transport, source: Source, hub: EventHub
+) -> None:
+    """As ``read_step``, if there is only a channel: post ``DataAvailable`` there at once.
+
+    Args:
+        connection: an open one without a waiting reader.
+        transport: its transport.
+        source: its side of the channel.
+        hub: the connection's.
+    """
+    intake = connection.intake
+    try:
+        data = intake.take_in(transport, connection.inbox.buffer, intake.limit)
+    except OSError as exc:
+        lose_to(connection, exc)
+        return
+    if data:
+        hub.posted += 1
+        source.post(DataAvailable(connection.delivery.socket))
     elif data is not None:
         their_end(connection, transport)
 

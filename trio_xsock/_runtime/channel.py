@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import MutableSequence
-from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, final
 
@@ -20,8 +19,9 @@ from trio_xsock._values.errors import InvalidStateError
 from trio_xsock._values.events import Event, SendComplete, SendProgress
 from trio_xsock._values.statistics import EventChannelStatistics
 
+from .consumer_wait import ConsumerWait
 from .epoll import serve_what_is_ready
-from .guard import WAKEUPS, Parking, let_others_run, protect_from_ki
+from .guard import let_others_run, protect_from_ki
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -77,8 +77,8 @@ class Source:
             return
         if channel._waiting:  # then nothing is queued anywhere
             taken = self.queue.pass_on(event)
-            channel._waiting.pop(0).unpark(taken)
-            if not self.queue:
+            channel._waiting.pop(0).hand_over(taken)
+            if not self.queue.events:
                 return
         else:
             self.queue.post(event)
@@ -148,7 +148,7 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
         self._sources: dict[Poster, Source] = {}
         self._bound: Source | None = None
         self._turn: MutableSequence[Source] = []  # of many sockets a deque: each takes 760 bytes
-        self._waiting: list[Parking[Any]] = []
+        self._waiting: list[ConsumerWait[Any]] = []
         self._closed = False
         self._thread = 0  # of the tasks that wait
         self._spree = 0  # events that iteration may still hand out without a checkpoint
@@ -183,11 +183,11 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
             source.ready = True
             self._turn.append(source)
         while self._waiting and (self._turn or self._at_end()):
-            parking = self._waiting.pop(0)
+            wait = self._waiting.pop(0)
             if self._turn:
-                parking.unpark(self._take())
+                wait.hand_over(self._take())
             else:
-                parking.fail(trio.EndOfChannel())
+                wait.fail(trio.EndOfChannel())
 
     def _at_end(self) -> bool:
         bound = self._bound
@@ -249,32 +249,25 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
 
         Cancellation: no event is lost.
         """
-        return await self._receive()
-
-    async def _receive(self, *, looked: bool = False) -> E:
-        if self._turn or self._closed:
-            await trio.lowlevel.checkpoint_if_cancelled()
+        if self._at_end():
+            raise trio.EndOfChannel
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not self._turn:
+            self._join_thread()
+            serve_what_is_ready()
+        if self._turn or self._closed or self._at_end():
             event = self.receive_nowait()
             await let_others_run()
             return event
-        if self._at_end():
-            raise trio.EndOfChannel
+        wait: ConsumerWait[E] = ConsumerWait(self._waiting)
+        await trio.lowlevel.wait_task_rescheduled(wait.abort)
+        return wait.leave()
+
+    def _join_thread(self) -> None:
+        """A task is about to wait; all that wait are in one thread."""
         if self._thread != get_ident():
             self._check_thread()
             self._thread = get_ident()
-        # Unless another task has input, and may have answers to send.
-        if WAKEUPS.woken == WAKEUPS.resumed and not looked:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            serve_what_is_ready()
-            if len(self._turn) or self.closed or self._at_end():
-                event = self.receive_nowait()
-                await let_others_run()
-                return event
-        parking: Parking[E] = Parking()
-        self._waiting.append(parking)
-        withdraw = partial(self._waiting.remove, parking)
-        await trio.lowlevel.wait_task_rescheduled(parking.enter(withdraw))
-        return parking.leave()
 
     def _check_thread(self) -> None:
         """Refuse another Trio run than that of the sockets and of those who wait."""
@@ -289,16 +282,23 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
             )
 
     async def __anext__(self) -> E:
-        looked = self._spree > _COST_OF_LOOK and not self._turn
-        if looked:
-            self._spree -= _COST_OF_LOOK
+        spree, looked = self._spree, False
+        if not self._turn and spree > _COST_OF_LOOK:
+            spree -= _COST_OF_LOOK
+            looked = True
             serve_what_is_ready()
-        if self._turn and self._spree:
-            self._spree -= 1
+        if self._turn and spree:
+            self._spree = spree - 1
             return self._take()  # noqa: ASYNC910 - see the class
         self._spree = _LONGEST_SPREE
         try:
-            return await self._receive(looked=looked)
+            if not looked or self._turn or self._closed or self._at_end():
+                return await self.receive()
+            # As ``receive`` does, whose coroutine would take 300 bytes for each task that waits.
+            self._join_thread()
+            wait: ConsumerWait[E] = ConsumerWait(self._waiting)
+            await trio.lowlevel.wait_task_rescheduled(wait.abort)
+            return wait.leave()
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise StopAsyncIteration from None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 from trio_xsock._machines.ledger import SendLedger
 from trio_xsock._values.events import (
@@ -59,6 +59,7 @@ class EventHub:
         calls: handler calls that are due.
         called: handler calls of the queue that were made.
         data_method: the handler's method for received data, if nobody else listens for it.
+        data_source: the channel's side that is told of it, if nobody else listens for it.
         progress_method: the handler's method for what was sent.
         complete_method: the handler's method for the end of a batch.
         ledger: what is queued to be sent, where anything can be.
@@ -77,6 +78,7 @@ class EventHub:
         "calls",
         "complete_method",
         "data_method",
+        "data_source",
         "has_channels",
         "ledger",
         "over",
@@ -87,12 +89,16 @@ class EventHub:
         "watches_sends",
     )
 
+    _ANNOUNCES_DATA: ClassVar = True
+    """Received data is announced as it comes, by ``DataAvailable``."""
+
     def __init__(self) -> None:
         self.wanted = NOTHING
         self.has_channels = self.watches_sends = False
         self.calls: deque[Call] = _NO_CALLS
         self.called = 0
         self.data_method: Callable[..., object] | None = None
+        self.data_source: Source | None = None
         self.progress_method: Callable[..., object] | None = None
         self.complete_method: Callable[..., object] | None = None
         self.ledger: SendLedger | None = None
@@ -182,10 +188,12 @@ class EventHub:
         return channel
 
     def _update(self) -> None:
-        self._listening = tuple(self._sources.values()) if self._sources else ()
+        self._listening = tuple((self._sources or {}).values())
         self.has_channels = bool(self._listening)
         self.wanted, self.watches_sends = wishes(self._kinds, self.has_channels)
         self.data_method = None if self.has_channels else self._method(DataAvailable)
+        alone = self._ANNOUNCES_DATA and len(self._listening) == 1 and not self._kinds
+        self.data_source = self._listening[0] if alone else None
 
     @property
     def merged(self) -> int:
@@ -301,13 +309,15 @@ class EventHub:
 
     def post_sent(self, socket: object, size: int) -> None:
         """Post what tells of a batch that the OS took at once: its progress and its end."""
-        progress, complete = self.progress_method, self.complete_method
         if self.has_channels:
             self.posted += 2
             sent, ended = SendProgress(socket, size, 0, size), SendComplete(socket, False, size, 0)
             for source in self._listening:
                 source.post_batch(sent, ended)
-        else:
+            if not self._methods:
+                return
+        progress, complete = self.progress_method, self.complete_method
+        if not self.has_channels:
             self.posted += (progress is not None) + (complete is not None)
         if progress is not None:
             self.call_soon(progress, (socket, size, 0), True)

@@ -15,7 +15,8 @@ from trio_xsock._machines.coalesce import EventQueue
 from trio_xsock._values.events import DataAvailable, Event
 
 from .channel import EventChannel, Source
-from .guard import Parking, protect_from_ki
+from .consumer_wait import ConsumerWait
+from .guard import protect_from_ki
 from .hub import EventHub
 
 MESSAGE_METHODS = (
@@ -64,6 +65,8 @@ class MessageHub(EventHub):
 
     __slots__ = ("on_message",)
 
+    _ANNOUNCES_DATA = False
+
     def __init__(self) -> None:
         super().__init__()
         self.on_message: Callable[..., object] | None = None
@@ -106,7 +109,7 @@ class MessageHub(EventHub):
             if source.queue is not taker:
                 channel._withdraw_data(source)
 
-    def waiting(self) -> list[Parking[Any]]:
+    def waiting(self) -> list[ConsumerWait[Any]]:
         """The consumers that have waited longest, one of each channel."""
         channels = self._sources or ()
         return [channel._waiting[0] for channel in channels if channel._waiting]

@@ -25,7 +25,7 @@ from trio_xsock._values.events import MessageEvent, ReceivedMessage
 from trio_xsock._values.message import Message, check_command, check_message
 from trio_xsock._values.typing import Buffer
 
-from . import messages, secured
+from . import messages, secured, sending
 from .connected import ConnectedSocket
 from .constructing import security
 from .tls_option import PathOption, TLSFact, TLSOption, TLSSwitch
@@ -315,7 +315,7 @@ class EasyTCPSocket(ConnectedSocket, trio.abc.Channel[Message]):
         Events: as for ``send_message``; ``SendComplete(user_aborted=True)`` if it was removed.
         """
         check_message(value)
-        await messages.send_frame(self, encode_message(*value))
+        await sending.send_bytes(self, encode_message(*value), messages.withdraw)
 
     # The peer
 

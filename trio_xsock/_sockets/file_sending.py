@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -26,6 +26,11 @@ from trio_xsock._network.page_cache import PageCache
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._values.errors import SocketError
 
+from .sending import see_through
+
+if TYPE_CHECKING:
+    from .facts import ConnectionFacts
+
 T = TypeVar("T")
 
 
@@ -36,23 +41,15 @@ class FileSend:
     Args:
         connection: where to.
         source: the file.
-        who: the socket, for messages.
-        see_through: sends until a ticket has nothing to send at present.
+        socket: the socket.
     """
 
-    __slots__ = ("_cache", "_connection", "_see_through", "_source", "_ticket", "_who")
+    __slots__ = ("_cache", "_connection", "_socket", "_source", "_ticket")
 
-    def __init__(
-        self,
-        connection: Connection,
-        source: FileSource,
-        who: object,
-        see_through: Callable[[Connection, Ticket], Awaitable[None]],
-    ) -> None:
+    def __init__(self, connection: Connection, source: FileSource, socket: ConnectionFacts) -> None:
         self._connection = connection
         self._source = source
-        self._who = who
-        self._see_through: Callable[[Connection, Ticket], Awaitable[None]] = see_through
+        self._socket = socket
         self._cache: PageCache | None = None
         self._ticket: Ticket | None = None
 
@@ -94,15 +91,15 @@ class FileSend:
         begin = source.position
         if not ticket.idle:
             await trio.lowlevel.checkpoint_if_cancelled()
-            await self._see_through(connection, ticket)
+            await see_through(self._socket, connection, ticket)
             if not ticket.held:
                 source.position = begin + ticket.sent
         while ticket.left or ticket.held:
             if ticket.removed:  # when its last piece had just gone
-                raise why_removed(connection, ticket, self._who)
+                raise why_removed(connection, ticket, self._socket)
             if ticket.is_file_aside:
                 await self._load(ticket)
-                await self._see_through(connection, ticket)
+                await see_through(self._socket, connection, ticket)
                 source.position = begin + ticket.sent
                 continue
             piece = await self._read_piece(PIECE if ticket.held else min(PIECE, ticket.left))
@@ -113,7 +110,7 @@ class FileSend:
                 connection.outlet.ledger.extend(ticket, piece)
             else:
                 ticket.feed(piece)
-            await self._see_through(connection, ticket)
+            await see_through(self._socket, connection, ticket)
 
     async def _load(self, ticket: Ticket) -> None:
         """Have the kernel take the next bytes into its memory, for it to send them."""
@@ -127,7 +124,7 @@ class FileSend:
     async def _read_piece(self, count: int) -> bytes:
         piece = await self._unless_dropped(self._source.read, count)
         if self._ticket is None:  # closing: nothing new is begun
-            check_sending(self._connection, self._who)
+            check_sending(self._connection, self._socket)
         return piece
 
     async def _unless_dropped(self, read: Callable[[int], Awaitable[T]], count: int) -> T:
@@ -142,12 +139,12 @@ class FileSend:
                     return result
         finally:
             connection.outlet.waits.interrupt_on_drop(None)
-        raise why_removed(connection, ticket or Ticket(b"", 0), self._who)
+        raise why_removed(connection, ticket or Ticket(b"", 0), self._socket)
 
     def _end_of_file(self, ticket: Ticket) -> None:
         """The file has ended; too early if its length was known."""
         if not ticket.held:
             total = ticket.sent + ticket.left
-            text = f"{self._who!r}: the file ended after {ticket.sent} of {total} bytes"
+            text = f"{self._socket!r}: the file ended after {ticket.sent} of {total} bytes"
             raise SocketError(text)
         end_ticket(self._connection, ticket)

@@ -20,16 +20,12 @@ from trio_xsock._engine.reasons import (
     not_connected,
     verdict,
 )
-from trio_xsock._engine.requests import remove, wait_for
-from trio_xsock._engine.writing import send_now
+from trio_xsock._engine.requests import remove
 from trio_xsock._machines.ledger import Ticket
 from trio_xsock._machines.state import CONNECTED, CONNECTING, LISTENING
 from trio_xsock._runtime.guard import Parking, let_others_run
 from trio_xsock._values.errors import InvalidStateError, SocketError
 from trio_xsock._values.message import Message
-
-from .flushing import park
-from .sending import begin_send
 
 if TYPE_CHECKING:
     from .easy_tcp import EasyTCPSocket
@@ -118,19 +114,7 @@ async def wait_for_peer(socket: EasyTCPSocket, seconds: float) -> bool:
     return up is True
 
 
-async def send_frame(socket: EasyTCPSocket, frame: bytes) -> None:
-    """Send an encoded message; see ``EasyTCPSocket.send``."""
-    connection = socket._connection
-    ticket = await begin_send(socket, frame)
-    if ticket is None:
-        return
-    send_now(connection)
-    parking: Parking[None] = Parking()
-    wait_for(connection, ticket, parking, socket)
-    await park(socket, parking, lambda: _withdraw(connection, ticket))
-
-
-def _withdraw(connection: Connection, ticket: Ticket) -> None:
+def withdraw(connection: Connection, ticket: Ticket) -> None:
     """A sender was cancelled: remove its message if nothing of it was sent."""
     if ticket.sent:
         connection.outlet.waits.forget(ticket)

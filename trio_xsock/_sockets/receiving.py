@@ -8,13 +8,13 @@ reader gets them, and a cancelled reader has taken nothing.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Final, Self, cast, overload
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Self, cast, overload
 
 import trio
 
 from trio_xsock._engine.by_caller import serve
-from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, Reader
+from trio_xsock._engine.byte_inbox import AnyReader, ByteInbox, ChunkReader, Reader
 from trio_xsock._engine.reading import resume_reading
 from trio_xsock._engine.reasons import more_can_come, verdict
 from trio_xsock._machines.buffer import ReceiveBuffer
@@ -52,8 +52,10 @@ class ReceiveCalls(ConnectedSocket):
     @property
     def bytes_available(self) -> int:
         """Bytes in the receive buffer. Xojo: ``BytesAvailable``."""
-        self._look()
-        return self._inbox.buffer.size
+        inbox = self._inbox
+        if inbox.borrower is not None or not self._connection.intake.served:
+            self._look()
+        return inbox.buffer.size
 
     @property
     def end_of_file(self) -> bool:
@@ -128,8 +130,9 @@ class ReceiveCalls(ConnectedSocket):
         else:
             data = self.read(inbox.buffer.size, encoding, errors=errors)
         inbox.unannounced = False
-        if self._delivery.hub.has_channels:
-            self._delivery.hub.withdraw_data()
+        hub = self._delivery.hub
+        if hub.has_channels and (hub.data_source is None or hub.data_source.queue.data_waits):
+            hub.withdraw_data()
         return data
 
     @overload
@@ -331,8 +334,5 @@ class ReceiveCalls(ConnectedSocket):
         """Iterate over chunks of bytes until the stream ends."""
         return self
 
-    async def __anext__(self) -> bytes:
-        data = await take_bytes(self, 1, _ANY, AnyReader)
-        if not data:
-            raise StopAsyncIteration
-        return data
+    def __anext__(self) -> Coroutine[Any, Any, bytes]:
+        return take_bytes(self, 1, _ANY, ChunkReader)

@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Self
 import trio
 
 from trio_xsock._engine.byte_inbox import ByteInbox
-from trio_xsock._engine.connection import Connection
 from trio_xsock._engine.reasons import check_sending, why_not_sending
-from trio_xsock._engine.requests import end_output, queue_bytes, remove, wait_for
-from trio_xsock._engine.writing import send_now
-from trio_xsock._machines.ledger import Ticket
+from trio_xsock._engine.requests import end_output, queue_bytes, remove
 from trio_xsock._network.file_source import FileArgument, open_source, source_of
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._runtime.channel import EventChannel
@@ -20,9 +17,9 @@ from trio_xsock._values.events import StreamEvent
 from trio_xsock._values.typing import Buffer
 
 from .file_sending import FileSend
-from .flushing import park, wait_until_flushed
+from .flushing import wait_until_flushed
 from .receiving import ReceiveCalls
-from .sending import as_bytes, begin_send, snapshot
+from .sending import as_bytes, send_bytes, snapshot
 
 
 @protect_from_ki
@@ -145,28 +142,16 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
         connection stays usable. Raised if and only if something was removed.
         Events: as for ``write``; ``SendComplete(user_aborted=True)`` after a cancellation.
         """
-        if type(data) is bytes:
-            await self._send_bytes(data)
-            return
-        with memoryview(data) as whole, as_bytes(whole) as view:
-            await self._send_bytes(view)
-
-    async def _send_bytes(self, data: bytes | memoryview) -> None:
-        connection = self._connection
-        connection.outlet.enter()
+        outlet = self._connection.outlet
+        outlet.enter()
         try:
-            ticket = await begin_send(self, data)
-            if ticket is not None:
-                await self._see_through(connection, ticket)
+            if type(data) is bytes:
+                await send_bytes(self, data, remove)
+            else:
+                with memoryview(data) as whole, as_bytes(whole) as view:
+                    await send_bytes(self, view, remove)
         finally:
-            connection.outlet.leave()
-
-    async def _see_through(self, connection: Connection, ticket: Ticket) -> None:
-        """Send until a ticket has nothing to send at present; raises if it was removed."""
-        send_now(connection)
-        parking = Parking[None]()
-        wait_for(connection, ticket, parking, self)
-        await park(self, parking, lambda: remove(connection, ticket))
+            outlet.leave()
 
     async def send_file(
         self, file: FileArgument, *, offset: int = 0, count: int | None = None
@@ -206,7 +191,7 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
                 if source is None:
                     source = await open_source(file, offset, count)
                     check_sending(connection, self)
-                sender = FileSend(connection, source, self, self._see_through)
+                sender = FileSend(connection, source, self)
                 try:
                     sent = await sender.run()
                 except BaseException:
