@@ -21,7 +21,6 @@ import trio
 
 from trio_xsock._machines.ends import Phase
 from trio_xsock._network.transport import Transport
-from trio_xsock._runtime.guard import is_cancelled, let_others_run
 
 from .byte_inbox import ByteInbox
 from .losing import lose_to, their_end
@@ -132,13 +131,13 @@ def _contain(connection: Connection, error: BaseException) -> None:
     keeper.fault(error)
 
 
-async def read_when_readable(
+async def take_when_readable(
     connection: Connection, transport: Transport, inbox: ByteInbox, wait: OwnWait
 ) -> bytes | None:
-    """Read in this task, which waits for the descriptor if there is nothing yet.
+    """Do what ``take_at_once`` does, when the descriptor is readable; it found nothing before.
 
-    If there was nothing at the last look, there will be nothing now, mostly: the peer answers when
-    it was asked. So the next few calls wait first.
+    Then there will be nothing the next time, mostly: the peer answers when it was asked. So the
+    next few calls wait first: ``wait.missed`` tells them.
 
     Args:
         connection: as for ``take_at_once``.
@@ -152,13 +151,6 @@ async def read_when_readable(
     Cancellation: nothing was taken.
     """
     if not wait.missed:
-        data = take_at_once(connection, transport, inbox, wait)
-        if data is not None:
-            if is_cancelled():  # then the input stays for the next call
-                inbox.buffer.put_back(data)
-                await trio.lowlevel.checkpoint()
-            await let_others_run()
-            return data
         if inbox.buffer.size or connection.ends.phase is not _OPEN:
             await trio.lowlevel.checkpoint()
             return None

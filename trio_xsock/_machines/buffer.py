@@ -67,11 +67,11 @@ class ReceiveBuffer:
 
     def take_all(self) -> bytes:
         """Remove and return everything."""
-        if len(self._chunks) == 1 and not self._offset:
-            chunk = self._chunks.pop()
+        chunks = self._chunks
+        if len(chunks) == 1 and not self._offset:
             self._taken += self.size
             self.size = 0
-            return chunk
+            return chunks.pop()
         data = self.peek_all()
         self.clear()
         return data

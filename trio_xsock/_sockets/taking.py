@@ -15,8 +15,9 @@ import trio
 
 from trio_xsock._engine.by_caller import (
     may_take_in,
-    read_when_readable,
+    take_at_once,
     take_in,
+    take_when_readable,
     wait_for_descriptor,
 )
 from trio_xsock._engine.byte_inbox import ByteInbox, Receiver
@@ -27,7 +28,7 @@ from trio_xsock._engine.reasons import verdict
 from trio_xsock._machines.buffer import ReceiveBuffer
 from trio_xsock._machines.ends import Phase
 from trio_xsock._machines.state import CONNECTED
-from trio_xsock._runtime.guard import let_others_run
+from trio_xsock._runtime.guard import WAKEUPS, let_others_run
 
 from .readers import raise_end
 
@@ -79,7 +80,7 @@ async def take_bytes(
             take_turn(connection, own_wait(connection))
         await let_others_run()
         return taken
-    wait = inbox.waiting = own_wait(connection)
+    wait = inbox.waiting = intake.own_wait or own_wait(connection)
     wait.limit, wait.most = least, most
     intake.caller = True
     try:
@@ -87,7 +88,16 @@ async def take_bytes(
             await trio.lowlevel.wait_task_rescheduled(wait.enter())
             data = wait.leave()
         else:
-            data = await read_when_readable(connection, transport, inbox, wait)
+            data = None
+            if not wait.missed:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                data = take_at_once(connection, transport, inbox, wait)
+            if data is None:
+                data = await take_when_readable(connection, transport, inbox, wait)
+            else:  # as ``let_others_run`` does, without its coroutine
+                WAKEUPS.woken += 1
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                WAKEUPS.resumed += 1
     except BaseException:
         inbox.withdraw_receiver()
         raise
