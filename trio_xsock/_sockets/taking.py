@@ -64,7 +64,7 @@ async def take_bytes(
     if (
         intake.caller
         or not intake.reading
-        or intake.served is not intake.crowded  # somebody listens
+        or connection.delivery.hub.wanted  # somebody listens
         or connection.ends.phase is not _OPEN
         or connection.state is not CONNECTED
         or transport is None
