@@ -28,6 +28,7 @@ from .sockets import (
 
 _RECEIVE = 2**16
 _NOISE = 2**18
+_IN_FLIGHT = 2**23
 
 
 class Pinger:
@@ -118,10 +119,15 @@ def to_server(params: Params) -> Load:
 
 
 class _WithNoise(Pinger):
-    """The same beside a connection that sends as much as it can, and takes it back."""
+    """The same beside a connection that sends as much as it can, and takes it back.
+
+    It has at most ``_IN_FLIGHT`` bytes to take back, because a program that queues whatever it is
+    sent would run out of memory, or into the limit of its queue.
+    """
 
     noise: socket.socket
     _block = memoryview(bytes(_NOISE))
+    _in_flight = 0
 
     def between_looks(self) -> None:
         for transfer in (self._take_back, self._send_more):
@@ -131,11 +137,14 @@ class _WithNoise(Pinger):
                 pass
 
     def _take_back(self) -> None:
-        if not self.noise.recv(_NOISE, linux.MSG_DONTWAIT):
+        taken = len(self.noise.recv(_NOISE, linux.MSG_DONTWAIT))
+        if not taken:
             raise ConnectionError("the noisy connection was closed")
+        self._in_flight -= taken
 
     def _send_more(self) -> None:
-        self.noise.send(self._block, linux.MSG_DONTWAIT)
+        if self._in_flight < _IN_FLIGHT:
+            self._in_flight += self.noise.send(self._block, linux.MSG_DONTWAIT)
 
 
 def beside_noise(params: Params) -> Load:
