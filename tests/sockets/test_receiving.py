@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.support import RawPeer, until
 from tests.support.pairs import linked
 from trio_xsock import (
+    DataAvailable,
     DelimiterNotFoundError,
     ErrorCode,
     IncompleteReadError,
@@ -448,6 +449,28 @@ async def test_iteration_gives_chunks_until_the_end() -> None:
         assert [chunk async for chunk in sock] == []
         with pytest.raises(StopAsyncIteration):
             await anext(sock)
+
+
+async def test_iteration_beside_a_channel_ends_while_it_waits() -> None:
+    """The step that sees the end wakes the task, with the end."""
+    async with linked() as (sock, peer), trio.open_nursery() as nursery:
+        chunks: list[bytes] = []
+        channel = sock.events
+
+        async def collect() -> None:
+            chunks.append(await anext(sock))
+            with pytest.raises(StopAsyncIteration):
+                await anext(sock)
+
+        nursery.start_soon(collect)
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.send(b"abc")
+        await until(lambda: chunks == [b"abc"])
+        await trio.testing.wait_all_tasks_blocked()
+        peer.fin()
+        async for event in channel:
+            assert not isinstance(event, DataAvailable)
+    assert chunks == [b"abc"]
 
 
 # Whatever the call

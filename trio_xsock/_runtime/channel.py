@@ -292,7 +292,7 @@ class EventChannel(trio.abc.ReceiveChannel[E], Generic[E]):
             return self._take()  # noqa: ASYNC910 - see the class
         self._spree = _LONGEST_SPREE
         try:
-            if not looked or self._turn or self._closed or self._at_end():
+            if not looked or self._closed or self._at_end():
                 return await self.receive()
             # As ``receive`` does, whose coroutine would take 300 bytes for each task that waits.
             self._join_thread()
