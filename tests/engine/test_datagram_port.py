@@ -39,6 +39,7 @@ from trio_xsock._machines.endpoint import ResolvedAddress
 from trio_xsock._machines.udp_groups import Group
 from trio_xsock._machines.udp_queue import Departure
 from trio_xsock._network import udp_options as _udp_options
+from trio_xsock._network.udp_port import Sharing
 
 GROUP = "239.1.2.3"
 
@@ -283,11 +284,11 @@ async def test_a_socket_in_a_task_of_its_own() -> None:
 # The port alone, without an operating system
 
 
-def opened(*ports: FakePort, **options: Any) -> tuple[DatagramPort, Any]:
+def opened(*ports: FakePort, sharing: Sharing = Sharing.IN_A_GROUP) -> tuple[DatagramPort, Any]:
     """A port that is bound, and its inbox."""
     delivery = fake_delivery()
     inbox = DatagramInbox(delivery, 10)
-    port = DatagramPort(delivery, inbox, **options)
+    port = DatagramPort(delivery, inbox, sharing)
     port.open_by(FakeOpener(*ports))
     port.open(None, 4711, None)
     return port, inbox
@@ -319,7 +320,7 @@ def test_what_cannot_be_opened_changes_nothing() -> None:
         raise OSError(errno.EADDRINUSE, "taken")
 
     delivery = fake_delivery()
-    port = DatagramPort(delivery, DatagramInbox(delivery, 10))
+    port = DatagramPort(delivery, DatagramInbox(delivery, 10), Sharing.NEVER)
     port.open_by(refuse)
     with pytest.raises(OSError):
         port.open(None, 4711, None)
@@ -381,7 +382,7 @@ def test_a_shared_port_beside_our_own() -> None:
     """One that cannot join is given back at once."""
     own, refused, shared = FakePort(), FakePort(), FakePort()
     refused.refuses_to_join = OSError(errno.ENODEV, "no such device")
-    port, _ = opened(own, refused, shared, may_share=False)
+    port, _ = opened(own, refused, shared, sharing=Sharing.NEVER)
     group = Group("239.1.2.3", False, 0)
     with pytest.raises(OSError):
         port.open_group(group, 4712, None)

@@ -15,6 +15,7 @@ from trio_xsock import NetworkInterface
 from trio_xsock._machines.endpoint import literal_address
 from trio_xsock._machines.udp_groups import Memberships, multicast_group
 from trio_xsock._network import udp_options as options
+from trio_xsock._network.udp_port import Sharing
 from trio_xsock._network.udp_system import SystemPort, open_port
 from trio_xsock._platform import sockets
 
@@ -28,7 +29,7 @@ def port_at(
 ) -> Iterator[tuple[SystemPort, Memberships]]:
     memberships = Memberships()
     local = literal_address(host, 0) if host else None
-    port = open_port(local, 0, interface, memberships, may_share=True)
+    port = open_port(local, 0, interface, memberships, sharing=Sharing.IN_A_GROUP)
     try:
         yield port, memberships
     finally:
@@ -133,6 +134,25 @@ def test_an_interface_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
         port.leave(group)
 
 
+@pytest.mark.parametrize("sharing", Sharing)
+def test_two_programs_that_begin_at_the_same_moment(sharing: Sharing) -> None:
+    """None of them is in a group yet: they share the port only if that was said before."""
+    with port_at() as (port, _):
+        number = port.getsockname()[1]
+        with pytest.raises(OSError) as info:
+            open_port(None, number, None, Memberships(), sharing=sharing)
+    assert info.value.errno == errno.EADDRINUSE
+    first = open_port(None, number, None, Memberships(), sharing=Sharing.AT_ONCE)
+    try:
+        if sharing is Sharing.NEVER:
+            with pytest.raises(OSError):
+                open_port(None, number, None, Memberships(), sharing=sharing)
+        else:
+            open_port(None, number, None, Memberships(), sharing=sharing).close()
+    finally:
+        first.close()
+
+
 def test_a_port_that_cannot_be_set_up_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing stays open."""
 
@@ -141,7 +161,7 @@ def test_a_port_that_cannot_be_set_up_is_closed(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(options, "tell_arrivals", fail)
     with pytest.raises(OSError, match="no memory"):
-        open_port(None, 0, LO, Memberships(), may_share=True)
+        open_port(None, 0, LO, Memberships(), sharing=Sharing.IN_A_GROUP)
 
 
 def test_an_ipv6_address_of_no_interface(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,9 @@ from trio_xsock import (
 )
 from trio_xsock._engine.datagram_outlet import DatagramOutlet
 from trio_xsock._engine.datagram_requests import write
+from trio_xsock._machines.udp_groups import Group
+from trio_xsock._network.udp_port import Port
+from trio_xsock._network.udp_system import SystemPort
 
 
 @pytest.mark.parametrize("key", [None, b"a key"], ids=["open", "key"])
@@ -53,6 +56,21 @@ async def test_two_programs_on_one_machine(key: bytes | None) -> None:
         await until(lambda: len(listener.log) == 4)
         assert listener.log == ["+one", "+two", (LOOPBACK, other.port, 5, b""), "-two"]
         assert names(one) == ["one"]
+
+
+async def test_another_program_begins_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It finds the port while we are about to join the group, and may have it, too."""
+    port, others = free_port(), []
+    join = SystemPort.join
+
+    def join_beside_another(self: SystemPort, group: Group) -> Port | None:
+        with RawUDP("", port, shared=True) as other:
+            others.append(other)
+        return join(self, group)
+
+    monkeypatch.setattr(SystemPort, "join", join_beside_another)
+    async with discovery(port):
+        assert len(others) == 1
 
 
 @pytest.mark.parametrize("key", [None, b"a key"], ids=["open", "key"])

@@ -9,7 +9,7 @@ from typing import Any, cast
 from trio_xsock._machines.endpoint import ResolvedAddress
 from trio_xsock._machines.udp_groups import Group, Memberships
 from trio_xsock._machines.udp_queue import Packet
-from trio_xsock._network.udp_port import Port, Route
+from trio_xsock._network.udp_port import Port, Route, Sharing
 from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.hub import EventHub
 from trio_xsock._runtime.steps import StepPair, Steps
@@ -131,9 +131,9 @@ class FakeOpener:
         self.asked: list[tuple[Any, ...]] = []
 
     def __call__(
-        self, local: Any, number: int, interface: Any, _: Memberships, /, *, may_share: bool
+        self, local: Any, number: int, interface: Any, _: Memberships, /, *, sharing: Sharing
     ) -> Port:
-        self.asked.append((local, number, interface, may_share))
+        self.asked.append((local, number, interface, sharing))
         return self.ports.popleft()
 
 

@@ -16,7 +16,7 @@ from trio_xsock._machines.endpoint import ResolvedAddress
 from trio_xsock._machines.state import BOUND, CLOSED, Move, SocketState, next_state
 from trio_xsock._machines.udp_groups import Group, Memberships
 from trio_xsock._network.interface import NetworkInterface
-from trio_xsock._network.udp_port import Opener, Port
+from trio_xsock._network.udp_port import Opener, Port, Sharing
 from trio_xsock._network.udp_system import open_port
 from trio_xsock._runtime.delivery import Delivery
 from trio_xsock._runtime.guard import protect_from_ki
@@ -43,7 +43,7 @@ class DatagramPort:
     Args:
         delivery: where events are posted.
         inbox: where packets go.
-        may_share: whether other sockets may bind to the port, once a group is joined.
+        sharing: when other sockets may bind to the port.
 
     Attributes:
         attempt: the scope of ``bind()`` while that is going on.
@@ -62,11 +62,11 @@ class DatagramPort:
         "_delivery",
         "_dropped_before",
         "_group_ports",
-        "_may_share",
         "_memberships",
         "_opener",
         "_unicast_hops",
         "_watches",
+        "_sharing",
         "attempt",
         "bound",
         "closed_by_us",
@@ -79,7 +79,7 @@ class DatagramPort:
         "state",
     )
 
-    def __init__(self, delivery: Delivery, inbox: PacketInbox, *, may_share: bool = True) -> None:
+    def __init__(self, delivery: Delivery, inbox: PacketInbox, sharing: Sharing) -> None:
         self.attempt: trio.CancelScope | None = None
         self.bound: Port | None = None
         self.closed_by_us = False
@@ -92,7 +92,7 @@ class DatagramPort:
         self.state: SocketState = CLOSED
         self._delivery = delivery
         self._dropped_before = 0  # by the OS, in bindings that are over
-        self._may_share = may_share
+        self._sharing = sharing
         self._memberships = Memberships()
         self._opener: Opener = open_port
         self._unicast_hops = False
@@ -169,7 +169,7 @@ class DatagramPort:
             OSError: what the OS says; nothing has changed.
         """
         state = next_state(self.state, Move.BIND)
-        port = self._opener(local, number, interface, self._memberships, may_share=self._may_share)
+        port = self._opener(local, number, interface, self._memberships, sharing=self._sharing)
         self.state = state
         self.interface = interface
         self.inbox.begin(port.own_address)
@@ -180,12 +180,12 @@ class DatagramPort:
         self._delivery.post(Connected)
 
     def open_group(self, group: Group, number: int, interface: NetworkInterface | None) -> None:
-        """Bind to one more port, which is shared, and join a group there.
+        """Bind to one more port, which is shared from the beginning, and join a group there.
 
         Raises:
             OSError: what the OS says; nothing has changed.
         """
-        port = self._opener(None, number, interface, self._memberships, may_share=True)
+        port = self._opener(None, number, interface, self._memberships, sharing=Sharing.AT_ONCE)
         self._watch(port)
         try:
             port.join(group)

@@ -5,6 +5,7 @@ The OS's is ``SystemPort``; a network that exists only in a test has ports of it
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -18,6 +19,14 @@ from trio_xsock._values.typing import Address, Buffer
 
 from .interface import NetworkInterface
 from .socket_view import Descriptor
+
+
+class Sharing(enum.Enum):
+    """When other sockets that share a port, too, may bind to it."""
+
+    NEVER = "never"
+    IN_A_GROUP = "from when a group is joined"
+    AT_ONCE = "from the beginning"
 
 
 class Route(NamedTuple):
@@ -139,7 +148,7 @@ class Opener(Protocol):
         memberships: Memberships,
         /,
         *,
-        may_share: bool,
+        sharing: Sharing,
     ) -> Port:
         """Bind to a port; see ``open_port``.
 

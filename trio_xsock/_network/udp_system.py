@@ -20,7 +20,7 @@ from .joined_groups import JoinedGroups
 from .socket_view import Descriptor
 from .udp_arrivals import Arrivals
 from .udp_departures import Departures
-from .udp_port import Port, Route
+from .udp_port import Port, Route, Sharing
 from .udp_scope import WILDCARDS, PortScope
 
 
@@ -31,32 +31,33 @@ def open_port(
     memberships: Memberships,
     /,
     *,
-    may_share: bool,
+    sharing: Sharing,
 ) -> SystemPort:
     """Bind to a port.
 
-    The port is ours alone at first. A socket that joins a multicast group shares it with
-    others that do, because all of them receive what is sent to the group. So a port that is taken
-    may be had all the same.
+    Sockets that are in a multicast group share their port, because all of them receive what is sent
+    to the group. So a port that is taken may be had all the same.
 
     Args:
         local: the address to bind to; ``None`` for all.
         port: 0 for a free one.
         interface: what to hear and to send by; ``None`` for all.
         memberships: of the socket.
-        may_share: whether to share the port at all.
+        sharing: when others may have the port, too. If it is to be shared, and certain that a group
+            will be joined, ``AT_ONCE``: two programs may begin at the same moment, and one would
+            find the port before the other has joined.
 
     Raises:
         OSError: what the OS says; nothing stays open.
     """
     try:
-        sock = options.open_socket(local, port)
+        sock = options.open_socket(local, port, shared=sharing is Sharing.AT_ONCE)
     except OSError as exc:
-        if exc.errno != errnos.EADDRINUSE or not may_share:
+        if exc.errno != errnos.EADDRINUSE or sharing is not Sharing.IN_A_GROUP:
             raise
         sock = options.open_socket(local, port, shared=True)
     try:
-        return SystemPort(sock, PortScope(sock, interface), memberships, may_share)
+        return SystemPort(sock, PortScope(sock, interface), memberships, sharing)
     except BaseException:
         sock.close()
         raise
@@ -69,7 +70,7 @@ class SystemPort:
         sock: the bound socket, which is the port's from now on.
         scope: its interface.
         memberships: the groups that the port's user is in.
-        may_share: whether others may have the port, too, once a group is joined.
+        sharing: when others may have the port, too.
         is_extra: whether the socket is bound to a group's address, beside the user's own port.
         send_to_self: whether to hear what was sent to groups from here.
     """
@@ -79,7 +80,7 @@ class SystemPort:
         sock: stdlib_socket.socket,
         scope: PortScope,
         memberships: Memberships,
-        may_share: bool,
+        sharing: Sharing,
         *,
         is_extra: bool = False,
         send_to_self: bool = False,
@@ -87,7 +88,7 @@ class SystemPort:
         self._sock = sock
         self._scope = scope
         self._memberships = memberships
-        self._may_share = may_share
+        self._sharing = sharing
         self._send_to_self = send_to_self
         name: Address = sock.getsockname()
         is_wildcard = name[0] in WILDCARDS
@@ -158,7 +159,7 @@ class SystemPort:
         if not self._hears_groups:
             return self._open_group(group)
         self._groups.join(group)
-        if self._may_share:
+        if self._sharing is Sharing.IN_A_GROUP:
             options.share_port(self._sock)
         return None
 
@@ -175,7 +176,7 @@ class SystemPort:
                 sock,
                 self._scope,
                 self._memberships,
-                True,
+                Sharing.AT_ONCE,
                 is_extra=True,
                 send_to_self=self._send_to_self,
             )

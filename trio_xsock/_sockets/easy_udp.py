@@ -16,6 +16,7 @@ from trio_xsock._machines.packets import encode_group_message
 from trio_xsock._machines.udp_groups import group_address
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.options import check_positive, check_seconds
+from trio_xsock._network.udp_port import Sharing
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import let_others_run, protect_from_ki
 from trio_xsock._runtime.member_events import MemberHub
@@ -82,7 +83,7 @@ class EasyUDPSocket(MulticastCalls):
         super().__init__(port, address, handler, events, network_interface)
         limit = check_positive("receive_packet_limit", receive_packet_limit)
         self._inbox = GroupInbox(self._delivery, self._hub, limit)
-        self._datagrams = DatagramPort(self._delivery, self._inbox, may_share=False)
+        self._datagrams = DatagramPort(self._delivery, self._inbox, Sharing.NEVER)
 
     @property
     def _hub(self) -> MemberHub:

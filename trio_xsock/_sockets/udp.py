@@ -16,7 +16,7 @@ from trio_xsock._machines.udp_queue import Departure
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.names import NameMemory
 from trio_xsock._network.options import check_positive
-from trio_xsock._network.udp_port import Route
+from trio_xsock._network.udp_port import Route, Sharing
 from trio_xsock._runtime.channel import EventChannel
 from trio_xsock._runtime.guard import Parking, let_others_run, protect_from_ki
 from trio_xsock._values.datagram import Datagram, check_datagram
@@ -86,7 +86,7 @@ class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
         super().__init__(port, address, handler, events, network_interface)
         limit = check_positive("receive_packet_limit", receive_packet_limit)
         self._inbox = DatagramInbox(self._delivery, limit)
-        self._datagrams = DatagramPort(self._delivery, self._inbox)
+        self._datagrams = DatagramPort(self._delivery, self._inbox, Sharing.IN_A_GROUP)
         self._names = NameMemory()
         self._handed_out = 0  # datagrams, since the last checkpoint of an iteration
 

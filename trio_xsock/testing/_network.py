@@ -23,7 +23,7 @@ from trio_xsock._machines.udp_groups import Group, Memberships
 from trio_xsock._machines.udp_queue import Packet
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._network.socket_view import Descriptor
-from trio_xsock._network.udp_port import Port, Route
+from trio_xsock._network.udp_port import Port, Route, Sharing
 from trio_xsock._runtime.guard import protect_from_ki
 from trio_xsock._runtime.keeper import Keeper
 from trio_xsock._runtime.readiness import Watch
@@ -127,7 +127,7 @@ class DatagramNetwork:
         _memberships: Memberships,
         /,
         *,
-        may_share: bool,
+        sharing: Sharing,
     ) -> Port:
         if local is not None and local.address[0] not in (host, "0.0.0.0", "::"):
             raise OSError(errnos.EADDRNOTAVAIL, os.strerror(errnos.EADDRNOTAVAIL))
@@ -135,7 +135,7 @@ class DatagramNetwork:
         if not number:
             taken = {port.number for port in others}
             number = next(free for free in itertools.count(_FIRST_FREE) if free not in taken)
-        port = _Port(self, host, number, may_share)
+        port = _Port(self, host, number, sharing)
         if not all(port.may_be_beside(other) for other in others):
             raise OSError(errnos.EADDRINUSE, os.strerror(errnos.EADDRINUSE))
         self._ports.append(port)
@@ -187,13 +187,13 @@ class _Port:
         network: DatagramNetwork,
         host: str,
         number: int,
-        may_share: bool,
+        sharing: Sharing,
     ) -> None:
         self.host = host
         self.number = number
         self._network = network
         self._joined: set[Group] = set()
-        self._may_share = may_share
+        self._sharing = sharing
         self._hops = 0
         self._hears_itself = False
         self._arriving: list[tuple[float, int, Packet]] = []
@@ -240,8 +240,14 @@ class _Port:
 
     def may_be_beside(self, other: _Port) -> bool:
         """Whether both may be on one host."""
-        shared = self._may_share and other._may_share and bool(other._joined)
-        return shared or self.number != other.number
+        if self.number != other.number:
+            return True
+        return self._sharing is not Sharing.NEVER and other._is_shared()
+
+    def _is_shared(self) -> bool:
+        if self._sharing is Sharing.IN_A_GROUP:
+            return bool(self._joined)
+        return self._sharing is Sharing.AT_ONCE
 
     def hears(self, group: str, sender: _Port) -> bool:
         """Whether a datagram of ``sender`` to a group arrives here."""
