@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from trio_xsock import UDPSocket
 from trio_xsock._cli import main
 
 from .support import PATIENCE, Program
@@ -183,6 +184,41 @@ def test_what_cannot_be(
     except SystemExit as exc:
         assert exc.code == code
     assert text in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "attempts", "text"),
+    [
+        ([], 1, "Address already in use"),
+        (["--join", "192.0.2.1"], 2, "group 192.0.2.1 cannot be joined"),
+    ],
+    ids=["alone", "in a group"],
+)
+def test_another_program_is_about_to_share_the_port(
+    arguments: list[str],
+    attempts: int,
+    text: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has bound to it, and joins a group in a moment; who joins none is refused at once."""
+    seen: list[UDPSocket] = []
+    bind = UDPSocket.bind
+
+    async def bind_while_the_other_joins(self: UDPSocket, port: int | None = None) -> None:
+        seen.append(self)
+        try:
+            await bind(self, port)
+        finally:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+    monkeypatch.setattr(UDPSocket, "bind", bind_while_the_other_joins)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("", 0))
+        port = str(other.getsockname()[1])
+        assert main(["udp", port, "--bind", LO, *arguments]) == 1
+    assert text in " ".join(capsys.readouterr().err.split())
+    assert len(seen) == attempts
 
 
 def test_a_name_is_looked_up_once(peer: socket.socket) -> None:

@@ -8,6 +8,7 @@ import math
 import trio
 
 from trio_xsock import (
+    AddressInUseError,
     Datagram,
     NetworkInterface,
     SocketError,
@@ -28,6 +29,28 @@ from ._view import JSONView
 
 _ANSWERS = 1.0
 _LONGEST_LINE = 65507
+_PAUSES = (0.02, 0.05, 0.1, 0.2)
+"""Seconds between attempts to bind to a port that another program has and is about to share."""
+
+
+async def _bind(sock: UDPSocket, *, joining: bool) -> None:
+    """Bind, if need be when another program that has just bound has joined its group.
+
+    Args:
+        sock: the socket.
+        joining: it will join a group, and then shares its port; so does the other program.
+
+    Raises:
+        SocketError: the port cannot be bound.
+    """
+    for pause in _PAUSES if joining else ():
+        try:
+            await sock.bind()
+        except AddressInUseError:
+            await trio.sleep(pause)
+        else:
+            return
+    await sock.bind()
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -182,7 +205,7 @@ class _Exchange:
         async with UDPSocket(
             options.port or 0, address=options.bind, network_interface=options.interface
         ) as sock:
-            await sock.bind()
+            await _bind(sock, joining=bool(options.join))
             self.bound = True
             for group in options.join:
                 if not sock.join_multicast_group(group):
