@@ -97,7 +97,8 @@ class UDPSocket(MulticastCalls, trio.abc.Channel[Datagram]):
         """Bind to ``port``, from now on the socket sends and receives. Xojo: ``Connect``, ``Bind``.
 
         The port is not shared until the socket joins a multicast group; from then on other
-        sockets may bind to it, so that all of them receive the group's datagrams.
+        sockets may bind to it, so that all of them receive the group's datagrams. Of two
+        programs that bind before either has joined, one gets ``AddressInUseError``.
 
         Args:
             port: the new value of ``port``; ``None`` leaves it unchanged. 0 lets the OS choose.
