@@ -36,6 +36,7 @@ from trio_xsock._engine.ending import close
 from trio_xsock._engine.writing import after_sending
 from trio_xsock._network import kernel
 from trio_xsock._runtime.epoll import EpollWatch
+from trio_xsock.testing import memory_socket_pair
 
 LOTS = 3_000_000
 """More than a small connection's buffers take, by far."""
@@ -410,6 +411,19 @@ async def test_a_reply_arrives_whole_whatever_was_unread(where: str) -> None:
                 await peer.send(bytes(50_000))
         assert await peer.recv_all_to_eof() == reply
         assert sock.bytes_available == available
+
+
+async def test_what_has_arrived_unread_makes_no_reset_when_all_is_acknowledged() -> None:
+    """It is discarded first, whichever task is first; the peer can end its direction."""
+    for _ in range(20):
+        async with memory_socket_pair(receive_buffer_limit=1) as (sock, peer):
+            sock.write(b"cd")
+            peer.write(b"ab")
+            await trio.testing.wait_all_tasks_blocked()
+            await sock.aclose()
+            await peer.send_eof()
+            assert await peer.receive_exactly(2) == b"cd"
+            assert await peer.receive_some() == b""
 
 
 async def test_a_peer_that_never_stops_sending_cannot_hold_us() -> None:

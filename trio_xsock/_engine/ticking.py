@@ -7,6 +7,7 @@ yet, the grace of a close, dead peers. A deadline is judged only after ``look``.
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import trio
 
@@ -22,6 +23,9 @@ from .losing import lose
 from .reading import hand_on, read_step
 from .watchdogs import Watchdogs, note_activity
 from .writing import after_sending, write_step
+
+_MOST_READS: Final = 16
+"""The most reads at the end of a close: a peer that goes on sending must not hold it up."""
 
 
 def tick(connection: Connection) -> float:
@@ -92,13 +96,22 @@ def _check_closing(connection: Connection, closing: Closing) -> float:
     if transport is None:
         return math.inf
     if closing.is_acknowledged(transport):
-        connection.happens(Happening.DELIVERED)
+        _discard_rest(connection, transport)
+        if connection.link.transport is transport:
+            connection.happens(Happening.DELIVERED)
     elif closing.limit.is_over(now, counts_lateness=runs_by_itself()):
         connection.happens(Happening.GRACE_OVER)
     else:
         return closing.next_look(now)
     connection.delivery.run(connection)
     return math.inf
+
+
+def _discard_rest(connection: Connection, transport: Transport) -> None:
+    """Discard what has arrived, for what is unread when the descriptor is closed makes a reset."""
+    for _ in range(_MOST_READS):
+        if connection.link.transport is not transport or not read_step(connection):
+            return
 
 
 def _check_watchdogs(connection: Connection, transport: Transport, watchdogs: Watchdogs) -> float:
