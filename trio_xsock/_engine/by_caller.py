@@ -25,7 +25,7 @@ from trio_xsock._network.transport import Transport
 from .byte_inbox import ByteInbox
 from .losing import lose_to, their_end
 from .own_wait import OwnWait
-from .reading import read_step
+from .reading import MOST_READS, read_step
 from .watchdogs import note_activity
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 _HELD: Final = Phase.HELD
 _OPEN: Final = Phase.OPEN
-_MOST_READS: Final = 16
-"""The most reads of a plain call, each of up to 1 MiB: a fast peer must not delay it."""
 
 
 def is_listened_to(connection: Connection) -> bool:
@@ -59,7 +57,7 @@ def look(connection: Connection) -> None:
     intake, keeper = connection.intake, connection.delivery.keeper
     if keeper is None or keeper.thread != get_ident():
         return  # another thread gets the state of the last read
-    for _ in range(_MOST_READS):
+    for _ in range(MOST_READS):
         if intake.served or not take_in(connection):
             return
 

@@ -42,8 +42,7 @@ from .outlet import Outlet
 from .owner import Owner
 from .reading import (
     read_for_caller,
-    read_for_channel,
-    read_for_handler,
+    read_for_listener,
     read_open,
     read_step,
     read_the_rest,
@@ -115,7 +114,8 @@ class Connection:
     ) -> None:
         self.delivery = delivery
         self.inbox = inbox
-        self.options, self.peer = options, peer
+        self.options = options
+        self.peer = peer
         self.ends = Ends()
         self.intake = Intake(options.receive_buffer_limit)
         self.outlet = Outlet(delivery, ledger, options.progress_interval)
@@ -237,12 +237,10 @@ class Connection:
                 read_step(self)
             elif wait is not None and wait.task is not None:
                 read_for_caller(self, transport, wait)
-            elif hub.data_method is not None and not self.inbox.waiting:
-                read_for_handler(self, transport, hub.data_method, hub)
-            elif hub.data_source is not None and not self.inbox.waiting:
-                read_for_channel(self, transport, hub.data_source, hub)
-            else:
+            elif self.inbox.waiting or not (hub.data_method or hub.data_source):
                 read_open(self, transport)
+            else:
+                read_for_listener(self, transport, hub)
             if self.watchdogs is not None:
                 note_activity(self)
             more = self.outlet.ledger.left > 0 and send_some(self)
@@ -257,7 +255,8 @@ class Connection:
 
     def wake(self) -> None:
         """The transport has something that the OS does not report: handle it in ``tick``."""
-        if self.transport is not None and (self.link.has_news or self.ends.phase is not _OPEN):
+        link = self.link
+        if link.transport is not None and (link.has_news or self.ends.phase is not _OPEN):
             self.wake_keeper()
 
     def _send_some(self) -> bool:

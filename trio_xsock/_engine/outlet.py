@@ -160,8 +160,8 @@ class Outlet:
         if sent > 0:
             self.account(sent)
 
-    def send_only(self, transport: Transport) -> bool:
-        """Send a batch that is one queued write, as ``send_at_once`` does.
+    def offer_again(self, transport: Transport) -> bool:
+        """Send a batch that is one queued write, as if it had not been queued.
 
         Returns:
             Whether there was one and all of it was sent.
@@ -169,25 +169,20 @@ class Outlet:
         Raises:
             OSError: the connection is lost; the bytes are queued.
         """
-        ledger = self.ledger
-        payload = ledger.only
-        if payload is None or (self._waits is not None and self._waits.batch_matters):
+        if self._waits is not None and self._waits.batch_matters:
             return False
-        size = len(payload)
-        if (size > self.progress_interval and size > self._chunk_size()) or size > transport.most:
+        payload = self.ledger.take_back()
+        if payload is None:
             return False
         try:
-            sent = transport.send(payload, NO_SIGNAL)
-        except (BlockingIOError, InterruptedError):
-            return False
-        if sent < size:
-            self.account(sent)
-            return False
-        ledger.end_only()
-        self.bytes_sent += sent
-        if self._delivery.hub.watches_sends:
-            self._post_sent(sent)
-        return not ledger.left
+            sent = self.send_at_once(transport, payload)
+        except OSError:
+            self.ledger.queue(payload)
+            raise
+        if sent == len(payload):
+            return not self.ledger.left
+        self.queue_rest(payload, sent)
+        return False
 
     def write(self, transport: Transport) -> None:
         """Give the transport what it takes, and ask to be called again if that is not all.

@@ -7,7 +7,6 @@ for a caller that has made room.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from trio_xsock._machines.ends import Phase
@@ -23,12 +22,13 @@ from .losing import lose, lose_to, refuse, their_end
 from .own_wait import OwnWait
 
 if TYPE_CHECKING:
-    from trio_xsock._runtime.channel import Source
     from trio_xsock._runtime.hub import EventHub
 
     from .connection import Connection
 
 _HELD: Final = Phase.HELD
+MOST_READS: Final = 16
+"""The most reads, each of up to 1 MiB, of what does not wait: a fast peer must not delay it."""
 
 
 def read_step(connection: Connection) -> bool:
@@ -58,16 +58,13 @@ def read_open(connection: Connection, transport: Transport) -> bool:
     return data is not None
 
 
-def read_for_handler(
-    connection: Connection, transport: Transport, method: Callable[..., object], hub: EventHub
-) -> None:
-    """As ``read_step``, if there is only a handler: call its ``on_data_available`` at once.
+def read_for_listener(connection: Connection, transport: Transport, hub: EventHub) -> None:
+    """As ``read_step``, if one alone is told of data: call the handler or post to the channel.
 
     Args:
         connection: an open one without a waiting reader.
         transport: its transport.
-        method: the handler's method.
-        hub: the connection's.
+        hub: the connection's; it has a ``data_method`` or a ``data_source``.
     """
     intake = connection.intake
     try:
@@ -76,36 +73,15 @@ def read_for_handler(
         lose_to(connection, exc)
         return
     if data:
-        delivery = connection.delivery
+        delivery, method, source = connection.delivery, hub.data_method, hub.data_source
         hub.posted += 1
-        try:  # as Delivery.call does, whose call costs an eighth of all this
-            delivery.context.run(call_unprotected, method, delivery.socket)
-        except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits
-            delivery.fail(exc)
-    elif data is not None:
-        their_end(connection, transport)
-
-
-def read_for_channel(
-    connection: Connection, transport: Transport, source: Source, hub: EventHub
-) -> None:
-    """As ``read_step``, if there is only a channel: post ``DataAvailable`` there at once.
-
-    Args:
-        connection: an open one without a waiting reader.
-        transport: its transport.
-        source: its side of the channel.
-        hub: the connection's.
-    """
-    intake = connection.intake
-    try:
-        data = intake.take_in(transport, connection.inbox.buffer, intake.limit)
-    except OSError as exc:
-        lose_to(connection, exc)
-        return
-    if data:
-        hub.posted += 1
-        source.post(DataAvailable(connection.delivery.socket))
+        if method is not None:
+            try:  # as Delivery.call does, whose call costs an eighth of all this
+                delivery.context.run(call_unprotected, method, delivery.socket)
+            except BaseException as exc:  # noqa: ASYNC103 - nothing here awaits
+                delivery.fail(exc)
+        elif source is not None:
+            source.post(DataAvailable(delivery.socket))
     elif data is not None:
         their_end(connection, transport)
 

@@ -7,7 +7,6 @@ yet, the grace of a close, dead peers. A deadline is judged only after ``look``.
 from __future__ import annotations
 
 import math
-from typing import Final
 
 import trio
 
@@ -20,12 +19,9 @@ from .by_caller import take_in
 from .closing import Closing
 from .connection import Connection
 from .losing import lose
-from .reading import hand_on, read_step
+from .reading import MOST_READS, hand_on, read_step
 from .watchdogs import Watchdogs, note_activity
 from .writing import after_sending, write_step
-
-_MOST_READS: Final = 16
-"""The most reads at the end of a close: a peer that goes on sending must not hold it up."""
 
 
 def tick(connection: Connection) -> float:
@@ -109,7 +105,7 @@ def _check_closing(connection: Connection, closing: Closing) -> float:
 
 def _discard_rest(connection: Connection, transport: Transport) -> None:
     """Discard what has arrived, for what is unread when the descriptor is closed makes a reset."""
-    for _ in range(_MOST_READS):
+    for _ in range(MOST_READS):
         if connection.link.transport is not transport or not read_step(connection):
             return
 

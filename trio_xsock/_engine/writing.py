@@ -44,17 +44,16 @@ def send_some(connection: Connection) -> bool:
         return False
     before = outlet.bytes_sent
     try:
-        all_went = connection.ends.may_send and outlet.send_only(transport)
+        all_went = connection.ends.may_send and outlet.offer_again(transport)
     except OSError as exc:
         send_failed(connection, exc)
         return len(connection.delivery.hub.calls) > 0
-    if all_went:
-        if connection.watchdogs is not None or connection.ends.phase is not _OPEN:
-            after_sending(connection)
-        return len(connection.delivery.hub.calls) > 0
-    write_step(connection)
+    if not all_went:
+        write_step(connection)
+    elif connection.watchdogs is not None or connection.ends.phase is not _OPEN:
+        after_sending(connection)
     # A connection that turns out to be dead takes nothing, but has events to deliver.
-    return len(connection.delivery.hub.calls) > 0 or outlet.bytes_sent != before
+    return len(connection.delivery.hub.calls) > 0 or (not all_went and outlet.bytes_sent != before)
 
 
 def write_on(connection: Connection) -> None:

@@ -120,25 +120,23 @@ class SendLedger:
         counted: those of them that count against the queue's limit.
         batch_sent: bytes of the present batch that went out.
         batch_removed: bytes of the present batch that were removed unsent.
-        only: the bytes of a batch that is one write, of which nothing was sent yet; mostly they
-            are sent at once, and never see the queue.
         open: a batch has begun and not ended.
     """
 
     __slots__ = (
         "_begun",
+        "_only",
         "_queue",
         "batch_removed",
         "batch_sent",
         "counted",
         "left",
-        "only",
         "open",
     )
 
     def __init__(self) -> None:
         self._queue: deque[bytes | Ticket] | None = None  # an empty deque takes 760 bytes
-        self.only: bytes | None = None
+        self._only: bytes | None = None  # a batch of one write, which mostly goes at once
         self._begun = 0  # bytes sent of the plain bytes at the front
         self.open = False
         self.left = 0
@@ -153,7 +151,7 @@ class SendLedger:
         self.left += size
         if not self.open:
             self.open = True
-            self.only = data
+            self._only = data
             return
         queue = self._queue_up()
         if size < _SMALL and self._joins(queue):
@@ -194,17 +192,20 @@ class SendLedger:
         self.open = True
         return ticket
 
-    def end_only(self) -> None:
-        """All of ``only`` was sent: its batch is over."""
-        self.only = None
-        self.open = False
-        self.left = self.counted = 0
+    def take_back(self) -> bytes | None:
+        """Undo a batch that so far is one write of which nothing went out: its bytes."""
+        data = self._only
+        if data is not None:
+            self._only = None
+            self.open = False
+            self.left = self.counted = 0
+        return data
 
     def _queue_up(self) -> deque[bytes | Ticket]:
         """The queue, for all that is more than one write."""
         if self._queue is None:
-            self._queue = deque() if self.only is None else deque((self.only,))
-            self.only = None
+            self._queue = deque() if self._only is None else deque((self._only,))
+            self._only = None
         return self._queue
 
     def chunk(self, limit: int) -> Chunk | None:
@@ -277,7 +278,7 @@ class SendLedger:
 
     def abort(self) -> list[Ticket]:
         """Take everything out of the queue; returns the tickets that lost bytes."""
-        queue, self._queue, self.only = self._queue, None, None
+        queue, self._queue, self._only = self._queue, None, None
         tickets = [item for item in queue or () if isinstance(item, Ticket)]
         for ticket in tickets:
             self._discard(ticket)
@@ -310,7 +311,7 @@ class SendLedger:
 
     def end_batch(self) -> Batch | None:
         """The counts of the batch, once, if the queue has just become empty."""
-        if self._queue or self.only is not None or not self.open:
+        if self._queue or self._only is not None or not self.open:
             return None
         batch = Batch(self.batch_sent, self.batch_removed)
         self._queue = None

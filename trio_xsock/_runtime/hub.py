@@ -309,15 +309,13 @@ class EventHub:
 
     def post_sent(self, socket: object, size: int) -> None:
         """Post what tells of a batch that the OS took at once: its progress and its end."""
+        progress, complete = self.progress_method, self.complete_method
         if self.has_channels:
             self.posted += 2
             sent, ended = SendProgress(socket, size, 0, size), SendComplete(socket, False, size, 0)
             for source in self._listening:
                 source.post_batch(sent, ended)
-            if not self._methods:
-                return
-        progress, complete = self.progress_method, self.complete_method
-        if not self.has_channels:
+        else:
             self.posted += (progress is not None) + (complete is not None)
         if progress is not None:
             self.call_soon(progress, (socket, size, 0), True)

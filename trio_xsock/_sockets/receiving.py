@@ -52,10 +52,8 @@ class ReceiveCalls(ConnectedSocket):
     @property
     def bytes_available(self) -> int:
         """Bytes in the receive buffer. Xojo: ``BytesAvailable``."""
-        inbox = self._inbox
-        if inbox.borrower is not None or not self._connection.intake.served:
-            self._look()
-        return inbox.buffer.size
+        self._look()
+        return self._inbox.buffer.size
 
     @property
     def end_of_file(self) -> bool:
@@ -130,9 +128,8 @@ class ReceiveCalls(ConnectedSocket):
         else:
             data = self.read(inbox.buffer.size, encoding, errors=errors)
         inbox.unannounced = False
-        hub = self._delivery.hub
-        if hub.has_channels and (hub.data_source is None or hub.data_source.queue.data_waits):
-            hub.withdraw_data()
+        if self._delivery.hub.has_channels:
+            self._delivery.hub.withdraw_data()
         return data
 
     @overload

@@ -44,7 +44,7 @@ def as_bytes(view: memoryview) -> memoryview:
 async def send_bytes(
     socket: ConnectionFacts,
     data: bytes | memoryview,
-    withdraw: Callable[[Connection, Ticket], None],
+    withdraw: Callable[[Connection, Ticket], None] = remove,
 ) -> None:
     """Send a caller's bytes: at once as many as the OS takes, and the rest from the queue.
 

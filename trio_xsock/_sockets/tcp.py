@@ -8,7 +8,7 @@ import trio
 
 from trio_xsock._engine.byte_inbox import ByteInbox
 from trio_xsock._engine.reasons import check_sending, why_not_sending
-from trio_xsock._engine.requests import end_output, queue_bytes, remove
+from trio_xsock._engine.requests import end_output, queue_bytes
 from trio_xsock._network.file_source import FileArgument, open_source, source_of
 from trio_xsock._network.interface import NetworkInterface
 from trio_xsock._runtime.channel import EventChannel
@@ -146,10 +146,10 @@ class TCPSocket(ReceiveCalls, trio.abc.HalfCloseableStream):
         outlet.enter()
         try:
             if type(data) is bytes:
-                await send_bytes(self, data, remove)
+                await send_bytes(self, data)
             else:
                 with memoryview(data) as whole, as_bytes(whole) as view:
-                    await send_bytes(self, view, remove)
+                    await send_bytes(self, view)
         finally:
             outlet.leave()
 
